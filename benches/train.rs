@@ -1,0 +1,3 @@
+//! Benchmarks of the training path.
+
+fn main() {}

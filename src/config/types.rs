@@ -1,0 +1,166 @@
+//! The closed choices and bounded numbers of a configuration.
+//!
+//! Ranges are checked while parsing, so that an error points at the value in the file.
+
+use serde::{Deserialize, Serialize};
+
+/// A number with a range; the range is part of the type so that parsing a bad value fails at its place.
+macro_rules! bounded {
+    ($(#[$doc:meta])* $name:ident, $text:literal, $ok:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+        #[serde(try_from = "f64", into = "f64")]
+        pub struct $name(f64);
+
+        impl $name {
+            /// The number.
+            pub fn get(self) -> f64 {
+                self.0
+            }
+        }
+
+        impl TryFrom<f64> for $name {
+            type Error = String;
+            fn try_from(value: f64) -> Result<Self, String> {
+                let ok: fn(f64) -> bool = $ok;
+                if ok(value) { Ok(Self(value)) } else { Err(format!("{value} is out of range: expected {}", $text)) }
+            }
+        }
+
+        impl From<$name> for f64 {
+            fn from(value: $name) -> f64 {
+                value.0
+            }
+        }
+    };
+}
+
+bounded!(
+    /// A number in `[0, 1]`.
+    Fraction, "a number from 0 to 1", |x| (0.0..=1.0).contains(&x)
+);
+bounded!(
+    /// A number in `[0, 1)`.
+    ProperFraction, "a number from 0 to below 1", |x| (0.0..1.0).contains(&x)
+);
+bounded!(
+    /// A finite number above zero.
+    Positive, "a finite number above 0", |x| x > 0.0 && x.is_finite()
+);
+bounded!(
+    /// A finite number, zero or above.
+    NonNegative, "a finite number, 0 or above", |x| x >= 0.0 && x.is_finite()
+);
+bounded!(
+    /// A Rényi order: finite and at least one.
+    RenyiOrder, "a finite number, 1 or above", |x| x >= 1.0 && x.is_finite()
+);
+
+/// Working precision of the frozen weights and activations. Adapters are always f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32-bit floats; the right choice on a CPU.
+    #[default]
+    F32,
+    /// bfloat16, for accelerators.
+    Bf16,
+    /// IEEE half precision.
+    F16,
+}
+
+/// How the tokens to commit are chosen within a block (decoding.md).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remasking {
+    /// Commit the candidates with the highest probability.
+    #[default]
+    LowConfidence,
+    /// Commit uniformly random positions.
+    Random,
+}
+
+/// How completions are masked to estimate their likelihood (method.md, "Masking").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardType {
+    /// A random block partly masked, everything after it masked.
+    #[default]
+    BlockRandom,
+    /// A random block and everything after it masked.
+    BlockAll,
+    /// Random tokens of the whole completion masked.
+    Random,
+    /// Every completion token masked.
+    All,
+}
+
+/// The surrogate pushed down for completions with a negative advantage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NegativeEstimator {
+    /// `mix_weight * EUBO + (1 - mix_weight) * ELBO`.
+    #[default]
+    Mix,
+    /// The Rényi upper bound alone.
+    Eubo,
+    /// The lower bound, as for positive advantages.
+    Elbo,
+    /// Nothing: negative completions are ignored.
+    Zero,
+}
+
+/// Which masked tokens a bound scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// All masked tokens up to the end of the completion (the released code).
+    #[default]
+    AllMasked,
+    /// Only the masked tokens of the chosen block (the paper's text).
+    Block,
+}
+
+/// Learning-rate schedule after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LrSchedulerType {
+    /// The full rate throughout.
+    #[default]
+    Constant,
+    /// Straight down to zero at the last step.
+    Linear,
+    /// Half a cosine down to zero at the last step.
+    Cosine,
+}
+
+/// Which linear layers get adapters: a preset or a list of names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TargetModules {
+    /// A named preset.
+    Preset(TargetPreset),
+    /// Leaf names of linear layers, such as `q_proj`.
+    Names(Vec<String>),
+}
+
+/// Presets of [`TargetModules`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetPreset {
+    /// What the published target list matches in LLaDA: q, k, v and up projections.
+    Paper,
+    /// The seven linears of a block.
+    AllLinear,
+}
+
+/// Which parameters supervised fine-tuning trains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trainable {
+    /// The LoRA adapters.
+    #[default]
+    Adapters,
+    /// Every weight of the model.
+    All,
+}

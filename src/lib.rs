@@ -1,0 +1,35 @@
+//! Reinforcement learning for masked diffusion language models with Sandwiched Policy Gradient (arXiv 2510.09541).
+//!
+//! # The pipeline
+//! Data moves one way; a module uses only modules to its left (and `rng`, `error`):
+//!
+//! ```text
+//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> train, eval, verify
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`config`] | the TOML file as written, and the checked run that is built from it |
+//! | [`task`] | records, prompts, training rewards, graders |
+//! | [`text`] | tokenizer and chat template |
+//! | [`model`] | LLaDA's forward and explicit backward, LoRA, weights |
+//! | [`rollout`] | block-wise masked decoding |
+//! | [`objective`] | advantages, masks, likelihood bounds, the SPG loss and its gradient |
+//! | [`optim`] | AdamW, clipping, learning-rate schedules |
+//! | [`report`] | metrics, progress, logs |
+//! | [`train`], [`eval`], [`verify`] | the loops that know everybody |
+//!
+//! # The shape alphabet
+//! | letter | meaning |
+//! |---|---|
+//! | `B` | rows of a batch (completions, or completions times samples) |
+//! | `M` | Monte-Carlo masks per completion |
+//! | `P`, `L`, `T` | prompt length, completion canvas length, `T = P + L` |
+//! | `W` | length of the window of positions a layer computes queries for |
+//! | `D`, `F`, `V` | model width, MLP width, vocabulary |
+//! | `H`, `K`, `E` | query heads, key/value heads, head width |
+//! | `N` | rows after flattening, usually `B * T` |
+//! | `R` | LoRA rank |
+
+pub mod config;
+pub mod rng;

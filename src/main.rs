@@ -1,0 +1,3 @@
+//! The `spg` binary.
+
+fn main() {}
