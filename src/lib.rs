@@ -32,4 +32,6 @@
 //! | `R` | LoRA rank |
 
 pub mod config;
+pub mod model;
 pub mod rng;
+pub mod rollout;

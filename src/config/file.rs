@@ -369,12 +369,6 @@ impl Default for SpgTable {
 
 impl Default for EvalTable {
     fn default() -> Self {
-        Self {
-            eval_steps: 100,
-            temperatures: vec![number!(0.0)],
-            batch_size: count(48),
-            limit: 0,
-            seed: 0,
-        }
+        Self { eval_steps: 100, temperatures: vec![number!(0.0)], batch_size: count(48), limit: 0, seed: 0 }
     }
 }

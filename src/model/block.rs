@@ -1,0 +1,246 @@
+//! One transformer block of LLaDA (`LLaDALlamaBlock` upstream), with its explicit backward.
+//!
+//! ```text
+//! h = rms(x; attn_norm);  a = attention(rope(q h), rope(k h), v h);  mid = x + attn_out(a)
+//! g = rms(mid; ff_norm);  y = mid + ff_out(silu(ff_proj g) * up_proj g)
+//! ```
+//! A block may be asked for a window of positions only: keys and values are computed for all of them,
+//! queries and the MLP just for the window. The last block of every pass is run so.
+
+use candle_core::{Result, Tensor};
+
+use super::batch::Span;
+use super::config::LladaConfig;
+use super::linear::{Linear, Projected};
+use super::ops::{attention, rms_norm, rope, swiglu};
+use super::param::{Gradients, Param};
+use rope::{Positions, Turn};
+
+/// Weights of a block, named as in the checkpoint.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// RMSNorm before attention.
+    pub attn_norm: Param,
+    /// Query projection.
+    pub q_proj: Linear,
+    /// Key projection.
+    pub k_proj: Linear,
+    /// Value projection.
+    pub v_proj: Linear,
+    /// Output projection of attention.
+    pub attn_out: Linear,
+    /// RMSNorm before the MLP.
+    pub ff_norm: Param,
+    /// Gate of the MLP.
+    pub ff_proj: Linear,
+    /// The gated branch of the MLP.
+    pub up_proj: Linear,
+    /// Output projection of the MLP.
+    pub ff_out: Linear,
+}
+
+/// What a block keeps for its backward; norms, probabilities and the activation are recomputed.
+#[derive(Debug)]
+pub struct Saved {
+    x: Tensor,        // [B*T, D]
+    q: Tensor,        // [B, W, H, E], rotated
+    k: Tensor,        // [B, T, K, E], rotated
+    v: Tensor,        // [B, T, K, E]
+    attended: Tensor, // [B*W, H*E]
+    mid: Tensor,      // [B*W, D]
+    gate: Tensor,     // [B*W, F]
+    up: Tensor,       // [B*W, F]
+    q_low: Projected, // [.., R] each
+    k_low: Projected,
+    v_low: Projected,
+    out_low: Projected,
+    gate_low: Projected,
+    up_low: Projected,
+    down_low: Projected,
+}
+
+/// What all blocks of a pass share.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared<'a> {
+    /// Sizes.
+    pub config: &'a LladaConfig,
+    /// Rotary tables.
+    pub tables: &'a rope::Tables,
+    /// All columns of the batch.
+    pub full: Span<'a>,
+    /// The columns this block is asked for.
+    pub window: Span<'a>,
+}
+
+impl Shared<'_> {
+    /// `[B*columns, heads*E]` -> rotated `[B, columns, heads, E]`.
+    fn rotate(&self, x: Tensor, heads: usize, span: &Span<'_>, turn: Turn) -> Result<Tensor> {
+        let x = x.reshape((span.pad.len(), span.width, heads, self.config.head_dim()))?;
+        self.tables.rotate(&x, Positions { start: span.start, pad: span.pad }, turn)
+    }
+}
+
+impl Block {
+    /// # Shapes
+    /// `x` `[B*T, D]`; returns `[B*W, D]`, and what [`Block::backward`] needs when `keep`.
+    pub fn forward(&self, x: &Tensor, shared: &Shared<'_>, keep: bool) -> Result<(Tensor, Option<Saved>)> {
+        let Shared { config, full, window, .. } = shared;
+        let eps = config.rms_norm_eps;
+        let h = rms_norm::forward(x, self.attn_norm.value(), eps)?;
+        let (k, k_low) = self.k_proj.forward(&h, full)?;
+        let (v, v_low) = self.v_proj.forward(&h, full)?;
+        let (q, q_low) = self.q_proj.forward(&window.take(&h)?, window)?;
+        let q = shared.rotate(q, config.n_heads, window, Turn::Forward)?;
+        let k = shared.rotate(k, config.n_kv_heads, full, Turn::Forward)?;
+        let v = v.reshape(k.shape())?;
+        let attended = attention::forward(&q, &k, &v, full.pad)?.flatten(0, 1)?; // [B*W, H*E]
+        let (out, out_low) = self.attn_out.forward(&attended, window)?;
+        let mid = (window.take(x)? + out)?;
+
+        let h = rms_norm::forward(&mid, self.ff_norm.value(), eps)?;
+        let (gate, gate_low) = self.ff_proj.forward(&h, window)?;
+        let (up, up_low) = self.up_proj.forward(&h, window)?;
+        let (down, down_low) = self.ff_out.forward(&swiglu::forward(&gate, &up)?, window)?;
+        let y = (&mid + down)?;
+        let saved = keep.then(|| Saved {
+            x: x.clone(),
+            q,
+            k,
+            v,
+            attended,
+            mid,
+            gate,
+            up,
+            q_low,
+            k_low,
+            v_low,
+            out_low,
+            gate_low,
+            up_low,
+            down_low,
+        });
+        Ok((y, saved))
+    }
+
+    /// Adds the block's gradients to `gradients`; returns the gradient of its input, if wanted.
+    ///
+    /// # Shapes
+    /// `dy` `[B*W, D]`; returns `[B*T, D]`.
+    pub fn backward(
+        &self,
+        dy: &Tensor,
+        saved: &Saved,
+        shared: &Shared<'_>,
+        want_dx: bool,
+        gradients: &mut Gradients,
+    ) -> Result<Option<Tensor>> {
+        let d_mid = (dy + self.mlp_backward(dy, saved, shared, gradients)?)?;
+        let Some(d_heads) =
+            self.attn_out.backward(Some(&saved.attended), &saved.out_low, &d_mid, &shared.window, true, gradients)?
+        else {
+            return Ok(None);
+        };
+        let dh = self.attention_backward(&d_heads, saved, shared, want_dx, gradients)?;
+        let Some(dh) = dh else { return Ok(None) };
+        let eps = shared.config.rms_norm_eps;
+        if self.attn_norm.is_trainable() {
+            gradients.add(self.attn_norm.name(), rms_norm::weight_gradient(&saved.x, eps, &dh)?)?;
+        }
+        let through = rms_norm::backward(&saved.x, self.attn_norm.value(), eps, &dh)?;
+        Ok(Some((through + shared.window.put(&d_mid)?)?))
+    }
+
+    /// From the gradient of the MLP branch's output to that of `mid` through the branch.
+    fn mlp_backward(
+        &self,
+        dy: &Tensor,
+        saved: &Saved,
+        shared: &Shared<'_>,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor> {
+        let Shared { window, .. } = shared;
+        let eps = shared.config.rms_norm_eps;
+        let activated = match self.ff_out.needs_input(window) {
+            true => Some(swiglu::forward(&saved.gate, &saved.up)?),
+            false => None,
+        };
+        let down = self.ff_out.backward(activated.as_ref(), &saved.down_low, dy, window, true, gradients)?;
+        drop(activated);
+        let (d_gate, d_up) = swiglu::backward(&saved.gate, &saved.up, &wanted(down)?)?;
+        let h = match self.ff_proj.needs_input(window) || self.up_proj.needs_input(window) {
+            true => Some(rms_norm::forward(&saved.mid, self.ff_norm.value(), eps)?),
+            false => None,
+        };
+        let h = h.as_ref();
+        let through_gate = self.ff_proj.backward(h, &saved.gate_low, &d_gate, window, true, gradients)?;
+        let through_up = self.up_proj.backward(h, &saved.up_low, &d_up, window, true, gradients)?;
+        let dh = (wanted(through_gate)? + wanted(through_up)?)?;
+        if self.ff_norm.is_trainable() {
+            gradients.add(self.ff_norm.name(), rms_norm::weight_gradient(&saved.mid, eps, &dh)?)?;
+        }
+        rms_norm::backward(&saved.mid, self.ff_norm.value(), eps, &dh)
+    }
+
+    /// From the gradient of the attended values to that of the first norm's output.
+    fn attention_backward(
+        &self,
+        d_heads: &Tensor,
+        saved: &Saved,
+        shared: &Shared<'_>,
+        want_dx: bool,
+        gradients: &mut Gradients,
+    ) -> Result<Option<Tensor>> {
+        let Shared { config, full, window, .. } = shared;
+        let (b, w) = (full.pad.len(), window.width);
+        let d_heads = d_heads.reshape((b, w, config.d_model))?;
+        let (dq, dk, dv) = attention::backward(&saved.q, &saved.k, &saved.v, full.pad, &d_heads)?;
+        let dq = shared.rotate(dq, config.n_heads, window, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
+        let dk = shared.rotate(dk, config.n_kv_heads, full, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
+        let dv = dv.flatten_from(2)?.flatten(0, 1)?;
+        let qkv = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let h = match qkv.iter().any(|l| l.needs_input(window)) {
+            true => Some(rms_norm::forward(&saved.x, self.attn_norm.value(), config.rms_norm_eps)?),
+            false => None,
+        };
+        let hq = h.as_ref().map(|h| window.take(h)).transpose()?;
+        let (h, hq) = (h.as_ref(), hq.as_ref());
+        let through_q = self.q_proj.backward(hq, &saved.q_low, &dq, window, want_dx, gradients)?;
+        let through_k = self.k_proj.backward(h, &saved.k_low, &dk, full, want_dx, gradients)?;
+        let through_v = self.v_proj.backward(h, &saved.v_low, &dv, full, want_dx, gradients)?;
+        match (through_q, through_k, through_v) {
+            (Some(q), Some(k), Some(v)) => Ok(Some(((k + v)? + window.put(&q)?)?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The block's linear layers with their leaf names in the checkpoint.
+    pub fn linears(&self) -> [(&'static str, &Linear); 7] {
+        [
+            ("q_proj", &self.q_proj),
+            ("k_proj", &self.k_proj),
+            ("v_proj", &self.v_proj),
+            ("attn_out", &self.attn_out),
+            ("ff_proj", &self.ff_proj),
+            ("up_proj", &self.up_proj),
+            ("ff_out", &self.ff_out),
+        ]
+    }
+
+    /// As [`Block::linears`], to attach adapters.
+    pub fn linears_mut(&mut self) -> [(&'static str, &mut Linear); 7] {
+        [
+            ("q_proj", &mut self.q_proj),
+            ("k_proj", &mut self.k_proj),
+            ("v_proj", &mut self.v_proj),
+            ("attn_out", &mut self.attn_out),
+            ("ff_proj", &mut self.ff_proj),
+            ("up_proj", &mut self.up_proj),
+            ("ff_out", &mut self.ff_out),
+        ]
+    }
+}
+
+/// The input gradient of a layer that was asked for it.
+fn wanted(dx: Option<Tensor>) -> Result<Tensor> {
+    dx.ok_or_else(|| candle_core::Error::Msg("a linear layer returned no input gradient".into()))
+}

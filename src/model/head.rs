@@ -1,0 +1,116 @@
+//! Final norm and language-model head, for chosen rows only: `[B, T, V]` never exists.
+//!
+//! Rows go through in chunks. The gradient of a row's log-probability with respect to that row,
+//! `d lp / d x`, does not depend on what the objective makes of it, so it is computed while the chunk's softmax
+//! is at hand, and `[N, D]` numbers are all that stays of `[N, V]` logits.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::ops::project::project;
+use super::ops::{log_prob, rms_norm};
+use super::param::{Gradients, Param};
+
+/// Logits held at once, in elements: 64 MiB in f32.
+const CHUNK_ELEMENTS: usize = 1 << 24;
+
+/// `ln_f` and `ff_out` of the checkpoint.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Final RMSNorm, `[D]`.
+    pub norm: Param,
+    /// Output embedding, `[V, D]`.
+    pub weight: Param,
+    /// Epsilon of the norm.
+    pub eps: f64,
+}
+
+/// Log-probabilities of target tokens, ready for a backward pass.
+#[derive(Debug)]
+pub struct Scored {
+    /// `log softmax(logits)[target]` a row.
+    pub log_probs: Vec<f32>,
+    targets: Vec<u32>,
+    x: Tensor,      // [N, D]
+    slopes: Tensor, // [N, D]: d lp_n / d normed_n
+}
+
+impl Head {
+    /// Rows whose logits fit the memory set aside for them.
+    pub fn chunk_rows(&self) -> Result<usize> {
+        Ok((CHUNK_ELEMENTS / self.weight.value().dim(0)?).max(1))
+    }
+
+    /// Calls `f(first_row, logits)` for chunks of rows, `logits` `[n, V]` in the working dtype.
+    ///
+    /// # Shapes
+    /// `x` `[N, D]`, before the final norm.
+    pub fn for_logits(&self, x: &Tensor, mut f: impl FnMut(usize, Tensor) -> Result<()>) -> Result<()> {
+        let (n, step) = (x.dim(0)?, self.chunk_rows()?);
+        for start in (0..n).step_by(step) {
+            f(start, self.logits(&x.narrow(0, start, step.min(n - start))?)?)?;
+        }
+        Ok(())
+    }
+
+    /// Logits of a few rows, all at once.
+    ///
+    /// # Shapes
+    /// `x` `[n, D]`, before the final norm; returns `[n, V]`.
+    pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
+        project(&rms_norm::forward(x, self.norm.value(), self.eps)?, self.weight.value())
+    }
+
+    /// Log-probabilities of `targets` under the rows of `x`, with their slopes.
+    ///
+    /// # Shapes
+    /// `x` `[N, D]`, before the final norm; `targets` of length `N`.
+    pub fn score(&self, x: &Tensor, targets: &[u32]) -> Result<Scored> {
+        let mut log_probs = Vec::with_capacity(targets.len());
+        let mut slopes = Vec::new();
+        let w = self.weight.value();
+        self.for_logits(x, |start, logits| {
+            let targets = &targets[start..start + logits.dim(0)?];
+            let (lp, probs) = log_prob::forward(&logits, targets)?;
+            drop(logits);
+            let wanted = w.index_select(&Tensor::from_slice(targets, targets.len(), x.device())?, 0)?;
+            slopes.push((wanted - probs.to_dtype(w.dtype())?.matmul(w)?)?);
+            log_probs.extend(lp);
+            Ok(())
+        })?;
+        Ok(Scored { log_probs, targets: targets.to_vec(), x: x.clone(), slopes: Tensor::cat(&slopes, 0)? })
+    }
+
+    /// From the gradient of the log-probabilities to that of `x`; adds those of the head if it is trained.
+    ///
+    /// # Shapes
+    /// `d_lp` of length `N`; returns `[N, D]`.
+    pub fn backward(&self, scored: &Scored, d_lp: &[f32], gradients: &mut Gradients) -> Result<Tensor> {
+        let device = scored.x.device();
+        let d_lp = Tensor::from_slice(d_lp, (d_lp.len(), 1), device)?;
+        let dh = scored.slopes.broadcast_mul(&d_lp.to_dtype(scored.slopes.dtype())?)?;
+        if self.norm.is_trainable() {
+            gradients.add(self.norm.name(), rms_norm::weight_gradient(&scored.x, self.eps, &dh)?)?;
+        }
+        if self.weight.is_trainable() {
+            gradients.add(self.weight.name(), self.weight_gradient(scored, &d_lp)?)?;
+        }
+        rms_norm::backward(&scored.x, self.norm.value(), self.eps, &dh)
+    }
+
+    /// `dW = (d_lp (onehot - softmax))^T h`, `[V, D]` in f32, chunk by chunk.
+    fn weight_gradient(&self, scored: &Scored, d_lp: &Tensor) -> Result<Tensor> {
+        let h = rms_norm::forward(&scored.x, self.norm.value(), self.eps)?.to_dtype(DType::F32)?;
+        let scaled = h.broadcast_mul(d_lp)?; // [N, D]
+        let mut dw = self.weight.value().to_dtype(DType::F32)?.zeros_like()?;
+        self.for_logits(&scored.x, |start, logits| {
+            let n = logits.dim(0)?;
+            let targets = &scored.targets[start..start + n];
+            let (_, probs) = log_prob::forward(&logits, targets)?;
+            let rows = scaled.narrow(0, start, n)?.contiguous()?;
+            dw = (&dw - probs.t()?.matmul(&rows)?)?;
+            dw = dw.index_add(&Tensor::from_slice(targets, n, rows.device())?, &rows, 0)?;
+            Ok(())
+        })?;
+        Ok(dw)
+    }
+}

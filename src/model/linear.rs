@@ -1,0 +1,131 @@
+//! A linear layer with a frozen or trainable weight and an optional LoRA adapter.
+//!
+//! `y = x W^T + scale * drop(x) A^T B^T`. The gradient of a frozen weight is never formed.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::batch::Span;
+use super::ops::project::project;
+use super::param::{Gradients, Param};
+use crate::rng::Key;
+
+/// The low-rank update of one linear layer; `a` `[R, in]` and `b` `[out, R]` are f32 and trainable.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// Down-projection `[R, in]`.
+    pub a: Param,
+    /// Up-projection `[out, R]`.
+    pub b: Param,
+    /// `alpha / R`.
+    pub scale: f64,
+    /// Probability of dropping an input while training.
+    pub dropout: f64,
+    /// Index of the module within the model: its dropout stream.
+    pub module: u64,
+}
+
+/// A linear layer.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// The weight, `[out, in]`.
+    pub weight: Param,
+    /// The adapter, if this layer is a LoRA target.
+    pub adapter: Option<Adapter>,
+}
+
+/// What the backward pass needs besides the input: `drop(x) A^T`, `[N, R]`.
+pub type Projected = Option<Tensor>;
+
+impl Linear {
+    /// A layer without adapter.
+    pub fn new(weight: Param) -> Self {
+        Self { weight, adapter: None }
+    }
+
+    /// Whether [`Linear::backward`] needs the input.
+    pub fn needs_input(&self, span: &Span<'_>) -> bool {
+        self.weight.is_trainable() || self.active(span).is_some()
+    }
+
+    fn active(&self, span: &Span<'_>) -> Option<&Adapter> {
+        self.adapter.as_ref().filter(|_| span.pass.adapters)
+    }
+
+    /// # Shapes
+    /// `x` `[N, in]`; returns `[N, out]` and the projection to keep.
+    pub fn forward(&self, x: &Tensor, span: &Span<'_>) -> Result<(Tensor, Projected)> {
+        let y = project(x, self.weight.value())?;
+        let Some(adapter) = self.active(span) else { return Ok((y, None)) };
+        let projected = project(&adapter.dropped(x, span)?, adapter.a.value())?; // [N, R]
+        let update = (project(&projected, adapter.b.value())? * adapter.scale)?;
+        Ok(((y + update.to_dtype(x.dtype())?)?, Some(projected)))
+    }
+
+    /// Adds the gradients of trainable parts to `gradients` and returns that of the input, if wanted.
+    ///
+    /// # Shapes
+    /// `x` `[N, in]` (only read when [`Linear::needs_input`]), `dy` `[N, out]`; returns `[N, in]`.
+    pub fn backward(
+        &self,
+        x: Option<&Tensor>,
+        projected: &Projected,
+        dy: &Tensor,
+        span: &Span<'_>,
+        want_dx: bool,
+        gradients: &mut Gradients,
+    ) -> Result<Option<Tensor>> {
+        let mut dx = if want_dx { Some(dy.matmul(self.weight.value())?) } else { None };
+        if let (true, Some(x)) = (self.weight.is_trainable(), x) {
+            gradients.add(self.weight.name(), dy.t()?.matmul(x)?)?;
+        }
+        if let (Some(adapter), Some(projected), Some(x)) = (self.active(span), projected, x) {
+            let dy32 = dy.to_dtype(DType::F32)?;
+            gradients.add(adapter.b.name(), (dy32.t()?.matmul(projected)? * adapter.scale)?)?;
+            let d_projected = (dy32.matmul(adapter.b.value())? * adapter.scale)?; // [N, R]
+            gradients.add(adapter.a.name(), d_projected.t()?.matmul(&adapter.dropped(x, span)?)?)?;
+            if let Some(frozen) = dx {
+                let through = d_projected.matmul(adapter.a.value())?;
+                let through = match adapter.mask(x, span)? {
+                    Some(mask) => (through * mask)?,
+                    None => through,
+                };
+                dx = Some((frozen + through.to_dtype(dy.dtype())?)?);
+            }
+        }
+        Ok(dx)
+    }
+}
+
+impl Adapter {
+    /// The input in f32, with dropout applied.
+    fn dropped(&self, x: &Tensor, span: &Span<'_>) -> Result<Tensor> {
+        let x32 = x.to_dtype(DType::F32)?;
+        match self.mask(x, span)? {
+            Some(mask) => x32 * mask,
+            None => Ok(x32),
+        }
+    }
+
+    /// 0 where an input is dropped, `1 / (1 - p)` elsewhere; `[N, in]`. Drawn anew each time it is needed.
+    fn mask(&self, x: &Tensor, span: &Span<'_>) -> Result<Option<Tensor>> {
+        let Some(keys) = span.pass.dropout.filter(|_| self.dropout > 0.0) else { return Ok(None) };
+        let (n, width) = x.dims2()?;
+        let keep = (1.0 / (1.0 - self.dropout)) as f32;
+        let mut mask = Vec::with_capacity(n * width);
+        for (row, key) in keys.iter().enumerate() {
+            self.extend_row(&mut mask, key, span, row, width, keep);
+        }
+        Ok(Some(Tensor::from_vec(mask, (n, width), x.device())?))
+    }
+
+    /// One sequence's part of the mask, counted from its first real token so that padding changes nothing.
+    fn extend_row(&self, mask: &mut Vec<f32>, key: &Key, span: &Span<'_>, row: usize, width: usize, keep: f32) {
+        let padding = span.pad[row].saturating_sub(span.start).min(span.width);
+        mask.resize(mask.len() + padding * width, 0.0);
+        let first = (span.start + padding).saturating_sub(span.pad[row]);
+        let mut rng = key.stream(self.module);
+        rng.skip_u32(first as u64 * width as u64);
+        let p = self.dropout as f32;
+        mask.extend((0..(span.width - padding) * width).map(|_| if rng.uniform_f32() < p { 0.0 } else { keep }));
+    }
+}

@@ -1,0 +1,156 @@
+//! Building a [`Llada`] from a checkpoint folder, or from random numbers, and writing it back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device, Tensor};
+
+use super::block::Block;
+use super::config::LladaConfig;
+use super::head::Head;
+use super::linear::Linear;
+use super::llada::Llada;
+use super::ops::rope;
+use super::param::Param;
+use super::weights::{SINGLE_FILE, WeightFiles};
+use crate::rng::{Key, Purpose};
+
+const PREFIX: &str = "model.transformer";
+
+/// Whether a model's own weights are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// Frozen: only adapters are trained.
+    Frozen,
+    /// All of them are trained, in f32.
+    Trainable,
+}
+
+impl Llada {
+    /// Loads `config.json` and the weights of a folder in Hugging Face layout.
+    ///
+    /// # Errors
+    /// Names the file, and every key or tensor that does not fit.
+    pub fn load(dir: &Path, dtype: DType, device: &Device, weights: Weights) -> Result<Self> {
+        let config = LladaConfig::load(dir)?;
+        let files = WeightFiles::open(dir)?;
+        files.check(&expected_shapes(&config))?;
+        Self::build(config, weights, device, |name, _| files.load(name, dtype, device))
+    }
+
+    /// A model of the size that `dir/config.json` describes, with random weights keyed by `seed`:
+    /// normal with standard deviation 0.02, projections into the residual stream divided by the square root
+    /// of twice the number of layers, norms at one.
+    ///
+    /// # Errors
+    /// As for the config in [`Llada::load`].
+    pub fn random(dir: &Path, seed: u64, device: &Device) -> Result<Self> {
+        let config = LladaConfig::load(dir)?;
+        let residual = 1.0 / (2.0 * config.n_layers as f64).sqrt();
+        let mut part = 0;
+        Self::build(config, Weights::Trainable, device, |name, shape| {
+            part += 1;
+            if shape.len() == 1 {
+                return Ok(Tensor::ones(shape, DType::F32, device)?);
+            }
+            let into_residual =
+                name.ends_with("attn_out.weight") || (name.contains("blocks") && name.contains("ff_out"));
+            let std = 0.02 * if into_residual { residual } else { 1.0 };
+            let mut rng = Key::new(seed, Purpose::ModelInit).part(part).rng();
+            let values: Vec<f32> = (0..shape.iter().product()).map(|_| (rng.normal() * std) as f32).collect();
+            Ok(Tensor::from_vec(values, shape, device)?)
+        })
+    }
+
+    fn build(
+        config: LladaConfig,
+        weights: Weights,
+        device: &Device,
+        mut tensor: impl FnMut(&str, &[usize]) -> Result<Tensor>,
+    ) -> Result<Self> {
+        let shapes = expected_shapes(&config);
+        let mut param = |name: String| -> Result<Param> {
+            let value = tensor(&name, &shapes[&name])?;
+            match weights {
+                Weights::Frozen => Ok(Param::frozen(name, value)),
+                Weights::Trainable => Ok(Param::trainable(name, &value)?),
+            }
+        };
+        let wte = param(format!("{PREFIX}.wte.weight"))?;
+        let mut blocks = Vec::with_capacity(config.n_layers);
+        for i in 0..config.n_layers {
+            let mut leaf = |leaf: &str| param(format!("{PREFIX}.blocks.{i}.{leaf}.weight"));
+            blocks.push(Block {
+                attn_norm: leaf("attn_norm")?,
+                q_proj: Linear::new(leaf("q_proj")?),
+                k_proj: Linear::new(leaf("k_proj")?),
+                v_proj: Linear::new(leaf("v_proj")?),
+                attn_out: Linear::new(leaf("attn_out")?),
+                ff_norm: leaf("ff_norm")?,
+                ff_proj: Linear::new(leaf("ff_proj")?),
+                up_proj: Linear::new(leaf("up_proj")?),
+                ff_out: Linear::new(leaf("ff_out")?),
+            });
+        }
+        let head = Head {
+            norm: param(format!("{PREFIX}.ln_f.weight"))?,
+            weight: param(format!("{PREFIX}.ff_out.weight"))?,
+            eps: config.rms_norm_eps,
+        };
+        let tables = rope::Tables::new(config.rope_theta, config.head_dim(), config.max_sequence_length, device)?;
+        Ok(Self { config, wte, blocks, head, tables })
+    }
+
+    /// Writes the weights as `dir/model.safetensors`, atomically.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        let tensors: BTreeMap<String, Tensor> =
+            self.params().into_iter().map(|p| (p.name().to_owned(), p.value().clone())).collect();
+        write_safetensors(&dir.join(SINGLE_FILE), &tensors, &[("format", "pt")])
+    }
+}
+
+/// Names and shapes of a checkpoint's tensors.
+pub fn expected_shapes(config: &LladaConfig) -> BTreeMap<String, Vec<usize>> {
+    let LladaConfig { d_model: d, mlp_hidden_size: f, embedding_size: v, .. } = *config;
+    let kv = config.n_kv_heads * config.head_dim();
+    let mut shapes = BTreeMap::from([
+        (format!("{PREFIX}.wte.weight"), vec![v, d]),
+        (format!("{PREFIX}.ln_f.weight"), vec![d]),
+        (format!("{PREFIX}.ff_out.weight"), vec![v, d]),
+    ]);
+    for i in 0..config.n_layers {
+        let leaves: [(&str, Vec<usize>); 9] = [
+            ("attn_norm", vec![d]),
+            ("q_proj", vec![d, d]),
+            ("k_proj", vec![kv, d]),
+            ("v_proj", vec![kv, d]),
+            ("attn_out", vec![d, d]),
+            ("ff_norm", vec![d]),
+            ("ff_proj", vec![f, d]),
+            ("up_proj", vec![f, d]),
+            ("ff_out", vec![d, f]),
+        ];
+        shapes.extend(leaves.map(|(leaf, shape)| (format!("{PREFIX}.blocks.{i}.{leaf}.weight"), shape)));
+    }
+    shapes
+}
+
+/// Writes tensors to a temporary sibling, flushes it to the disk and renames it into place: writing over a file
+/// that is mapped would change the mapped weights.
+///
+/// # Errors
+/// Names the file.
+pub fn write_safetensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &[(&str, &str)]) -> Result<()> {
+    let metadata: HashMap<String, String> = metadata.iter().map(|&(k, v)| (k.into(), v.into())).collect();
+    let temporary = path.with_extension("safetensors.tmp");
+    let views = tensors.iter().map(|(name, t)| (name.as_str(), t));
+    safetensors::serialize_to_file(views, Some(metadata), &temporary)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| Ok(std::fs::File::open(&temporary)?.sync_all()?))
+        .and_then(|()| Ok(std::fs::rename(&temporary, path)?))
+        .with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,29 @@
+//! LLaDA on any candle device: forward, explicit backward, LoRA, checkpoint files.
+//!
+//! Training needs no autograd here. The gradient splits in two: the objective turns log-probabilities into their
+//! gradients, and [`Llada::backward`] carries these through the stack, layer by layer, into [`Gradients`].
+
+mod batch;
+mod block;
+mod config;
+pub mod device;
+mod head;
+mod linear;
+mod llada;
+mod load;
+mod lora;
+pub(crate) mod ops;
+mod param;
+pub mod source;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+pub use batch::{Batch, Pass};
+pub use config::LladaConfig;
+pub use head::{Head, Scored};
+pub use llada::{Llada, Tape};
+pub use load::{Weights, write_safetensors};
+pub use lora::{ADAPTER_CONFIG, ADAPTER_FILE, AdapterConfig};
+pub use param::{Gradients, Param};
+pub use weights::WeightFiles;

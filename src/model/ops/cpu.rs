@@ -1,0 +1,178 @@
+//! What the fused CPU kernels share: f32 views of tensors, row-parallel loops, vectorisable maths.
+//!
+//! The kernels are plain loops that the compiler vectorises inside [`simd`], which picks the widest
+//! instruction set of the machine at run time. They use no fused multiply-add and sum in a fixed number of
+//! lanes, so a row's result depends neither on the instruction set nor on the other rows of the batch.
+
+use std::ops::Deref;
+
+use candle_core::{DType, Device, Result, Storage, StorageRef, Tensor, bail};
+use rayon::prelude::*;
+
+/// Partial sums kept by reductions; a multiple of every vector width in use.
+pub const LANES: usize = 16;
+
+/// Elements a parallel task should have at least, so that starting it is worth it.
+const TASK_ELEMENTS: usize = 16 * 1024;
+
+/// Whether the fused kernels serve this tensor: f32 in main memory.
+pub fn serves(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
+}
+
+/// A contiguous f32 CPU tensor seen as a slice.
+pub struct View<'a> {
+    guard: StorageRef<'a>,
+    start: usize,
+    len: usize,
+}
+
+impl<'a> View<'a> {
+    /// Locks the tensor for reading. Strided tensors are refused: kernels are written for rows.
+    pub fn new(x: &'a Tensor) -> Result<Self> {
+        let (guard, layout) = x.storage_and_layout();
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("kernel input of shape {:?} is not contiguous", x.shape())
+        };
+        match &*guard {
+            Storage::Cpu(cpu) if cpu.as_slice::<f32>().is_ok() => {}
+            _ => bail!("kernel input is not an f32 tensor in main memory"),
+        }
+        Ok(Self { guard, start, len: end - start })
+    }
+}
+
+impl Deref for View<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.guard {
+            Storage::Cpu(cpu) => match cpu.as_slice::<f32>() {
+                Ok(all) => &all[self.start..self.start + self.len],
+                Err(_) => &[],
+            },
+            _ => &[],
+        }
+    }
+}
+
+/// A tensor from a kernel's output, without a copy.
+pub fn tensor<S: Into<candle_core::Shape>>(values: Vec<f32>, shape: S) -> Result<Tensor> {
+    Tensor::from_vec(values, shape.into(), &Device::Cpu)
+}
+
+/// Runs `f` compiled for the widest vector instructions of this machine.
+#[inline(always)]
+pub fn simd<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+/// Calls `f(first_row, rows_of_out)` on chunks of rows of `out`, in parallel when there is enough to do.
+pub fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    if out.is_empty() {
+        return;
+    }
+    let rows = TASK_ELEMENTS.div_ceil(width).max(1);
+    if out.len() <= rows * width {
+        return f(0, out);
+    }
+    out.par_chunks_mut(rows * width).enumerate().for_each(|(i, chunk)| f(i * rows, chunk));
+}
+
+/// Sum in [`LANES`] running sums.
+#[inline(always)]
+pub fn sum_of(n: usize, at: impl Fn(usize) -> f32) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let whole = n / LANES * LANES;
+    for base in (0..whole).step_by(LANES) {
+        for (l, lane) in lanes.iter_mut().enumerate() {
+            *lane += at(base + l);
+        }
+    }
+    for i in whole..n {
+        lanes[i - whole] += at(i);
+    }
+    lanes.iter().sum()
+}
+
+/// Largest element; `-inf` of an empty slice, NaN is passed over.
+#[inline(always)]
+pub fn max_of(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane = if v > *lane { v } else { *lane };
+        }
+    }
+    let tail = rest.iter().fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m });
+    lanes.iter().fold(tail, |m, &v| if v > m { v } else { m })
+}
+
+/// `e^x` within 2 units in the last place, in straight-line code that vectorises; NaN stays NaN,
+/// and results below the smallest normal number (`x < -87.3`) are zero.
+///
+/// Cody-Waite reduction to `|r| <= ln(2)/2`, then a polynomial of degree 6 in `r`.
+#[inline(always)]
+#[allow(clippy::excessive_precision)] // ln 2 in two parts: the first has trailing zero bits so that n * HI is exact
+pub fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer in the low bits
+    const LN2_HI: f32 = 0.693_359_375;
+    const LN2_LO: f32 = -2.121_944_4e-4;
+    let vanishes = x < -87.336_54;
+    let x = if vanishes { 0.0 } else { x };
+    let x = if x > 88.376_26 { 88.376_26 } else { x };
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = x - n * LN2_HI - n * LN2_LO;
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_199_9e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 5.000_000_1e-1;
+    let p = p * r * r + r + 1.0;
+    let exponent = (shifted.to_bits() << 23).wrapping_add(0x3f80_0000);
+    if vanishes { 0.0 } else { p * f32::from_bits(exponent) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_within_two_units_in_the_last_place() {
+        let mut worst = 0f64;
+        for i in -87_000..88_000 {
+            let x = i as f32 * 1e-3 + 1.37e-4;
+            let exact = (x as f64).exp();
+            worst = worst.max(((exp(x) as f64 - exact) / exact).abs());
+        }
+        assert!(worst < 2.0 * f32::EPSILON as f64, "{worst}");
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(f32::NAN).is_nan());
+        assert!(exp(-1e30) == 0.0 && exp(f32::NEG_INFINITY) == 0.0 && exp(1e30) > 1e38);
+    }
+
+    #[test]
+    fn sums_and_maxima_see_every_element() {
+        for n in [0, 1, 15, 16, 17, 100] {
+            let x: Vec<f32> = (0..n).map(|i| ((i * 7) % 31) as f32).collect();
+            assert_eq!(sum_of(n, |i| x[i]), x.iter().sum::<f32>());
+            assert_eq!(max_of(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        }
+    }
+
+    #[test]
+    fn rows_are_visited_once_each() {
+        let width = 37;
+        let mut out = vec![0f32; width * 2000];
+        for_rows(&mut out, width, |first, rows| {
+            for (i, row) in rows.chunks_mut(width).enumerate() {
+                row.iter_mut().for_each(|v| *v += (first + i) as f32 + 1.0);
+            }
+        });
+        assert!(out.chunks(width).enumerate().all(|(i, row)| row.iter().all(|&v| v == i as f32 + 1.0)));
+    }
+}

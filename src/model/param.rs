@@ -1,0 +1,80 @@
+//! Named weights and the gradients that are collected for them.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Result, Tensor, Var};
+
+/// A weight of the model. Trainable ones live in a [`Var`] that the optimiser writes in place;
+/// the maths sees `value`, which shares the storage but records no graph.
+#[derive(Clone, Debug)]
+pub struct Param {
+    name: String,
+    value: Tensor,
+    var: Option<Var>,
+}
+
+impl Param {
+    /// A weight that never changes and gets no gradient.
+    pub fn frozen(name: impl Into<String>, value: Tensor) -> Self {
+        Self { name: name.into(), value, var: None }
+    }
+
+    /// A weight to train, starting from `value`.
+    pub fn trainable(name: impl Into<String>, value: &Tensor) -> Result<Self> {
+        let var = Var::from_tensor(value)?;
+        Ok(Self { name: name.into(), value: var.as_detached_tensor(), var: Some(var) })
+    }
+
+    /// The checkpoint's name of the weight.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The current value.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    /// The variable behind a trainable weight.
+    pub fn var(&self) -> Option<&Var> {
+        self.var.as_ref()
+    }
+
+    /// Whether gradients are wanted.
+    pub fn is_trainable(&self) -> bool {
+        self.var.is_some()
+    }
+}
+
+/// Sums of gradients by parameter name, in f32.
+#[derive(Debug, Default)]
+pub struct Gradients(BTreeMap<String, Tensor>);
+
+impl Gradients {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `gradient` to what is there under `name`.
+    pub fn add(&mut self, name: &str, gradient: Tensor) -> Result<()> {
+        let gradient = gradient.to_dtype(DType::F32)?;
+        match self.0.get_mut(name) {
+            Some(sum) => *sum = (&*sum + gradient)?,
+            None => {
+                self.0.insert(name.to_owned(), gradient);
+            }
+        }
+        Ok(())
+    }
+
+    /// The sums, by name.
+    pub fn by_name(&self) -> &BTreeMap<String, Tensor> {
+        &self.0
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

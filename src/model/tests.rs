@@ -1,0 +1,300 @@
+//! The model as a whole: invariants, finite differences through every kind of trainable weight, files.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor, Var};
+
+use super::*;
+use crate::config::{LoraTable, TargetModules, TargetPreset};
+use crate::rng::{Key, Purpose};
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name)
+}
+
+fn base(name: &str) -> Result<Llada> {
+    Llada::load(&golden(name), DType::F32, &Device::Cpu, Weights::Frozen)
+}
+
+fn lora_table(dropout: f64) -> LoraTable {
+    LoraTable {
+        r: std::num::NonZeroUsize::new(3).expect("3"),
+        lora_alpha: 3.0.try_into().expect("in range"),
+        lora_dropout: dropout.try_into().expect("in range"),
+        target_modules: TargetModules::Preset(TargetPreset::AllLinear),
+        ..LoraTable::default()
+    }
+}
+
+/// Adapters on all linears with both matrices random, so that every gradient is alive.
+fn adapted(name: &str, dropout: f64) -> Result<Llada> {
+    let mut model = base(name)?;
+    model.attach_lora(&lora_table(dropout), 5)?;
+    for (i, (_, var)) in model.trainable().iter().enumerate() {
+        let noise = super::ops::testing::random(100 + i, var.shape())?;
+        var.set(&(noise * 0.2)?)?;
+    }
+    Ok(model)
+}
+
+fn rows(lengths: &[usize]) -> Vec<Vec<u32>> {
+    let mut rng = Key::new(3, Purpose::Record).rng();
+    lengths.iter().map(|&n| (0..n).map(|_| rng.below(120) as u32).collect()).collect()
+}
+
+fn values(x: &Tensor) -> Result<Vec<f32>> {
+    Ok(x.flatten_all()?.to_vec1()?)
+}
+
+#[test]
+fn a_batch_of_left_padded_rows_has_the_bits_of_each_row_alone() -> Result<()> {
+    let model = adapted("gqa_small", 0.0)?;
+    let rows = rows(&[12, 7, 9]);
+    let batch = Batch::left_padded(&rows, 1);
+    let together = model.hidden(&batch, 8..12, Pass::INFERENCE)?.reshape((3, 4, ()))?;
+    for (i, row) in rows.iter().enumerate() {
+        let single = Batch::left_padded(&[row], 1);
+        let n = row.len();
+        let alone = model.hidden(&single, n - 4..n, Pass::INFERENCE)?;
+        assert_eq!(values(&alone)?, values(&together.get(i)?)?, "row {i}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_window_has_the_bits_of_the_full_pass() -> Result<()> {
+    let model = adapted("mha_small", 0.0)?;
+    let batch = Batch::left_padded(&rows(&[11, 8]), 1);
+    let full = model.hidden(&batch, 0..11, Pass::INFERENCE)?.reshape((2, 11, ()))?;
+    let window = model.hidden(&batch, 4..9, Pass::INFERENCE)?.reshape((2, 5, ()))?;
+    assert_eq!(values(&full.narrow(1, 4, 5)?)?, values(&window)?);
+    Ok(())
+}
+
+#[test]
+fn a_single_row_of_logits_has_the_bits_of_many() -> Result<()> {
+    let model = base("gqa_small")?;
+    let x = model.hidden(&Batch::left_padded(&rows(&[6]), 1), 0..6, Pass::BASE)?;
+    let all = model.head().logits(&x)?;
+    for i in 0..6 {
+        assert_eq!(values(&model.head().logits(&x.narrow(0, i, 1)?)?)?, values(&all.get(i)?)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn fresh_adapters_change_nothing_and_the_base_stays_reachable() -> Result<()> {
+    let (plain, mut model) = (base("gqa_small")?, base("gqa_small")?);
+    model.attach_lora(&lora_table(0.1), 1)?;
+    let batch = Batch::left_padded(&rows(&[9, 9]), 1);
+    let expected = values(&plain.hidden(&batch, 0..9, Pass::BASE)?)?;
+    assert_eq!(values(&model.hidden(&batch, 0..9, Pass::INFERENCE)?)?, expected);
+    let moved = adapted("gqa_small", 0.0)?;
+    assert_eq!(values(&moved.hidden(&batch, 0..9, Pass::BASE)?)?, expected);
+    assert_ne!(values(&moved.hidden(&batch, 0..9, Pass::INFERENCE)?)?, expected);
+    Ok(())
+}
+
+/// `sum_n w_n lp_n` over some rows of a batch, the quantity whose gradient is checked.
+struct Probe {
+    batch: Batch,
+    window: std::ops::Range<usize>,
+    places: Vec<u32>,
+    targets: Vec<u32>,
+    weights: Vec<f32>,
+    keys: Vec<Key>,
+}
+
+impl Probe {
+    fn new() -> Self {
+        Self {
+            batch: Batch::left_padded(&rows(&[9, 6]), 1),
+            window: 4..9,
+            places: vec![0, 2, 3, 6, 9],
+            targets: vec![3, 99, 5, 17, 60],
+            weights: vec![1.0, -0.5, 0.3, 2.0, -1.0],
+            keys: (0..2).map(|i| Key::new(9, Purpose::Dropout).sample(i)).collect(),
+        }
+    }
+
+    fn pass(&self) -> Pass<'_> {
+        Pass { adapters: true, dropout: Some(&self.keys) }
+    }
+
+    fn scored(&self, model: &Llada, x: &Tensor) -> Result<Scored> {
+        let places = Tensor::from_slice(&self.places, self.places.len(), &Device::Cpu)?;
+        Ok(model.head().score(&x.index_select(&places, 0)?, &self.targets)?)
+    }
+
+    fn value(&self, model: &Llada) -> Result<f64> {
+        let x = model.hidden(&self.batch, self.window.clone(), self.pass())?;
+        let scored = self.scored(model, &x)?;
+        Ok(scored.log_probs.iter().zip(&self.weights).map(|(lp, w)| *lp as f64 * *w as f64).sum())
+    }
+
+    fn gradients(&self, model: &Llada) -> Result<Gradients> {
+        let (x, tape) = model.hidden_with_tape(&self.batch, self.window.clone(), self.pass())?;
+        let mut gradients = Gradients::new();
+        let rows = model.head().backward(&self.scored(model, &x)?, &self.weights, &mut gradients)?;
+        let places = Tensor::from_slice(&self.places, self.places.len(), &Device::Cpu)?;
+        let dx = x.zeros_like()?.index_add(&places, &rows, 0)?;
+        model.backward(tape, &self.batch, self.pass(), dx, &mut gradients)?;
+        Ok(gradients)
+    }
+}
+
+/// Compares the gradient of every trainable tensor with central differences along a random direction.
+fn check_directions(model: &Llada) -> Result<()> {
+    let probe = Probe::new();
+    let gradients = probe.gradients(model)?;
+    let trainable = model.trainable();
+    assert_eq!(gradients.by_name().keys().collect::<Vec<_>>(), trainable.keys().collect::<Vec<_>>());
+    for (i, (name, var)) in trainable.iter().enumerate() {
+        let gradient = &gradients.by_name()[name];
+        let norm = gradient.sqr()?.sum_all()?.to_scalar::<f32>()? as f64;
+        assert!(norm.is_finite() && norm > 0.0, "{name} has no gradient");
+        let noise = super::ops::testing::random(500 + i, var.shape())?;
+        let size = noise.sqr()?.sum_all()?.to_scalar::<f32>()? as f64;
+        let direction = ((noise / size.sqrt())? + (gradient / norm.sqrt())?)?; // two unit vectors
+        let expected = difference(model, &probe, var, &direction)?;
+        let got = (gradient * &direction)?.sum_all()?.to_scalar::<f32>()? as f64;
+        let tolerance = 5e-3 * (got.abs() + expected.abs()) + 2e-3;
+        assert!((got - expected).abs() < tolerance, "{name}: {got} is not {expected}");
+    }
+    Ok(())
+}
+
+fn difference(model: &Llada, probe: &Probe, var: &Var, direction: &Tensor) -> Result<f64> {
+    let (at, h) = (var.as_tensor().copy()?, 3e-3);
+    var.set(&(&at + (direction * h)?)?)?;
+    let up = probe.value(model)?;
+    var.set(&(&at - (direction * h)?)?)?;
+    let down = probe.value(model)?;
+    var.set(&at)?;
+    Ok((up - down) / (2.0 * h))
+}
+
+#[test]
+fn adapter_gradients_match_finite_differences() -> Result<()> {
+    check_directions(&adapted("gqa_small", 0.0)?)?;
+    check_directions(&adapted("mha_small", 0.0)?)
+}
+
+#[test]
+fn adapter_gradients_match_finite_differences_under_dropout() -> Result<()> {
+    check_directions(&adapted("gqa_small", 0.3)?)
+}
+
+#[test]
+fn gradients_of_all_weights_match_finite_differences() -> Result<()> {
+    check_directions(&Llada::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable)?)
+}
+
+#[test]
+fn dropout_depends_on_the_key_alone() -> Result<()> {
+    let model = adapted("gqa_small", 0.4)?;
+    let rows = rows(&[9, 6]);
+    let keys: Vec<Key> = (0..2).map(|i| Key::new(9, Purpose::Dropout).sample(i)).collect();
+    let run = |rows: &[Vec<u32>], keys: &[Key]| -> Result<Vec<f32>> {
+        let batch = Batch::left_padded(rows, 1);
+        let t = batch.columns();
+        values(&model.hidden(&batch, t - 3..t, Pass { adapters: true, dropout: Some(keys) })?)
+    };
+    let together = run(&rows, &keys)?;
+    let second = run(&rows[1..], &keys[1..])?;
+    assert_eq!(together[together.len() / 2..], second, "neither the batch nor the padding changes a mask");
+    assert_ne!(second, run(&rows[1..], &keys[..1])?);
+    Ok(())
+}
+
+#[test]
+fn adapters_survive_a_round_trip_and_keep_pefts_names() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let model = adapted("gqa_small", 0.05)?;
+    model.save_adapter(dir.path(), "some/base")?;
+    let mut loaded = base("gqa_small")?;
+    let config = loaded.load_adapter(dir.path())?;
+    assert_eq!((config.r, config.lora_alpha, config.lora_dropout), (3, 3.0, 0.05));
+    assert_eq!(config.base_model_name_or_path.as_deref(), Some("some/base"));
+    for (name, var) in model.trainable() {
+        assert_eq!(values(var.as_tensor())?, values(loaded.trainable()[&name].as_tensor())?);
+    }
+    let mut from_peft = base("gqa_small")?;
+    from_peft.load_adapter(&golden("gqa_small"))?;
+    assert!(from_peft.trainable().contains_key("base_model.model.model.transformer.blocks.1.up_proj.lora_B.weight"));
+    assert_eq!(from_peft.trainable().len(), 2 * 4 * 2);
+    Ok(())
+}
+
+#[test]
+fn weights_survive_a_round_trip() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    std::fs::copy(golden("gqa_small").join("config.json"), dir.path().join("config.json"))?;
+    let model = Llada::random(dir.path(), 4, &Device::Cpu)?;
+    model.save(dir.path())?;
+    let loaded = Llada::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen)?;
+    for (a, b) in model.params().iter().zip(loaded.params()) {
+        assert_eq!(values(a.value())?, values(b.value())?, "{}", a.name());
+    }
+    Ok(())
+}
+
+#[test]
+fn files_that_do_not_fit_are_reported_by_tensor() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    std::fs::copy(golden("gqa_small").join("config.json"), dir.path().join("config.json"))?;
+    let tensors = candle_core::safetensors::load(golden("gqa_small").join("model.safetensors"), &Device::Cpu)?;
+    let mut tensors: std::collections::BTreeMap<String, Tensor> = tensors.into_iter().collect();
+    tensors.remove("model.transformer.blocks.1.ff_out.weight");
+    tensors.insert("model.transformer.ln_f.weight".into(), Tensor::zeros(63, DType::F32, &Device::Cpu)?);
+    tensors.insert("model.transformer.wpe.weight".into(), Tensor::zeros(1, DType::F32, &Device::Cpu)?);
+    write_safetensors(&dir.path().join("model.safetensors"), &tensors, &[])?;
+    let load = || Llada::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen);
+    let text = load().expect_err("does not fit").to_string();
+    for part in
+        ["missing (1): model.transformer.blocks.1.ff_out", "unknown (1): model.transformer.wpe", "[63] instead of [64]"]
+    {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    let whole = std::fs::read(golden("gqa_small").join("model.safetensors"))?;
+    std::fs::write(dir.path().join("model.safetensors"), &whole[..whole.len() / 2])?;
+    let text = load().expect_err("truncated").to_string();
+    assert!(text.contains("model.safetensors cannot be read as safetensors"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_sharded_checkpoint_is_read_through_its_index() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    std::fs::copy(golden("gqa_small").join("config.json"), dir.path().join("config.json"))?;
+    let tensors = candle_core::safetensors::load(golden("gqa_small").join("model.safetensors"), &Device::Cpu)?;
+    let mut shards = [std::collections::BTreeMap::new(), std::collections::BTreeMap::new()];
+    let mut map = serde_json::Map::new();
+    for (i, (name, tensor)) in tensors.into_iter().enumerate() {
+        map.insert(name.clone(), format!("part-{}.safetensors", i % 2).into());
+        shards[i % 2].insert(name, tensor);
+    }
+    for (i, shard) in shards.iter().enumerate() {
+        write_safetensors(&dir.path().join(format!("part-{i}.safetensors")), shard, &[])?;
+    }
+    let index = serde_json::json!({ "weight_map": map });
+    std::fs::write(dir.path().join("model.safetensors.index.json"), index.to_string())?;
+    let sharded = Llada::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen)?;
+    for (a, b) in sharded.params().iter().zip(base("gqa_small")?.params()) {
+        assert_eq!(values(a.value())?, values(b.value())?, "{}", a.name());
+    }
+    std::fs::remove_file(dir.path().join("part-1.safetensors"))?;
+    let text = Llada::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen).expect_err("a shard is gone");
+    assert!(text.to_string().contains("part-1.safetensors"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_target_that_matches_nothing_is_an_error() -> Result<()> {
+    let mut table = lora_table(0.0);
+    table.target_modules = TargetModules::Names(vec!["q_proj".into(), "o_proj".into()]);
+    let text = base("gqa_small")?.attach_lora(&table, 1).expect_err("no o_proj").to_string();
+    assert!(text.contains("\"o_proj\" matches no linear layer") && text.contains("attn_out"), "{text}");
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Checkpoint files in safetensors: one file or shards behind an index, memory-mapped.
+//!
+//! What the model expects and what the files hold are compared as a whole, so that one message names every
+//! missing, unknown or mis-shaped tensor.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use candle_core::safetensors::MmapedSafetensors;
+use candle_core::{DType, Device, Tensor};
+use serde_json::Value;
+
+/// The file of an unsharded checkpoint.
+pub const SINGLE_FILE: &str = "model.safetensors";
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// Tensors of a checkpoint folder, not yet read.
+pub struct WeightFiles {
+    dir: PathBuf,
+    maps: Vec<MmapedSafetensors>,
+    /// Tensor name to index into `maps`.
+    place: BTreeMap<String, usize>,
+}
+
+impl WeightFiles {
+    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    ///
+    /// # Errors
+    /// Names the file that is missing, unreadable or truncated.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let index = dir.join(INDEX_FILE);
+        if index.is_file() {
+            return Self::open_shards(dir, &index);
+        }
+        let single = dir.join(SINGLE_FILE);
+        if !single.is_file() {
+            bail!("{} has neither {SINGLE_FILE} nor {INDEX_FILE}", dir.display());
+        }
+        Self::open_single(dir, &single)
+    }
+
+    /// Opens one file, whatever its name.
+    pub fn open_file(path: &Path) -> Result<Self> {
+        Self::open_single(path.parent().unwrap_or(Path::new(".")), path)
+    }
+
+    fn open_single(dir: &Path, path: &Path) -> Result<Self> {
+        let map = map(path)?;
+        let place = map.tensors().into_iter().map(|(name, _)| (name, 0)).collect();
+        Ok(Self { dir: dir.to_owned(), maps: vec![map], place })
+    }
+
+    fn open_shards(dir: &Path, index: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(index).with_context(|| format!("cannot read {}", index.display()))?;
+        let json: Value =
+            serde_json::from_str(&text).with_context(|| format!("{} is not valid JSON", index.display()))?;
+        let Some(weight_map) = json.get("weight_map").and_then(Value::as_object) else {
+            bail!("{} has no object weight_map", index.display())
+        };
+        let mut files: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut maps = Vec::new();
+        let mut place = BTreeMap::new();
+        for (name, file) in weight_map {
+            let Some(file) = file.as_str() else { bail!("{}: {name} names no file", index.display()) };
+            let at = match files.get(file) {
+                Some(&at) => at,
+                None => {
+                    maps.push(map(&dir.join(file))?);
+                    files.insert(file, maps.len() - 1);
+                    maps.len() - 1
+                }
+            };
+            if maps[at].get(name).is_err() {
+                bail!("{} says that {name} is in {file}, but it is not", index.display());
+            }
+            place.insert(name.clone(), at);
+        }
+        Ok(Self { dir: dir.to_owned(), maps, place })
+    }
+
+    /// The names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.place.keys().map(String::as_str)
+    }
+
+    /// Compares names and shapes with what a model expects.
+    ///
+    /// # Errors
+    /// Lists every difference (the first few of each kind when there are many).
+    pub fn check(&self, expected: &BTreeMap<String, Vec<usize>>) -> Result<()> {
+        let missing: Vec<String> = expected.keys().filter(|n| !self.place.contains_key(*n)).cloned().collect();
+        let unknown: Vec<String> = self.names().filter(|n| !expected.contains_key(*n)).map(str::to_owned).collect();
+        let mut mis_shaped = Vec::new();
+        for (name, want) in expected.iter().filter(|(n, _)| self.place.contains_key(*n)) {
+            let found = self.maps[self.place[name]].get(name)?.shape().to_vec();
+            if &found != want {
+                mis_shaped.push(format!("{name} is {found:?} instead of {want:?}"));
+            }
+        }
+        let problems: Vec<String> = [("missing", missing), ("unknown", unknown), ("mis-shaped", mis_shaped)]
+            .into_iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(kind, names)| summary(kind, &names))
+            .collect();
+        if !problems.is_empty() {
+            bail!("the tensors in {} do not fit the model:\n{}", self.dir.display(), problems.join("\n"));
+        }
+        Ok(())
+    }
+
+    /// Reads a tensor onto a device in a dtype.
+    pub fn load(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        let Some(&at) = self.place.get(name) else { bail!("{} has no tensor {name}", self.dir.display()) };
+        let tensor = self.maps[at].load(name, device).with_context(|| format!("cannot read {name}"))?;
+        Ok(tensor.to_dtype(dtype)?)
+    }
+}
+
+fn map(path: &Path) -> Result<MmapedSafetensors> {
+    // SAFETY: the file must not change while it is mapped; this crate only ever replaces files by renaming.
+    unsafe { MmapedSafetensors::new(path) }
+        .with_context(|| format!("{} cannot be read as safetensors: is it complete?", path.display()))
+}
+
+fn summary(kind: &str, names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let more = names.len().saturating_sub(SHOWN);
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("  {kind} ({}): {}{tail}", names.len(), names[..names.len().min(SHOWN)].join(", "))
+}

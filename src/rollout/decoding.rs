@@ -1,0 +1,107 @@
+//! How a canvas is filled: its length, its blocks, the steps a block takes and what is committed at each.
+
+use crate::config::{Remasking, RolloutTable};
+
+/// A checked decoding schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoding {
+    /// Tokens of the canvas, `L`.
+    pub canvas: usize,
+    /// Tokens of a block.
+    pub block_length: usize,
+    /// Denoising steps of one block.
+    pub steps_per_block: usize,
+    /// Sampling temperature; 0 is greedy.
+    pub temperature: f64,
+    /// Which candidates are committed.
+    pub remasking: Remasking,
+    /// Classifier-free guidance; 0 is off.
+    pub cfg_scale: f64,
+}
+
+/// Numbers that do not divide evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {large} is not a multiple of {by} {small}")]
+pub struct UnevenSplit {
+    what: &'static str,
+    large: usize,
+    by: &'static str,
+    small: usize,
+}
+
+impl Decoding {
+    /// Greedy low-confidence decoding of `canvas` tokens in blocks, `steps` denoising steps in all.
+    ///
+    /// # Errors
+    /// When blocks do not fill the canvas, or steps cannot be shared out evenly over the blocks.
+    pub fn greedy(canvas: usize, block_length: usize, steps: usize) -> Result<Self, UnevenSplit> {
+        if block_length == 0 || !canvas.is_multiple_of(block_length) {
+            return Err(UnevenSplit {
+                what: "max_completion_length",
+                large: canvas,
+                by: "block_length",
+                small: block_length,
+            });
+        }
+        let blocks = canvas / block_length;
+        if steps == 0 || !steps.is_multiple_of(blocks) {
+            return Err(UnevenSplit {
+                what: "diffusion_steps",
+                large: steps,
+                by: "the number of blocks",
+                small: blocks,
+            });
+        }
+        Ok(Self {
+            canvas,
+            block_length,
+            steps_per_block: steps / blocks,
+            temperature: 0.0,
+            remasking: Remasking::LowConfidence,
+            cfg_scale: 0.0,
+        })
+    }
+
+    /// The schedule of a config.
+    ///
+    /// # Errors
+    /// As [`Decoding::greedy`].
+    pub fn from_table(table: &RolloutTable) -> Result<Self, UnevenSplit> {
+        let canvas = table.max_completion_length.get();
+        Ok(Self {
+            temperature: table.temperature.get(),
+            remasking: table.remasking,
+            cfg_scale: table.cfg_scale.get(),
+            ..Self::greedy(canvas, table.block_length.get(), table.diffusion_steps.get())?
+        })
+    }
+
+    /// Tokens committed at `step` of a block with `masks` masks: an even share, the first steps one more.
+    pub fn commits(&self, masks: usize, step: usize) -> usize {
+        masks / self.steps_per_block + usize::from(step < masks % self.steps_per_block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn uneven_splits_name_both_numbers() {
+        let error = Decoding::greedy(40, 16, 20).expect_err("40 / 16").to_string();
+        assert_eq!(error, "max_completion_length 40 is not a multiple of block_length 16");
+        let error = Decoding::greedy(40, 8, 18).expect_err("18 / 5").to_string();
+        assert_eq!(error, "diffusion_steps 18 is not a multiple of the number of blocks 5");
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_is_committed_exactly_and_evenly(masks in 0usize..64, steps in 1usize..64) {
+            let decoding = Decoding::greedy(64, 64, steps).expect("one block");
+            let commits: Vec<usize> = (0..steps).map(|i| decoding.commits(masks, i)).collect();
+            prop_assert_eq!(commits.iter().sum::<usize>(), masks);
+            prop_assert!(commits.windows(2).all(|w| w[0] == w[1] || w[0] == w[1] + 1));
+        }
+    }
+}

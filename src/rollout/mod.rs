@@ -1,0 +1,8 @@
+//! Sampling completions: block-wise masked decoding, the reference sampler of LLaDA.
+
+mod candidate;
+mod decoding;
+mod sampler;
+
+pub use decoding::{Decoding, UnevenSplit};
+pub use sampler::{Prompt, Sampler};
