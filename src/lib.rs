@@ -34,3 +34,4 @@
 pub mod config;
 pub mod rng;
 pub mod task;
+pub mod text;
