@@ -35,3 +35,5 @@ pub mod config;
 pub mod model;
 pub mod rng;
 pub mod rollout;
+pub mod task;
+pub mod text;

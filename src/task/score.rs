@@ -1,0 +1,38 @@
+//! What a completion earns: the training reward and the evaluation grade.
+
+use serde::Serialize;
+
+/// The training reward of a completion.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Reward {
+    /// The sum of the parts: what the policy gradient sees.
+    pub total: f64,
+    /// The named reward functions and what each of them gave.
+    pub parts: Vec<(&'static str, f64)>,
+}
+
+impl Reward {
+    /// The sum of named parts.
+    pub fn of(parts: Vec<(&'static str, f64)>) -> Self {
+        Self { total: parts.iter().map(|(_, value)| value).sum(), parts }
+    }
+}
+
+/// The evaluation grade of a completion. The accuracy of a set is the sum of `correct` over the sum of
+/// `out_of`, so tasks with partial credit (Sudoku counts cells) and without (1 of 1) read the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Grade {
+    /// The answer found in the completion, if there is one.
+    pub answer: Option<String>,
+    /// Units of the answer that are right.
+    pub correct: usize,
+    /// Units asked for.
+    pub out_of: usize,
+}
+
+impl Grade {
+    /// Whether the whole answer is right.
+    pub fn solved(&self) -> bool {
+        self.answer.is_some() && self.correct == self.out_of
+    }
+}

@@ -1,0 +1,111 @@
+//! Jinja templates of the configuration, checked when the task is built and not in the middle of a run.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior, Value};
+
+use super::{Problem, Result, TaskError};
+
+/// A compiled template that has rendered once already.
+#[derive(Clone, Debug)]
+pub(super) struct Template {
+    key: &'static str,
+    env: Environment<'static>,
+}
+
+impl Template {
+    /// Compiles `source` and renders it with `sample`, whose names are the variables it may use.
+    /// As in chat templates, a line that holds only a block leaves no empty line behind.
+    ///
+    /// # Errors
+    /// If it does not compile, uses another variable, fails on the sample, or does not use `required`,
+    /// without which all its renderings would be the same.
+    pub(super) fn compile(key: &'static str, source: &str, sample: &Value, required: &str) -> Result<Self, Problem> {
+        let problem = |message: String| Problem::new(key, message);
+        let failed = |error: minijinja::Error| Problem::new(key, reason(&error));
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
+        env.set_syntax(syntax);
+        env.add_template_owned(key, source.to_owned()).map_err(failed)?;
+
+        let known: Vec<String> = sample.try_iter().map_err(failed)?.map(|name| name.to_string()).collect();
+        let globals: Vec<&str> = env.globals().map(|(name, _)| name).collect();
+        let used = env.get_template(key).map_err(failed)?.undeclared_variables(false);
+        let is_known = |name: &str| known.iter().any(|k| k == name) || globals.contains(&name);
+        let mut unknown: Vec<&str> = used.iter().map(String::as_str).filter(|name| !is_known(name)).collect();
+        unknown.sort_unstable();
+        if !unknown.is_empty() {
+            let (unknown, known) = (unknown.join("`, `"), known.join("`, `"));
+            return Err(problem(format!("the template uses `{unknown}`, but it has only `{known}`")));
+        }
+        if !used.contains(required) {
+            return Err(problem(format!("the template does not use `{required}`")));
+        }
+        let template = Self { key, env };
+        template.try_render(sample).map_err(failed)?;
+        Ok(template)
+    }
+
+    /// Renders the template with the variables of `context`.
+    ///
+    /// # Errors
+    /// [`TaskError::Template`] if the template fails on them.
+    pub(super) fn render(&self, context: &Value) -> Result<String> {
+        self.try_render(context).map_err(|error| TaskError::Template { key: self.key, reason: reason(&error) })
+    }
+
+    fn try_render(&self, context: &Value) -> Result<String, minijinja::Error> {
+        self.env.get_template(self.key)?.render(context.clone())
+    }
+}
+
+/// The engine's message with the line but without the template's name, which is the key and said already.
+fn reason(error: &minijinja::Error) -> String {
+    let mut reason = error.kind().to_string();
+    if let Some(detail) = error.detail() {
+        reason += &format!(": {detail}");
+    }
+    if let Some(line) = error.line() {
+        reason += &format!(" (line {line} of the template)");
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minijinja::context;
+
+    fn compile(source: &str) -> Result<Template, String> {
+        let sample = context! { puzzle => "0", examples => Vec::<Value>::new() };
+        Template::compile("task.x.template", source, &sample, "puzzle").map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn mistakes_are_found_before_the_run_and_name_the_key() {
+        let message = |source| compile(source).unwrap_err();
+        assert_eq!(
+            message("{{ puzle }} {{ puzzle }}"),
+            "task.x.template: the template uses `puzle`, but it has only `puzzle`, `examples`"
+        );
+        assert_eq!(message("fill it in"), "task.x.template: the template does not use `puzzle`");
+        assert!(message("ab\n{% for %}{{ puzzle }}").ends_with("(line 2 of the template)"));
+        assert!(message("{{ puzzle }}{{ examples[0].solution }}").starts_with("task.x.template: undefined value"));
+        assert!(message("{{ puzzle | shout }}").starts_with("task.x.template: unknown filter"));
+    }
+
+    #[test]
+    fn text_is_not_escaped_and_block_lines_vanish() {
+        let template =
+            compile("<answer>{{ puzzle }}</answer>\n  {% for i in range(2) %}\n{{ i }}\n  {% endfor %}\n.").unwrap();
+        let rendered = template.render(&context! { puzzle => "<&>", examples => Vec::<Value>::new() });
+        assert_eq!(rendered.unwrap(), "<answer><&></answer>\n0\n1\n.");
+    }
+
+    #[test]
+    fn a_failure_on_a_record_names_the_key() {
+        let template = compile("{{ 1 // (puzzle | length) }}").unwrap();
+        let message = template.render(&context! { puzzle => "", examples => 0 }).unwrap_err().to_string();
+        assert!(message.starts_with("task.x.template fails on a record: "), "{message}");
+    }
+}

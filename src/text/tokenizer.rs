@@ -1,0 +1,207 @@
+//! The tokenizer of a model folder.
+
+use std::path::{Path, PathBuf};
+
+use super::{Result, TextError};
+
+/// A model's tokenizer. It adds nothing to what it is given: the chat template writes the special tokens.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    file: PathBuf,
+    inner: tokenizers::Tokenizer,
+}
+
+impl Tokenizer {
+    /// Loads `tokenizer.json` from a model folder.
+    ///
+    /// # Errors
+    /// If the file is missing, unreadable or not a tokenizer.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let file = dir.join("tokenizer.json");
+        let text = match std::fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(TextError::NoTokenizer(file)),
+            Err(reason) => return Err(TextError::Read { file, reason }),
+        };
+        let invalid = |error: tokenizers::Error| TextError::Invalid { file: file.clone(), reason: error.to_string() };
+        let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(invalid)?;
+        // Settings left in the file by whoever saved it would silently cut or pad prompts.
+        inner.with_truncation(None).map_err(invalid)?;
+        inner.with_padding(None);
+        Ok(Self { file, inner })
+    }
+
+    /// The ids of a text. Special tokens written in it are parsed, none are added.
+    ///
+    /// # Errors
+    /// If the tokenizer has no way to write a part of the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|error| TextError::Encode { text: text.chars().take(60).collect(), reason: error.to_string() })?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of some ids without special tokens. Ids that stand for no token are left out: a model's
+    /// vocabulary may be padded beyond the tokenizer's, and nothing keeps it from choosing such an id.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.decode_with(ids, true)
+    }
+
+    /// As [`Tokenizer::decode`], special tokens included.
+    pub fn decode_raw(&self, ids: &[u32]) -> String {
+        self.decode_with(ids, false)
+    }
+
+    fn decode_with(&self, ids: &[u32], skip_special_tokens: bool) -> String {
+        self.inner.decode(ids, skip_special_tokens).unwrap_or_else(|error| {
+            // What a model writes must never end a run; decoders of language models do not fail.
+            tracing::warn!("{} cannot decode {} tokens: {error}", self.file.display(), ids.len());
+            String::new()
+        })
+    }
+
+    /// The id of a token as it is written in the vocabulary, special or not.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The token of an id as it is written in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Checks that an id of the model's configuration, called `name` there, stands for a token. A tokenizer
+    /// of another model is found out here instead of by the nonsense it leads to.
+    ///
+    /// # Errors
+    /// [`TextError::MissingId`] if it does not.
+    pub fn require_id(&self, id: u32, name: &str) -> Result<()> {
+        match self.token(id) {
+            Some(_) => Ok(()),
+            None => Err(TextError::MissingId { file: self.file.clone(), id, name: name.into() }),
+        }
+    }
+}
+
+/// The number of tokens of a completion up to and including its first `eos`, or all of them.
+pub fn completion_length(ids: &[u32], eos: u32) -> usize {
+    ids.iter().position(|&id| id == eos).map_or(ids.len(), |first| first + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const EOS: u32 = 1;
+    const UNKNOWN: u32 = 2;
+    const MASK: u32 = 63;
+
+    fn tiny() -> Tokenizer {
+        Tokenizer::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sudoku-tiny")).unwrap()
+    }
+
+    #[test]
+    fn the_tiny_tokenizer_has_64_ids_and_its_special_tokens_in_place() {
+        let tokenizer = tiny();
+        assert!((0..64).all(|id| tokenizer.token(id).is_some()));
+        assert_eq!(tokenizer.token(64), None);
+        let specials = ["<|pad|>", "<|endoftext|>", "<|unk|>", "<|mdm_mask|>"].map(|token| tokenizer.id(token));
+        assert_eq!(specials, [Some(0), Some(EOS), Some(UNKNOWN), Some(MASK)]);
+    }
+
+    #[test]
+    fn every_character_is_a_token() {
+        let tokenizer = tiny();
+        for (text, length) in [("0204032001400402", 16), ("<answer>1234432121433412</answer>", 33)] {
+            let ids = tokenizer.encode(text).unwrap();
+            assert_eq!(ids.len(), length);
+            assert_eq!(tokenizer.decode(&ids), text);
+        }
+        assert_eq!(tokenizer.encode("aa").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn special_tokens_are_parsed_and_only_the_raw_text_shows_them() {
+        let tokenizer = tiny();
+        let text = "12<|endoftext|><|mdm_mask|>3<|pad|>";
+        let ids = tokenizer.encode(text).unwrap();
+        assert_eq!(ids.len(), 6);
+        assert_eq!((ids[2], ids[3], ids[5]), (EOS, MASK, 0));
+        assert_eq!(tokenizer.decode(&ids), "123");
+        assert_eq!(tokenizer.decode_raw(&ids), text);
+    }
+
+    #[test]
+    fn unknown_characters_are_marked_one_by_one() {
+        let ids = tiny().encode("1éÉ2").unwrap();
+        assert_eq!((ids.len(), ids[1], ids[2]), (4, UNKNOWN, UNKNOWN));
+    }
+
+    #[test]
+    fn ids_without_a_token_are_left_out() {
+        let tokenizer = tiny();
+        let one = tokenizer.encode("1").unwrap()[0];
+        assert_eq!(tokenizer.decode_raw(&[one, 64, u32::MAX, one]), "11");
+        assert_eq!(tokenizer.decode(&[64]), "");
+    }
+
+    proptest! {
+        #[test]
+        fn encoding_and_decoding_is_a_round_trip(text in r"[0-9a-z \n<>/|.,:?!+*=()'_;{}\\-]{0,80}") {
+            let tokenizer = tiny();
+            let ids = tokenizer.encode(&text).unwrap();
+            prop_assert_eq!(tokenizer.decode_raw(&ids), text);
+            prop_assert!(!ids.contains(&UNKNOWN));
+        }
+
+        #[test]
+        fn decoding_takes_any_ids(ids in prop::collection::vec(0u32..200, 0..40)) {
+            let tokenizer = tiny();
+            let known = ids.iter().filter_map(|&id| tokenizer.token(id)).collect::<String>();
+            prop_assert_eq!(tokenizer.decode_raw(&ids), known);
+        }
+
+        #[test]
+        fn a_completion_ends_with_its_first_eos(before in prop::collection::vec(2u32..9, 0..9), after: Vec<u32>) {
+            prop_assert_eq!(completion_length(&before, EOS), before.len());
+            let ids = [&before[..], &[EOS], &after].concat();
+            prop_assert_eq!(completion_length(&ids, EOS), before.len() + 1);
+        }
+    }
+
+    #[test]
+    fn a_required_id_without_a_token_names_file_and_id() {
+        let tokenizer = tiny();
+        assert!(tokenizer.require_id(MASK, "mask_token_id").is_ok());
+        let message = tokenizer.require_id(126_336, "mask_token_id").unwrap_err().to_string();
+        assert!(
+            message.ends_with("tokenizer.json has no token 126336, which is the model's mask_token_id"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_missing_and_a_broken_file_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = || Tokenizer::load(dir.path()).unwrap_err();
+        assert!(matches!(load(), TextError::NoTokenizer(_)));
+        std::fs::write(dir.path().join("tokenizer.json"), "{").unwrap();
+        assert!(matches!(load(), TextError::Invalid { .. }));
+    }
+
+    #[test]
+    fn truncation_and_padding_left_in_the_file_are_ignored() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sudoku-tiny/tokenizer.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        json["truncation"] =
+            serde_json::json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+        json["padding"] = serde_json::json!({"strategy": {"Fixed": 9}, "direction": "Right",
+            "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "<|pad|>"});
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
+        assert_eq!(Tokenizer::load(dir.path()).unwrap().encode("1234").unwrap().len(), 4);
+    }
+}
