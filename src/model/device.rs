@@ -1,35 +1,31 @@
-//! Devices by name.
+//! From the configuration's words to candle's devices and dtypes.
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
 
-use crate::config::Precision;
+use crate::config::{DeviceSpec, Precision};
 
-/// `auto` (the accelerator this build has, else the CPU), `cpu`, `cuda`, `cuda:N` or `metal`.
+/// Opens a device; `auto` is the accelerator this build was made for when there is one, else the CPU.
 ///
 /// # Errors
-/// An unknown name, a back-end this build was not compiled with, or a device that does not answer.
-pub fn open(name: &str) -> Result<Device> {
-    match name {
-        "cpu" => Ok(Device::Cpu),
-        "auto" if cfg!(feature = "cuda") => Device::cuda_if_available(0).context("cannot open the CUDA device"),
-        "auto" if cfg!(feature = "metal") => Device::metal_if_available(0).context("cannot open the Metal device"),
-        "auto" => Ok(Device::Cpu),
-        "metal" if cfg!(feature = "metal") => Device::new_metal(0).context("cannot open the Metal device"),
-        "metal" => bail!("this build has no Metal support: rebuild with --features metal, or use device cpu"),
-        _ => {
-            let index = match name.strip_prefix("cuda") {
-                Some("") => Some(0),
-                Some(rest) => rest.strip_prefix(':').and_then(|n| n.parse().ok()),
-                None => None,
-            };
-            match index {
-                Some(i) if cfg!(feature = "cuda") => {
-                    Device::new_cuda(i).with_context(|| format!("cannot open CUDA device {i}"))
-                }
-                Some(_) => bail!("this build has no CUDA support: rebuild with --features cuda, or use device cpu"),
-                None => bail!("unknown device {name:?}: expected auto, cpu, cuda, cuda:N or metal"),
-            }
+/// A back-end this build was not compiled with, or a device that does not answer.
+pub fn open(device: DeviceSpec) -> Result<Device> {
+    match device {
+        DeviceSpec::Cpu => Ok(Device::Cpu),
+        DeviceSpec::Auto if cfg!(feature = "cuda") => Device::cuda_if_available(0).context("cannot open CUDA device 0"),
+        DeviceSpec::Auto if cfg!(feature = "metal") => {
+            Device::metal_if_available(0).context("cannot open the Metal device")
+        }
+        DeviceSpec::Auto => Ok(Device::Cpu),
+        DeviceSpec::Metal if cfg!(feature = "metal") => Device::new_metal(0).context("cannot open the Metal device"),
+        DeviceSpec::Metal => {
+            bail!("this build has no Metal support: rebuild with --features metal, or use device cpu")
+        }
+        DeviceSpec::Cuda(ordinal) if cfg!(feature = "cuda") => {
+            Device::new_cuda(ordinal).with_context(|| format!("cannot open CUDA device {ordinal}"))
+        }
+        DeviceSpec::Cuda(_) => {
+            bail!("this build has no CUDA support: rebuild with --features cuda, or use device cpu")
         }
     }
 }
@@ -48,12 +44,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
-        assert!(open("cpu").is_ok_and(|d| d.is_cpu()));
-        assert!(open("tpu").expect_err("unknown").to_string().contains("expected auto, cpu"));
-        assert!(open("cuda:x").is_err());
+    fn a_back_end_that_is_not_built_in_says_how_to_get_it() {
+        assert!(open(DeviceSpec::Cpu).is_ok_and(|d| d.is_cpu()));
         if !cfg!(feature = "cuda") {
-            assert!(open("cuda:1").expect_err("not built in").to_string().contains("--features cuda"));
+            let text = open(DeviceSpec::Cuda(1)).expect_err("not built in").to_string();
+            assert!(text.contains("--features cuda"), "{text}");
         }
     }
 }

@@ -1,0 +1,108 @@
+//! What a command works with: model, tokenizer and task, opened from the configuration and checked together.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::Device;
+
+use crate::config::RunConfig;
+use crate::model::{Llada, Weights, device, source};
+use crate::task::{Record, Task};
+use crate::text::{Prompt, PromptEncoder, TooLong};
+
+/// Everything that is loaded once.
+pub struct Session {
+    /// The model, without adapters.
+    pub model: Llada,
+    /// Tokenizer and chat template.
+    pub encoder: PromptEncoder,
+    /// Records, prompts, rewards, grades.
+    pub task: Task,
+    /// The folder the model came from.
+    pub model_dir: PathBuf,
+}
+
+/// Where a model's weights come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The checkpoint's own.
+    Checkpoint(Weights),
+    /// Random numbers of this seed; all of them are trained.
+    Random(u64),
+}
+
+/// A record with its prompt, encoded.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// The record.
+    pub record: Record,
+    /// Prompt token ids.
+    pub prompt: Arc<[u32]>,
+}
+
+impl Session {
+    /// Opens what `config` names.
+    ///
+    /// # Errors
+    /// Names the file or key that is wrong.
+    pub fn open(config: &RunConfig, origin: Origin) -> Result<Self> {
+        let model = config.model();
+        let dir = source::resolve(&model.name_or_path, model.revision.as_deref())?;
+        Self::open_dir(config, dir, origin)
+    }
+
+    /// As [`Session::open`], with the model of another folder.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn open_dir(config: &RunConfig, model_dir: PathBuf, origin: Origin) -> Result<Self> {
+        let table = config.model();
+        let device: Device = device::open(table.device)?;
+        let task = Task::from_config(config.task())?;
+        let too_long = if config.rollout().truncate_prompts { TooLong::Truncate } else { TooLong::Skip };
+        let encoder = PromptEncoder::load(&model_dir, config.rollout().max_prompt_length, too_long)?;
+        let model = match origin {
+            Origin::Checkpoint(weights) => Llada::load(&model_dir, device::dtype(table.dtype), &device, weights),
+            Origin::Random(seed) => Llada::random(&model_dir, seed, &device),
+        };
+        let model = model.with_context(|| format!("cannot load the model {}", table.name_or_path))?;
+        for (id, name) in [(model.config().mask_token_id, "mask_token_id"), (model.config().eos_token_id, "eos_token_id")]
+        {
+            encoder.tokenizer().require_id(id, name)?;
+        }
+        Ok(Self { model, encoder, task, model_dir })
+    }
+
+    /// Encodes the prompts of records; those that are too long are left out, with a warning that counts them.
+    ///
+    /// # Errors
+    /// If none is left, or one leaves no room for a canvas of `canvas` tokens.
+    pub fn examples(&self, records: &[Record], canvas: usize) -> Result<Vec<Example>> {
+        let (mut examples, mut skipped, mut truncated) = (Vec::with_capacity(records.len()), 0usize, 0usize);
+        for record in records {
+            let prompt = self.encoder.encode(&self.task.prompt(record)?)?;
+            truncated += usize::from(matches!(prompt, Prompt::Truncated { .. }));
+            match prompt.ids() {
+                Some(ids) => examples.push(Example { record: record.clone(), prompt: ids.into() }),
+                None => skipped += 1,
+            }
+        }
+        if skipped > 0 {
+            tracing::warn!("{skipped} of {} prompts are longer than rollout.max_prompt_length: skipped", records.len());
+        }
+        if truncated > 0 {
+            tracing::warn!("{truncated} of {} prompts are longer than rollout.max_prompt_length: cut", records.len());
+        }
+        let Some(longest) = examples.iter().map(|e| e.prompt.len()).max() else {
+            bail!("no prompt of task {} fits rollout.max_prompt_length: raise it", self.task.name())
+        };
+        let room = self.model.config().max_sequence_length;
+        ensure!(
+            longest + canvas <= room,
+            "a prompt of {longest} tokens and rollout.max_completion_length {canvas} exceed the model's \
+             max_sequence_length {room}: lower rollout.max_prompt_length or the canvas"
+        );
+        Ok(examples)
+    }
+}

@@ -1,0 +1,139 @@
+//! Steps 1 and 2 of method.md: decode completions of a batch of prompts and score them.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::config::{RunConfig, SpgTable};
+use crate::model::Pass;
+use crate::objective::advantage::{group_advantages, reward_stats};
+use crate::report::Row;
+use crate::rng::{Key, Purpose};
+use crate::rollout::{Decoding, Prompt, Sampler};
+use crate::session::{Example, Session};
+use crate::task::{PromptOrder, Reward};
+use crate::text::completion_length;
+
+/// A sampled completion.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// Prompt ids.
+    pub prompt: Arc<[u32]>,
+    /// The whole canvas, `L` tokens.
+    pub canvas: Vec<u32>,
+    /// Tokens up to and including the first EOS.
+    pub len: usize,
+    /// What it earned.
+    pub reward: Reward,
+    /// Reward minus the mean of its group.
+    pub advantage: f64,
+}
+
+/// The completions of one phase, groups one after another.
+#[derive(Clone, Debug)]
+pub struct Completions {
+    /// `P * G` completions.
+    pub all: Vec<Completion>,
+    num_generations: NonZeroUsize,
+    seconds: f64,
+}
+
+/// Draws the completions of every phase.
+pub struct Generator {
+    examples: Vec<Example>,
+    order: PromptOrder,
+    decoding: Decoding,
+    num_generations: NonZeroUsize,
+    prompts_per_step: usize,
+    batch_size: usize,
+    seed: u64,
+}
+
+impl Generator {
+    /// Encodes the training prompts.
+    ///
+    /// # Errors
+    /// If none fits.
+    pub fn new(config: &RunConfig, spg: &SpgTable, session: &Session) -> Result<Self> {
+        let decoding = Decoding::from_table(config.rollout())?;
+        let examples = session.examples(session.task.train_records(), decoding.canvas)?;
+        Ok(Self {
+            order: PromptOrder::new(config.run().seed, examples.len()),
+            examples,
+            decoding,
+            num_generations: spg.num_generations,
+            prompts_per_step: config.train().prompts_per_step.get(),
+            batch_size: config.rollout().batch_size.get(),
+            seed: config.run().seed,
+        })
+    }
+
+    /// Samples and scores the completions of a phase; they depend on the seed, the phase and the policy alone.
+    ///
+    /// # Errors
+    /// If decoding fails.
+    pub fn phase(&mut self, session: &Session, phase: usize) -> Result<Completions> {
+        let started = Instant::now();
+        let g = self.num_generations.get();
+        let first = (phase * self.prompts_per_step) as u64;
+        let chosen: Vec<usize> = (0..self.prompts_per_step as u64).map(|p| self.order.at(first + p)).collect();
+        let key = Key::new(self.seed, Purpose::Rollout).step(phase as u64);
+        let prompts: Vec<Prompt> = (0..chosen.len() * g)
+            .map(|c| Prompt { ids: self.examples[chosen[c / g]].prompt.to_vec(), key: key.prompt(c / g).sample(c % g) })
+            .collect();
+        let sampler = Sampler { model: &session.model, decoding: &self.decoding, pass: Pass::INFERENCE };
+        let canvases = sampler.complete(&prompts, self.batch_size, |_| ())?;
+
+        let (eos, tokenizer) = (session.model.config().eos_token_id, session.encoder.tokenizer());
+        let mut all: Vec<Completion> = (canvases.into_iter().enumerate())
+            .map(|(c, canvas)| {
+                let example = &self.examples[chosen[c / g]];
+                let len = completion_length(&canvas, eos);
+                let reward = session.task.reward(&example.record, &tokenizer.decode(&canvas[..len]));
+                Completion { prompt: example.prompt.clone(), canvas, len, reward, advantage: 0.0 }
+            })
+            .collect();
+        let rewards: Vec<f64> = all.iter().map(|c| c.reward.total).collect();
+        for (completion, advantage) in all.iter_mut().zip(group_advantages(&rewards, self.num_generations)) {
+            completion.advantage = advantage;
+        }
+        Ok(Completions { all, num_generations: self.num_generations, seconds: started.elapsed().as_secs_f64() })
+    }
+}
+
+impl Completions {
+    /// Tokens of all completions up to their ends: what losses are divided by.
+    pub fn total_length(&self) -> usize {
+        self.all.iter().map(|c| c.len).sum()
+    }
+
+    /// Adds rewards and lengths to a metrics row, under TRL's names.
+    pub fn report(&self, row: &mut Row) {
+        let n = self.all.len() as f64;
+        let rewards: Vec<f64> = self.all.iter().map(|c| c.reward.total).collect();
+        let stats = reward_stats(&rewards, self.num_generations);
+        row.set("reward", stats.reward)
+            .set("reward_std", stats.reward_std)
+            .set("frac_reward_zero_std", stats.frac_reward_zero_std);
+        if let Some(first) = self.all.first() {
+            for (i, (name, _)) in first.reward.parts.iter().enumerate() {
+                let mean = self.all.iter().map(|c| c.reward.parts[i].1).sum::<f64>() / n;
+                row.set(&format!("rewards/{name}/mean"), mean);
+            }
+        }
+        let lengths = || self.all.iter().map(|c| c.len);
+        let unfinished = self.all.iter().filter(|c| c.len == c.canvas.len()).count();
+        row.set("completions/mean_length", lengths().sum::<usize>() as f64 / n)
+            .set("completions/min_length", lengths().min().unwrap_or(0))
+            .set("completions/max_length", lengths().max().unwrap_or(0))
+            .set("completions/clipped_ratio", unfinished as f64 / n)
+            .set("rollout_seconds", self.seconds)
+            .set("rollout_tokens_per_second", self.total_canvas() as f64 / self.seconds);
+    }
+
+    fn total_canvas(&self) -> usize {
+        self.all.iter().map(|c| c.canvas.len()).sum()
+    }
+}

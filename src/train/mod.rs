@@ -1,0 +1,66 @@
+//! Training: SPG and supervised fine-tuning, over one outer loop with metrics, evaluations and checkpoints.
+
+mod checkpoint;
+mod completions;
+mod drive;
+mod dry_run;
+mod likelihood;
+mod run_dir;
+mod sft;
+mod spg;
+mod trainer;
+
+use anyhow::Result;
+
+use crate::config::{RunConfig, RunRequest, Trainable};
+use crate::model::Weights;
+use crate::session::{Origin, Session};
+
+pub use checkpoint::TrainerState;
+pub use likelihood::{Row, accumulate};
+pub use run_dir::RunDir;
+
+/// `spg train`: reinforcement learning of the adapters.
+///
+/// # Errors
+/// [`crate::error::Stopped`] after a signal, else what failed.
+pub fn run(request: &RunRequest) -> Result<()> {
+    let config = &request.config;
+    let mut session = Session::open(config, Origin::Checkpoint(Weights::Frozen))?;
+    attach_adapters(config, &mut session)?;
+    if request.dry_run {
+        return dry_run::report(config, &session);
+    }
+    let mut method = spg::SpgMethod::new(config, &session)?;
+    drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
+}
+
+/// `spg sft`: supervised fine-tuning of adapters or of all weights.
+///
+/// # Errors
+/// As [`run`].
+pub fn sft(request: &RunRequest) -> Result<()> {
+    let config = &request.config;
+    let origin = match (config.model().random_init, config.sft()?.trainable) {
+        (true, _) => Origin::Random(config.run().seed),
+        (false, Trainable::All) => Origin::Checkpoint(Weights::Trainable),
+        (false, Trainable::Adapters) => Origin::Checkpoint(Weights::Frozen),
+    };
+    let mut session = Session::open(config, origin)?;
+    if config.sft()?.trainable == Trainable::Adapters {
+        attach_adapters(config, &mut session)?;
+    }
+    if request.dry_run {
+        return dry_run::report(config, &session);
+    }
+    let mut method = sft::SftMethod::new(config, &session)?;
+    drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
+}
+
+/// Fresh adapters, or those of `lora.init_from`.
+fn attach_adapters(config: &RunConfig, session: &mut Session) -> Result<()> {
+    match &config.lora().init_from {
+        Some(dir) => session.model.load_adapter(dir).map(|_| ()),
+        None => session.model.attach_lora(config.lora(), config.run().seed),
+    }
+}

@@ -1,0 +1,134 @@
+//! The run folder: resolved config, provenance, metrics, checkpoints.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::config::{RESOLVED_FILE, RunConfig, TaskTable};
+use crate::error::Usage;
+use crate::runtime;
+
+/// Provenance of a run: version, revision, seeds, command line.
+const RUN_FILE: &str = "run.json";
+const METRICS_FILE: &str = "metrics.jsonl";
+const CHECKPOINT: &str = "checkpoint-";
+
+/// A run folder.
+#[derive(Clone, Debug)]
+pub struct RunDir(PathBuf);
+
+impl RunDir {
+    /// Starts a new folder.
+    ///
+    /// # Errors
+    /// A folder that holds something already (with the ways on), or that cannot be written.
+    pub fn create(root: &Path) -> Result<Self> {
+        let in_use = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
+        if in_use {
+            return Err(Usage(format!(
+                "the output folder {} is in use: go on with it by --resume, or choose another with --output-dir DIR",
+                root.display()
+            ))
+            .into());
+        }
+        std::fs::create_dir_all(root)
+            .with_context(|| format!("cannot create the output folder {}", root.display()))?;
+        Ok(Self(root.to_owned()))
+    }
+
+    /// Opens the folder of an earlier run.
+    ///
+    /// # Errors
+    /// A folder that is none.
+    pub fn open(root: &Path) -> Result<Self> {
+        if root.join(RESOLVED_FILE).is_file() {
+            return Ok(Self(root.to_owned()));
+        }
+        Err(Usage(format!(
+            "nothing to resume: {} holds no {RESOLVED_FILE}; leave out --resume to start a new run",
+            root.display()
+        ))
+        .into())
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where metrics go.
+    pub fn metrics(&self) -> PathBuf {
+        self.0.join(METRICS_FILE)
+    }
+
+    /// Writes the resolved config and the provenance.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written.
+    pub fn describe(&self, config: &RunConfig, resumed_from: Option<usize>) -> Result<()> {
+        let TaskTable::Sudoku(sudoku) = config.task();
+        let provenance = json!({
+            "command": config.command().name(),
+            "arguments": std::env::args().collect::<Vec<_>>(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "revision": runtime::REVISION,
+            "seeds": { "run": config.run().seed, "data": sudoku.data_seed, "eval": config.eval().seed },
+            "resumed_from_step": resumed_from,
+        });
+        self.write(RESOLVED_FILE, &config.to_toml()?)?;
+        self.write(RUN_FILE, &(serde_json::to_string_pretty(&provenance)? + "\n"))
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let (path, temporary) = (self.0.join(name), self.0.join(format!("{name}.tmp")));
+        std::fs::write(&temporary, text)
+            .and_then(|()| std::fs::rename(&temporary, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The folder of the checkpoint of a step.
+    pub fn checkpoint(&self, step: usize) -> PathBuf {
+        self.0.join(format!("{CHECKPOINT}{step}"))
+    }
+
+    /// Complete checkpoints by step, the oldest first.
+    pub fn checkpoints(&self) -> Vec<(usize, PathBuf)> {
+        let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let mut found: Vec<(usize, PathBuf)> = entries
+            .filter_map(|e| {
+                let step = e.file_name().to_str()?.strip_prefix(CHECKPOINT)?.parse().ok()?;
+                Some((step, e.path()))
+            })
+            .collect();
+        found.sort();
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_in_use_names_the_ways_on() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        RunDir::create(dir.path()).expect("an empty folder is fine");
+        std::fs::write(dir.path().join("notes.txt"), "mine").expect("write");
+        let text = RunDir::create(dir.path()).expect_err("in use").to_string();
+        assert!(text.contains("--resume") && text.contains("--output-dir"), "{text}");
+        assert!(RunDir::open(dir.path()).expect_err("no run").to_string().contains("nothing to resume"));
+    }
+
+    #[test]
+    fn checkpoints_are_ordered_by_number() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        for name in ["checkpoint-100", "checkpoint-20", "checkpoint-3.tmp", "checkpoint-x", "other"] {
+            std::fs::create_dir(dir.path().join(name)).expect("create");
+        }
+        let run = RunDir::create(&dir.path().join("checkpoint-100")).expect("empty");
+        assert!(run.checkpoints().is_empty());
+        let steps: Vec<usize> = RunDir(dir.path().to_owned()).checkpoints().into_iter().map(|(s, _)| s).collect();
+        assert_eq!(steps, [20, 100]);
+    }
+}

@@ -1,0 +1,108 @@
+//! Supervised masked-diffusion fine-tuning on demonstrations: the ELBO of the completion at random mask ratios.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use super::drive::Method;
+use super::likelihood::{Row as TokenRow, accumulate};
+use super::trainer::Trainer;
+use crate::config::{RunConfig, Scope};
+use crate::model::Gradients;
+use crate::objective::sft::{draw_mask, sft_loss};
+use crate::report::Row;
+use crate::rng::{Key, Purpose};
+use crate::session::{Example, Session};
+use crate::task::PromptOrder;
+
+/// The method of `[sft]`.
+pub struct SftMethod {
+    examples: Vec<Example>,
+    order: PromptOrder,
+    canvas: usize,
+    batch_size: usize,
+    micro_batch_size: usize,
+    seed: u64,
+}
+
+impl SftMethod {
+    /// Encodes the training prompts.
+    ///
+    /// # Errors
+    /// If none fits.
+    pub fn new(config: &RunConfig, session: &Session) -> Result<Self> {
+        let canvas = config.rollout().max_completion_length.get();
+        let examples = session.examples(session.task.train_records(), canvas)?;
+        Ok(Self {
+            order: PromptOrder::new(config.run().seed, examples.len()),
+            examples,
+            canvas,
+            batch_size: config.sft()?.batch_size.get(),
+            micro_batch_size: config.train().micro_batch_size.get(),
+            seed: config.run().seed,
+        })
+    }
+
+    /// The masked demonstration at a place of a step.
+    fn row(&mut self, session: &Session, step: usize, place: usize) -> Result<TokenRow> {
+        let example = &self.examples[self.order.at((step * self.batch_size + place) as u64)];
+        let key = |purpose| Key::new(self.seed, purpose).step(step as u64).prompt(place);
+        let text = session.task.demonstration(&example.record, &mut key(Purpose::Demonstration).rng())?;
+        let mut ids = session.encoder.tokenizer().encode(&text).context("cannot encode a demonstration")?;
+        ensure!(
+            ids.len() <= self.canvas,
+            "a demonstration of {} tokens is longer than rollout.max_completion_length {}",
+            ids.len(),
+            self.canvas
+        );
+        ids.resize(self.canvas, session.model.config().eos_token_id);
+
+        let prompt_length = example.prompt.len();
+        let drawn = draw_mask(prompt_length, self.canvas, key(Purpose::Mask)).mask;
+        let scored = drawn.scored(Scope::AllMasked);
+        let mask = session.model.config().mask_token_id;
+        let clean = example.prompt.iter().chain(&ids);
+        Ok(TokenRow {
+            ids: clean.zip(&drawn.masked).map(|(&id, &hidden)| if hidden { mask } else { id }).collect(),
+            targets: scored.iter().map(|&i| ids[i]).collect(),
+            scored: scored.iter().map(|&i| prompt_length + i).collect(),
+            dropout: key(Purpose::Dropout),
+        })
+    }
+}
+
+impl Method for SftMethod {
+    fn updates_per_phase(&self) -> usize {
+        1
+    }
+
+    fn phase(&mut self, trainer: &mut Trainer, step: usize) -> Result<Vec<Row>> {
+        let started = Instant::now();
+        let rows: Vec<TokenRow> =
+            (0..self.batch_size).map(|place| self.row(&trainer.session, step, place)).collect::<Result<_>>()?;
+        let mut gradients = Gradients::new();
+        let mut loss = 0.0;
+        for micro_batch in rows.chunks(self.micro_batch_size) {
+            accumulate(&trainer.session.model, micro_batch, &mut gradients, |log_probs| {
+                let mut lps = log_probs.iter().map(|&lp| lp as f64);
+                let mut d_lp = Vec::with_capacity(log_probs.len());
+                for row in micro_batch {
+                    let own: Vec<f64> = lps.by_ref().take(row.scored.len()).collect();
+                    let part = sft_loss(&own, self.batch_size);
+                    loss += part.loss;
+                    d_lp.extend(part.d_lp);
+                }
+                Ok(d_lp)
+            })?;
+        }
+        let mut row = Row::new(step + 1);
+        row.set("loss", loss).set("scored_tokens", rows.iter().map(|r| r.scored.len()).sum::<usize>());
+        trainer.update(step, &gradients, &mut row)?;
+        row.set("update_seconds", started.elapsed().as_secs_f64());
+        Ok(vec![row])
+    }
+
+    fn headline(&self, row: &Row) -> String {
+        format!("loss {:.4}", row.number("loss").unwrap_or(f64::NAN))
+    }
+}
