@@ -32,4 +32,11 @@
 //! | `R` | LoRA rank |
 
 pub mod config;
+pub mod error;
+pub mod report;
 pub mod rng;
+pub mod runtime;
+pub mod signal;
+
+#[cfg(test)]
+mod layers;
