@@ -4,7 +4,7 @@
 //! Data moves one way; a module uses only modules to its left (and `rng`, `error`):
 //!
 //! ```text
-//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> train, eval, verify
+//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> eval -> train, verify
 //! ```
 //!
 //! | module | what it holds |
@@ -17,7 +17,8 @@
 //! | [`objective`] | advantages, masks, likelihood bounds, the SPG loss and its gradient |
 //! | [`optim`] | AdamW, clipping, learning-rate schedules |
 //! | [`report`] | metrics, progress, logs |
-//! | [`train`], [`eval`], [`verify`] | the loops that know everybody |
+//! | [`session`] | model, tokenizer and task of a command |
+//! | [`eval`], [`train`], [`verify`] | the loops that know everybody |
 //!
 //! # The shape alphabet
 //! | letter | meaning |
@@ -32,8 +33,21 @@
 //! | `R` | LoRA rank |
 
 pub mod config;
+pub mod error;
+pub mod eval;
 pub mod model;
+pub mod objective;
+pub mod optim;
+pub mod report;
 pub mod rng;
 pub mod rollout;
+pub mod runtime;
+pub mod session;
+pub mod signal;
 pub mod task;
 pub mod text;
+pub mod train;
+pub mod verify;
+
+#[cfg(test)]
+mod layers;

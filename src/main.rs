@@ -1,3 +1,21 @@
-//! The `spg` binary.
+//! The `spg` binary: parses the command line, runs the job and turns its outcome into an exit code.
 
-fn main() {}
+mod cli;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use spg::error::{DONE, describe, exit_code};
+
+fn main() -> ExitCode {
+    spg::runtime::prepare();
+    // clap prints help and usage errors itself, and exits with 0 or 2.
+    let Err(error) = cli::Cli::parse().run() else { return DONE.into() };
+    let text = describe(&error);
+    if !text.is_empty() {
+        // Not `eprintln!`, which panics when standard error is closed.
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+    exit_code(&error).into()
+}

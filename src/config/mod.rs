@@ -1,7 +1,31 @@
-//! Configuration: the TOML file as written ([`ConfigFile`]) and the checked, read-only run built from it.
+//! Configuration in two stages: the TOML file as written ([`ConfigFile`]) and the checked, read-only run
+//! ([`RunConfig`]) that is built from it once. Only the second one reaches the workers.
+//!
+//! | stage | where |
+//! |---|---|
+//! | tables, keys, defaults | `file` |
+//! | closed choices and ranges of single values | `types` |
+//! | `--set` and the other ways to change a key from the command line | `overrides` |
+//! | what needs two keys to be judged | `check` |
+//! | the resolved run and the numbers derived from it | `resolve` |
+//! | what a subcommand was asked to do | `request` |
 
+mod check;
+mod error;
 mod file;
+mod load;
+mod overrides;
+mod request;
+mod resolve;
+#[cfg(test)]
+mod tests;
 mod types;
 
+pub use check::SUDOKU_GRIDS;
+pub use error::{ConfigError, Problem};
 pub use file::*;
+pub use load::{RESOLVED_FILE, from_text, load, near_checkpoint};
+pub use overrides::{Assignment, Overrides};
+pub use request::{EvalRequest, Resume, RunRequest, VerifyRequest};
+pub use resolve::{Command, RunConfig};
 pub use types::*;

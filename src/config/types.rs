@@ -136,11 +136,12 @@ pub enum LrSchedulerType {
 
 /// Which linear layers get adapters: a preset or a list of names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawTargets")]
 #[serde(untagged)]
 pub enum TargetModules {
     /// A named preset.
     Preset(TargetPreset),
-    /// Leaf names of linear layers, such as `q_proj`.
+    /// Leaf names of linear layers, such as `q_proj`; not empty, no name twice.
     Names(Vec<String>),
 }
 
@@ -152,6 +153,105 @@ pub enum TargetPreset {
     Paper,
     /// The seven linears of a block.
     AllLinear,
+}
+
+/// What a user may write for [`TargetModules`], before the names are looked at.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected \"paper\", \"all-linear\" or a list of layer names such as [\"q_proj\"]")]
+enum RawTargets {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl TryFrom<RawTargets> for TargetModules {
+    type Error = String;
+
+    fn try_from(raw: RawTargets) -> Result<Self, String> {
+        let names = match raw {
+            RawTargets::One(name) => {
+                return match name.as_str() {
+                    "paper" => Ok(Self::Preset(TargetPreset::Paper)),
+                    "all-linear" => Ok(Self::Preset(TargetPreset::AllLinear)),
+                    _ => {
+                        Err(format!("unknown preset `{name}`: expected `paper`, `all-linear` or a list of layer names"))
+                    }
+                };
+            }
+            RawTargets::Many(names) => names,
+        };
+        if names.is_empty() {
+            return Err("no layer is named: expected at least one, or the preset `paper` or `all-linear`".into());
+        }
+        for (i, name) in names.iter().enumerate() {
+            if name.trim().is_empty() {
+                return Err("an empty layer name: remove it".into());
+            }
+            if names[..i].contains(name) {
+                return Err(format!("`{name}` is listed twice: remove one"));
+            }
+        }
+        Ok(Self::Names(names))
+    }
+}
+
+/// The device a user asks for. Whether this build and machine have it is found out when it is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DeviceSpec {
+    /// The accelerator this build was made for, when there is one; else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The CUDA device with this ordinal.
+    Cuda(usize),
+    /// Apple's GPU.
+    Metal,
+}
+
+impl std::str::FromStr for DeviceSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown = || format!("unknown device `{text}`: expected auto, cpu, cuda, cuda:N (such as cuda:0) or metal");
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            "metal" => Ok(Self::Metal),
+            _ => {
+                let ordinal = text.strip_prefix("cuda:").ok_or_else(unknown)?;
+                // `usize::from_str` would take "+1" as well.
+                let plain = ordinal.bytes().all(|b| b.is_ascii_digit());
+                ordinal.parse().ok().filter(|_| plain).map(Self::Cuda).ok_or_else(unknown)
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceSpec {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<DeviceSpec> for String {
+    fn from(device: DeviceSpec) -> String {
+        device.to_string()
+    }
+}
+
+impl std::fmt::Display for DeviceSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Self::Metal => f.write_str("metal"),
+        }
+    }
 }
 
 /// Which parameters supervised fine-tuning trains.

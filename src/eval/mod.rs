@@ -6,3 +6,4 @@ mod table;
 
 pub use command::run;
 pub use evaluate::{Evaluation, Evaluator};
+pub use table::{Column, render as render_table};

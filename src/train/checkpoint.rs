@@ -69,7 +69,7 @@ fn write(dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
     remove_if_there(dir)?;
     std::fs::create_dir(dir)?;
     trainer.save_weights(dir)?;
-    let tensors = trainer.optimizer.state_tensors();
+    let tensors = trainer.optimizer.state_tensors()?;
     write_safetensors(&dir.join(OPTIMIZER_FILE), &tensors, &[])?;
     let path = dir.join(STATE_FILE);
     std::fs::write(&path, serde_json::to_string_pretty(state)? + "\n")?;

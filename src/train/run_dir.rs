@@ -7,12 +7,12 @@ use serde_json::json;
 
 use crate::config::{RESOLVED_FILE, RunConfig, TaskTable};
 use crate::error::Usage;
+use crate::report::{checkpoint_dir, checkpoints};
 use crate::runtime;
 
 /// Provenance of a run: version, revision, seeds, command line.
 const RUN_FILE: &str = "run.json";
 const METRICS_FILE: &str = "metrics.jsonl";
-const CHECKPOINT: &str = "checkpoint-";
 
 /// A run folder.
 #[derive(Clone, Debug)]
@@ -89,20 +89,12 @@ impl RunDir {
 
     /// The folder of the checkpoint of a step.
     pub fn checkpoint(&self, step: usize) -> PathBuf {
-        self.0.join(format!("{CHECKPOINT}{step}"))
+        checkpoint_dir(&self.0, step)
     }
 
     /// Complete checkpoints by step, the oldest first.
     pub fn checkpoints(&self) -> Vec<(usize, PathBuf)> {
-        let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
-        let mut found: Vec<(usize, PathBuf)> = entries
-            .filter_map(|e| {
-                let step = e.file_name().to_str()?.strip_prefix(CHECKPOINT)?.parse().ok()?;
-                Some((step, e.path()))
-            })
-            .collect();
-        found.sort();
-        found
+        checkpoints(&self.0)
     }
 }
 
@@ -118,17 +110,5 @@ mod tests {
         let text = RunDir::create(dir.path()).expect_err("in use").to_string();
         assert!(text.contains("--resume") && text.contains("--output-dir"), "{text}");
         assert!(RunDir::open(dir.path()).expect_err("no run").to_string().contains("nothing to resume"));
-    }
-
-    #[test]
-    fn checkpoints_are_ordered_by_number() {
-        let dir = tempfile::tempdir().expect("temporary folder");
-        for name in ["checkpoint-100", "checkpoint-20", "checkpoint-3.tmp", "checkpoint-x", "other"] {
-            std::fs::create_dir(dir.path().join(name)).expect("create");
-        }
-        let run = RunDir::create(&dir.path().join("checkpoint-100")).expect("empty");
-        assert!(run.checkpoints().is_empty());
-        let steps: Vec<usize> = RunDir(dir.path().to_owned()).checkpoints().into_iter().map(|(s, _)| s).collect();
-        assert_eq!(steps, [20, 100]);
     }
 }

@@ -84,12 +84,7 @@ impl Method for SpgMethod {
             let mut gradients = Gradients::new();
             let tally = self.update.gradients(&trainer.session.model, &completions, phase, inner, &mut gradients)?;
             tally.report(&mut row);
-            if gradients.is_empty() {
-                // every group agreed: there is nothing to learn, and weight decay alone would shrink the adapters
-                row.set("grad_norm", 0.0).set("learning_rate", 0.0);
-            } else {
-                trainer.update(step + inner, &gradients, &mut row)?;
-            }
+            trainer.update(step + inner, &gradients, &mut row)?;
             row.set("update_seconds", started.elapsed().as_secs_f64());
             rows.push(row);
         }

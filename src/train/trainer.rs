@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 
-use crate::config::{RunConfig, TrainTable};
+use crate::config::RunConfig;
 use crate::model::{ADAPTER_FILE, Gradients, WeightFiles};
-use crate::optim::{AdamW, AdamWParams, clip_scale, global_norm, learning_rate};
+use crate::optim::{AdamW, AdamWParams, Schedule, clip};
 use crate::report::Row;
 use crate::session::Session;
 
@@ -22,8 +22,8 @@ pub struct Trainer {
     pub session: Session,
     /// AdamW over everything trainable.
     pub optimizer: AdamW,
-    table: TrainTable,
-    warmup_steps: usize,
+    schedule: Schedule,
+    max_grad_norm: f64,
     base_model: String,
 }
 
@@ -33,27 +33,37 @@ impl Trainer {
     /// # Errors
     /// If there are none.
     pub fn new(config: &RunConfig, session: Session) -> Result<Self> {
-        let table = config.train().clone();
-        let optimizer = AdamW::new(session.model.trainable(), AdamWParams::from(&table))?;
+        let table = config.train();
+        let optimizer = AdamW::new(session.model.trainable(), AdamWParams::from(table))?;
         Ok(Self {
             session,
             optimizer,
-            warmup_steps: config.warmup_steps(),
+            schedule: Schedule::new(table),
+            max_grad_norm: table.max_grad_norm.get(),
             base_model: config.model().name_or_path.clone(),
-            table,
         })
     }
 
     /// Clips, steps, and notes gradient norm and learning rate in `row`; `step` counts updates from 0.
     ///
+    /// No gradients at all (every group of completions agreed) are zero gradients: the moments decay, as they would
+    /// have if the completions had been run through the model for nothing.
+    ///
     /// # Errors
     /// A gradient that is missing or not finite.
     pub fn update(&mut self, step: usize, gradients: &Gradients, row: &mut Row) -> Result<()> {
-        let norm = global_norm(gradients.by_name())?;
-        let lr = learning_rate(&self.table, self.warmup_steps, step);
-        let scale = clip_scale(norm, self.table.max_grad_norm.get());
-        self.optimizer.step(gradients.by_name(), lr, scale)?;
-        row.set("grad_norm", norm).set("learning_rate", lr);
+        let zeros: BTreeMap<String, Tensor>;
+        let gradients = if gradients.is_empty() {
+            let vars = self.session.model.trainable().into_iter();
+            zeros = vars.map(|(name, v)| Ok((name, v.zeros_like()?.to_dtype(DType::F32)?.detach()))).collect::<Result<_>>()?;
+            &zeros
+        } else {
+            gradients.by_name()
+        };
+        let clip = clip(gradients, self.max_grad_norm)?;
+        let lr = self.schedule.learning_rate(step);
+        self.optimizer.step(gradients, lr, clip.scale)?;
+        row.set("grad_norm", clip.norm).set("learning_rate", lr);
         Ok(())
     }
 
@@ -103,7 +113,7 @@ impl Trainer {
         let names: Vec<String> = files.names().map(str::to_owned).collect();
         let state: Result<BTreeMap<String, Tensor>> =
             names.into_iter().map(|n| Ok((n.clone(), files.load(&n, DType::F32, device)?))).collect();
-        self.optimizer.load_state(&state?, step)?;
+        self.optimizer.load_state(step as u64, &state?)?;
         Ok(())
     }
 }

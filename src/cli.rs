@@ -1,0 +1,230 @@
+//! The command line: what can be typed, and how it becomes a request to the library.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use spg::config::{self, Assignment, Command, DeviceSpec, EvalRequest, Overrides, Resume, RunRequest, VerifyRequest};
+use spg::report::{LogFormat, Verbosity};
+
+/// Fine-tune masked diffusion language models with Sandwiched Policy Gradient.
+#[derive(Debug, Parser)]
+#[command(name = "spg", version = spg::runtime::VERSION, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    job: Job,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  spg train --config configs/sudoku-tiny.toml
+  spg train --config configs/sudoku-tiny.toml --resume
+  spg eval --ckpt runs/sudoku-tiny --base
+
+Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 75 stopped by a signal after saving a checkpoint,
+130 ended at once by a second Ctrl-C.";
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    /// Fine-tune a model by reinforcement learning
+    Train(RunArgs),
+    /// Fine-tune a model on demonstrations
+    Sft(RunArgs),
+    /// Decode the held-out set with a checkpoint and grade it
+    Eval(EvalArgs),
+    /// Check this build and device against golden tensors
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Configuration file (TOML); configs/README.md lists every key
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    set: SetArgs,
+    /// Folder for the resolved config, metrics and checkpoints, instead of run.output_dir
+    #[arg(long, short, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// Seed of the run, instead of run.seed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: Option<u64>,
+    /// Optimiser updates of the run, instead of train.max_steps
+    #[arg(long, value_name = "N")]
+    max_steps: Option<usize>,
+    /// Go on from a checkpoint: the last one of the output folder, or the checkpoint folder PATH
+    #[arg(long, value_name = "auto|PATH", num_args = 0..=1, default_missing_value = "auto")]
+    resume: Option<Resume>,
+    /// Resolve the configuration, load the model, decode one prompt and count parameters; take no step
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+struct SetArgs {
+    /// Change one key of the configuration, such as train.max_steps=100; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<Assignment>,
+    /// auto, cpu, cuda, cuda:N or metal, instead of model.device
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceSpec>,
+}
+
+#[derive(Debug, Args)]
+struct EvalArgs {
+    /// A run folder, one of its checkpoints, or a plain model folder
+    #[arg(long, value_name = "DIR")]
+    ckpt: PathBuf,
+    /// Configuration file; by default the one in the run folder. A plain model folder has none, so it needs this
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    set: SetArgs,
+    /// Evaluate the base model too and show both side by side
+    #[arg(long)]
+    base: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Only the first N records of the held-out set, instead of eval.limit; 0 takes all
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Sampling temperature, instead of eval.temperatures; 0 is greedy; may be repeated
+    #[arg(long, value_name = "T")]
+    temperature: Vec<f64>,
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// Folder with golden tensors, such as tests/fixtures/golden/mha_small
+    dir: PathBuf,
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::Auto)]
+    device: DeviceSpec,
+    /// Print JSON instead of one line an item
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logging")]
+struct LogArgs {
+    /// Form of the log on standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogForm::Text, value_name = "FORMAT")]
+    log_format: LogForm,
+    /// Log more; twice for everything. RUST_LOG, where set, decides instead
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Log only warnings and errors, and draw no progress bar
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogForm {
+    /// Lines for people
+    Text,
+    /// One JSON object an event
+    Json,
+}
+
+impl Cli {
+    /// Sets up the log and does what was asked.
+    pub fn run(self) -> anyhow::Result<()> {
+        let format = match self.log.log_format {
+            LogForm::Text => LogFormat::Text,
+            LogForm::Json => LogFormat::Json,
+        };
+        let verbosity = match (self.log.quiet, self.log.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Debug,
+            (false, _) => Verbosity::Trace,
+        };
+        spg::report::init_log(format, verbosity)?;
+        self.job.dispatch()
+    }
+}
+
+impl Job {
+    /// The one place that connects a subcommand with the loop that serves it.
+    fn dispatch(self) -> anyhow::Result<()> {
+        match self {
+            Self::Train(args) => spg::train::run(&args.request(Command::Train)?),
+            Self::Sft(args) => spg::train::sft(&args.request(Command::Sft)?),
+            Self::Eval(args) => spg::eval::run(&args.request()?),
+            Self::Verify(args) => spg::verify::run(&args.request()),
+        }
+    }
+}
+
+impl RunArgs {
+    fn request(self, command: Command) -> anyhow::Result<RunRequest> {
+        let overrides = Overrides {
+            output_dir: self.output_dir,
+            seed: self.seed,
+            max_steps: self.max_steps,
+            ..self.set.overrides()
+        };
+        let config = config::load(&self.config, &overrides, command)?;
+        Ok(RunRequest { config, resume: self.resume, dry_run: self.dry_run })
+    }
+}
+
+impl SetArgs {
+    fn overrides(self) -> Overrides {
+        Overrides { set: self.set, device: self.device, ..Overrides::default() }
+    }
+}
+
+impl EvalArgs {
+    fn request(self) -> anyhow::Result<EvalRequest> {
+        let overrides = Overrides { limit: self.limit, temperatures: self.temperature, ..self.set.overrides() };
+        let Some(path) = self.config.or_else(|| config::near_checkpoint(&self.ckpt)) else {
+            let message = format!(
+                "{} is neither a run folder nor one of its checkpoints (there is no {} in it or above it): \
+                 add --config FILE",
+                self.ckpt.display(),
+                config::RESOLVED_FILE
+            );
+            return Err(spg::error::Usage(message).into());
+        };
+        let config = config::load(&path, &overrides, Command::Eval)?;
+        Ok(EvalRequest { config, checkpoint: self.ckpt, base: self.base, json: self.json })
+    }
+}
+
+impl VerifyArgs {
+    fn request(self) -> VerifyRequest {
+        VerifyRequest { dir: self.dir, device: self.device, json: self.json }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn resume_takes_auto_a_path_or_nothing() {
+        let resume = |line: &str| match Cli::try_parse_from(line.split(' ')).unwrap().job {
+            Job::Train(args) => args.resume,
+            _ => unreachable!("the line says train"),
+        };
+        assert_eq!(resume("spg train --config a"), None);
+        assert_eq!(resume("spg train --config a --resume"), Some(Resume::Auto));
+        assert_eq!(resume("spg train --resume --config a"), Some(Resume::Auto));
+        assert_eq!(resume("spg train --config a --resume auto"), Some(Resume::Auto));
+        assert_eq!(
+            resume("spg train --config a --resume runs/x/checkpoint-4"),
+            Some(Resume::From("runs/x/checkpoint-4".into()))
+        );
+    }
+}

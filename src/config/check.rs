@@ -1,0 +1,264 @@
+//! What needs more than one key, or the subcommand, to be judged. Every problem is found in one pass.
+
+use super::{
+    AlgorithmTable, Command, ConfigFile, ForwardType, Problem, Remasking, Scope, SpgTable, SudokuTable, TaskTable,
+    Trainable,
+};
+
+/// Number of complete 4x4 Sudoku grids.
+pub const SUDOKU_GRIDS: usize = 288;
+
+/// A 4x4 Sudoku needs at least four clues to have one solution.
+const MOST_EMPTY_CELLS: usize = 12;
+
+/// All problems of `file` for `command`; places are filled in by the caller, who knows the text.
+pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
+    let mut found = Findings(Vec::new());
+    found.names(file);
+    found.rollout(file, command);
+    found.evaluation(file);
+    match &file.task {
+        TaskTable::Sudoku(sudoku) => found.sudoku(sudoku),
+    }
+    if let Some(AlgorithmTable::Spg(spg)) = &file.algorithm {
+        found.spg(spg);
+    }
+    match command {
+        Command::Train => found.train(file),
+        Command::Sft => found.sft(file),
+        Command::Eval => {}
+    }
+    found.0
+}
+
+struct Findings(Vec<Problem>);
+
+impl Findings {
+    fn add(&mut self, keys: &[&'static str], text: String) {
+        self.0.push(Problem { keys: keys.to_vec(), text, places: Vec::new() });
+    }
+
+    fn names(&mut self, file: &ConfigFile) {
+        if file.run.output_dir.as_os_str().is_empty() {
+            self.add(&["run.output_dir"], "run.output_dir is empty: name a folder, such as runs/first".into());
+        }
+        if file.model.name_or_path.trim().is_empty() {
+            self.add(&["model.name_or_path"], "model.name_or_path is empty: name a model folder or a hub id".into());
+        }
+    }
+
+    fn rollout(&mut self, file: &ConfigFile, command: Command) {
+        let r = &file.rollout;
+        let (canvas, block, steps) = (r.max_completion_length.get(), r.block_length.get(), r.diffusion_steps.get());
+        if canvas % block != 0 {
+            self.add(
+                &["rollout.block_length", "rollout.max_completion_length"],
+                format!(
+                    "rollout.block_length = {block} does not divide rollout.max_completion_length = {canvas}: use {}",
+                    either(divisors_near(canvas, block))
+                ),
+            );
+        } else {
+            let n_blocks = canvas / block;
+            if steps % n_blocks != 0 {
+                self.add(
+                    &["rollout.diffusion_steps", "rollout.block_length", "rollout.max_completion_length"],
+                    format!(
+                        "rollout.diffusion_steps = {steps} is not a multiple of the {n_blocks} blocks \
+                         (rollout.max_completion_length = {canvas} / rollout.block_length = {block}): use {}",
+                        either(multiples_near(n_blocks, steps))
+                    ),
+                );
+            } else if steps > canvas {
+                self.add(
+                    &["rollout.diffusion_steps", "rollout.max_completion_length"],
+                    format!(
+                        "rollout.diffusion_steps = {steps} is more than one step a token \
+                         (rollout.max_completion_length = {canvas}): use at most {canvas}"
+                    ),
+                );
+            }
+        }
+        if command == Command::Train && r.temperature.get() == 0.0 && r.remasking == Remasking::LowConfidence {
+            self.add(
+                &["rollout.temperature", "rollout.remasking"],
+                "rollout.temperature = 0 with rollout.remasking = \"low_confidence\" decodes the same completion \
+                 for a whole group, so that no advantage differs from 0: use a temperature above 0"
+                    .into(),
+            );
+        }
+    }
+
+    fn evaluation(&mut self, file: &ConfigFile) {
+        let temperatures = &file.eval.temperatures;
+        if temperatures.is_empty() {
+            self.add(&["eval.temperatures"], "eval.temperatures is empty: give at least one, such as [0.0]".into());
+        }
+        for (i, t) in temperatures.iter().enumerate() {
+            if temperatures[..i].contains(t) {
+                self.add(&["eval.temperatures"], format!("eval.temperatures lists {} twice: remove one", t.get()));
+            }
+        }
+    }
+
+    fn sudoku(&mut self, task: &SudokuTable) {
+        let (min, max) = (task.min_empty_cells.get(), task.max_empty_cells.get());
+        if min > max {
+            self.add(
+                &["task.sudoku.min_empty_cells", "task.sudoku.max_empty_cells"],
+                format!(
+                    "task.sudoku.min_empty_cells = {min} is above task.sudoku.max_empty_cells = {max}: \
+                     lower the first or raise the second"
+                ),
+            );
+        }
+        if max > MOST_EMPTY_CELLS {
+            self.add(
+                &["task.sudoku.max_empty_cells"],
+                format!(
+                    "task.sudoku.max_empty_cells = {max}: a 4x4 puzzle with more than {MOST_EMPTY_CELLS} empty cells \
+                     never has a single solution; use at most {MOST_EMPTY_CELLS}"
+                ),
+            );
+        }
+        let grids = task.train_grids.get();
+        if grids >= SUDOKU_GRIDS {
+            self.add(
+                &["task.sudoku.train_grids"],
+                format!(
+                    "task.sudoku.train_grids = {grids} leaves none of the {SUDOKU_GRIDS} grids for evaluation: \
+                     use at most {}",
+                    SUDOKU_GRIDS - 1
+                ),
+            );
+        }
+        if task.few_shot > grids {
+            self.add(
+                &["task.sudoku.few_shot", "task.sudoku.train_grids"],
+                format!(
+                    "task.sudoku.few_shot = {} is more than task.sudoku.train_grids = {grids}, \
+                     from which the examples are taken: use fewer",
+                    task.few_shot
+                ),
+            );
+        }
+    }
+
+    fn spg(&mut self, spg: &SpgTable) {
+        if spg.num_generations.get() < 2 {
+            self.add(
+                &["algorithm.spg.num_generations"],
+                "algorithm.spg.num_generations = 1: a completion alone has no advantage over its group; use 2 or more"
+                    .into(),
+            );
+        }
+        let (min, max) = (spg.min_t.get(), spg.max_t.get());
+        if min > max {
+            self.add(
+                &["algorithm.spg.min_t", "algorithm.spg.max_t"],
+                format!(
+                    "algorithm.spg.min_t = {min} is above algorithm.spg.max_t = {max}: \
+                     lower the first or raise the second"
+                ),
+            );
+        }
+        if spg.forward_type == ForwardType::All && spg.num_t.get() != 1 {
+            self.add(
+                &["algorithm.spg.num_t", "algorithm.spg.forward_type"],
+                format!(
+                    "algorithm.spg.num_t = {} with algorithm.spg.forward_type = \"all\", \
+                     which has one mask only: use num_t = 1",
+                    spg.num_t
+                ),
+            );
+        }
+        if spg.scope == Scope::Block && matches!(spg.forward_type, ForwardType::Random | ForwardType::All) {
+            let name = if spg.forward_type == ForwardType::All { "all" } else { "random" };
+            self.add(
+                &["algorithm.spg.scope", "algorithm.spg.forward_type"],
+                format!(
+                    "algorithm.spg.scope = \"block\" needs a chosen block, which algorithm.spg.forward_type = \
+                     \"{name}\" has not: use scope = \"all_masked\", or \"block_random\" or \"block_all\""
+                ),
+            );
+        }
+    }
+
+    fn train(&mut self, file: &ConfigFile) {
+        if file.model.random_init {
+            self.add(
+                &["model.random_init"],
+                "model.random_init = true is for `spg sft` with sft.trainable = \"all\": \
+                 reinforcement needs a trained model; remove it"
+                    .into(),
+            );
+        }
+        let Some(AlgorithmTable::Spg(spg)) = &file.algorithm else {
+            let text = "`spg train` needs an [algorithm.<name>] table: add [algorithm.spg], which may be empty";
+            self.add(&["algorithm"], text.into());
+            return;
+        };
+        // Checkpoints and evaluations lie between rollout phases: there a resumed run has nothing to redo.
+        let inner = spg.num_iterations.get();
+        let train = &file.train;
+        for (key, steps) in [
+            ("train.max_steps", train.max_steps.get()),
+            ("train.save_steps", train.save_steps.get()),
+            ("eval.eval_steps", file.eval.eval_steps),
+        ] {
+            if steps % inner != 0 {
+                self.add(
+                    &[key, "algorithm.spg.num_iterations"],
+                    format!(
+                        "{key} = {steps} is not a multiple of algorithm.spg.num_iterations = {inner}, \
+                         the updates between two rollout phases: use {}",
+                        either(multiples_near(inner, steps))
+                    ),
+                );
+            }
+        }
+    }
+
+    fn sft(&mut self, file: &ConfigFile) {
+        let Some(sft) = &file.sft else {
+            self.add(&["sft"], "`spg sft` needs an [sft] table: add one with a batch_size".into());
+            return;
+        };
+        if file.model.random_init && sft.trainable != Trainable::All {
+            self.add(
+                &["model.random_init", "sft.trainable"],
+                "model.random_init = true with sft.trainable = \"adapters\": adapters on random weights learn nothing; \
+                 set sft.trainable = \"all\" or remove model.random_init"
+                    .into(),
+            );
+        }
+        if sft.trainable == Trainable::All && file.lora.init_from.is_some() {
+            self.add(
+                &["lora.init_from", "sft.trainable"],
+                "lora.init_from with sft.trainable = \"all\": there are no adapters to start from it; \
+                 remove lora.init_from or set sft.trainable = \"adapters\""
+                    .into(),
+            );
+        }
+    }
+}
+
+/// The largest divisor of `n` below `x` and the smallest one above.
+fn divisors_near(n: usize, x: usize) -> Vec<usize> {
+    let divides = |d: &usize| n.is_multiple_of(*d);
+    // A divisor above n does not exist, and one above x may be far: both ends are bounded by n.
+    let below = (1..x.min(n + 1)).rev().find(divides);
+    let above = (x + 1..=n).find(divides);
+    below.into_iter().chain(above).collect()
+}
+
+/// The multiples of `m` around `x`, without zero.
+fn multiples_near(m: usize, x: usize) -> Vec<usize> {
+    let below = x / m * m;
+    [below, below + m].into_iter().filter(|&n| n > 0).collect()
+}
+
+fn either(numbers: Vec<usize>) -> String {
+    let texts: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    texts.join(" or ")
+}

@@ -1,0 +1,124 @@
+//! `[train]`, `[sft]` and `[eval]`: the loops.
+
+use std::num::NonZeroUsize;
+
+use serde::{Deserialize, Serialize};
+
+use super::count;
+use crate::config::types::*;
+
+/// `[train]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainTable {
+    /// Optimiser updates of the run.
+    pub max_steps: NonZeroUsize,
+    /// Prompts per rollout phase (`spg train`).
+    #[serde(default = "default_prompts")]
+    pub prompts_per_step: NonZeroUsize,
+    /// Completions (or demonstrations) whose gradient is computed at once; the result does not depend on it.
+    #[serde(default = "default_micro_batch")]
+    pub micro_batch_size: NonZeroUsize,
+    /// Peak learning rate.
+    pub learning_rate: Positive,
+    /// Schedule after the warm-up.
+    #[serde(default)]
+    pub lr_scheduler_type: LrSchedulerType,
+    /// Part of the run over which the rate rises linearly from zero.
+    #[serde(default = "default_warmup_ratio")]
+    pub warmup_ratio: Fraction,
+    /// AdamW's first decay.
+    #[serde(default = "default_beta1")]
+    pub adam_beta1: ProperFraction,
+    /// AdamW's second decay.
+    #[serde(default = "default_beta2")]
+    pub adam_beta2: ProperFraction,
+    /// AdamW's epsilon.
+    #[serde(default = "default_epsilon")]
+    pub adam_epsilon: Positive,
+    /// Decoupled weight decay.
+    #[serde(default = "default_weight_decay")]
+    pub weight_decay: NonNegative,
+    /// Largest global gradient norm; 0 turns clipping off.
+    #[serde(default = "default_max_grad_norm")]
+    pub max_grad_norm: NonNegative,
+    /// Updates between checkpoints.
+    #[serde(default = "default_save_steps")]
+    pub save_steps: NonZeroUsize,
+    /// Checkpoints kept; the oldest are deleted.
+    #[serde(default = "default_save_limit")]
+    pub save_total_limit: NonZeroUsize,
+}
+
+fn default_prompts() -> NonZeroUsize {
+    count(16)
+}
+
+fn default_micro_batch() -> NonZeroUsize {
+    count(8)
+}
+
+fn default_warmup_ratio() -> Fraction {
+    number!(1e-4)
+}
+
+fn default_beta1() -> ProperFraction {
+    number!(0.9)
+}
+
+fn default_beta2() -> ProperFraction {
+    number!(0.99)
+}
+
+fn default_epsilon() -> Positive {
+    number!(1e-8)
+}
+
+fn default_weight_decay() -> NonNegative {
+    number!(0.1)
+}
+
+fn default_max_grad_norm() -> NonNegative {
+    number!(0.2)
+}
+
+fn default_save_steps() -> NonZeroUsize {
+    count(100)
+}
+
+fn default_save_limit() -> NonZeroUsize {
+    count(3)
+}
+
+/// `[sft]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SftTable {
+    /// What is trained.
+    #[serde(default)]
+    pub trainable: Trainable,
+    /// Demonstrations per optimiser update.
+    pub batch_size: NonZeroUsize,
+}
+
+/// `[eval]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalTable {
+    /// Updates between evaluations; 0 evaluates only at the start and at the end.
+    pub eval_steps: usize,
+    /// Temperatures at which the held-out set is decoded.
+    pub temperatures: Vec<NonNegative>,
+    /// Completions decoded together.
+    pub batch_size: NonZeroUsize,
+    /// Only the first records of the held-out set; 0 takes all.
+    pub limit: usize,
+    /// Seed of sampled evaluations (kept apart from the run's seed so that runs are compared on the same draws).
+    pub seed: u64,
+}
+
+impl Default for EvalTable {
+    fn default() -> Self {
+        Self { eval_steps: 100, temperatures: vec![number!(0.0)], batch_size: count(48), limit: 0, seed: 0 }
+    }
+}

@@ -1,0 +1,103 @@
+//! From a path and the command line's changes to the checked run.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue, Error as TomlError};
+
+use super::overrides::Edit;
+use super::{Command, ConfigError, ConfigFile, Overrides, RunConfig};
+
+/// Name of the resolved configuration inside a run folder.
+pub const RESOLVED_FILE: &str = "config.toml";
+
+/// Reads the file, applies the changes and checks the result for `command`.
+///
+/// # Errors
+/// [`ConfigError`]: the file cannot be read; a key or value of the file is wrong (with a caret); a change from the
+/// command line is wrong; or values do not fit together, all such problems at once.
+pub fn load(path: &Path, overrides: &Overrides, command: Command) -> Result<RunConfig, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    from_text(path, &text, overrides, command)
+}
+
+/// [`load`] for a text in memory; `path` is the name used in messages.
+///
+/// # Errors
+/// As [`load`], without the reading.
+pub fn from_text(path: &Path, text: &str, overrides: &Overrides, command: Command) -> Result<RunConfig, ConfigError> {
+    let edits = overrides.edits()?;
+    let file = merge(path, text, &edits)?;
+    RunConfig::new(file, command).map_err(|mut problems| {
+        let places = places(text, &edits);
+        for problem in &mut problems {
+            problem.places = problem.keys.iter().filter_map(|key| places.get(*key).cloned()).collect();
+        }
+        ConfigError::Invalid { path: path.to_owned(), problems }
+    })
+}
+
+/// The resolved configuration that belongs to a run folder or to one of its checkpoints.
+pub fn near_checkpoint(dir: &Path) -> Option<PathBuf> {
+    let here = dir.join(RESOLVED_FILE);
+    let above = dir.join("..").join(RESOLVED_FILE);
+    [here, above].into_iter().find(|path| path.is_file())
+}
+
+/// The file with the edits in it.
+///
+/// The text is also parsed alone: only so can a message show the line of the file. A mistake of the file
+/// that an edit repairs (a key left out, say) is none.
+fn merge(path: &Path, text: &str, edits: &[Edit]) -> Result<ConfigFile, ConfigError> {
+    let parse_error =
+        |error: TomlError| ConfigError::Parse { path: path.to_owned(), message: error.to_string().trim_end().into() };
+    let alone = toml::from_str::<ConfigFile>(text);
+    if edits.is_empty() {
+        return alone.map_err(parse_error);
+    }
+    let table: toml::Table = text.parse().map_err(parse_error)?;
+    let apply = |edits: &[Edit]| -> Result<Result<ConfigFile, TomlError>, ConfigError> {
+        let mut table = table.clone();
+        edits.iter().try_for_each(|edit| edit.apply(&mut table))?;
+        Ok(table.try_into())
+    };
+    let error = match (apply(edits)?, alone) {
+        (Ok(file), _) => return Ok(file),
+        (Err(merged), Err(alone)) if merged.message() == alone.message() => return Err(parse_error(alone)),
+        (Err(merged), _) => merged,
+    };
+    // The edit to blame is the one that brings the same message alone; edits that only fail together are all named.
+    let mut origin = None;
+    for edit in edits {
+        if let Err(e) = apply(std::slice::from_ref(edit))?
+            && e.message() == error.message()
+        {
+            origin = Some(edit.origin.clone());
+        }
+    }
+    let origin = origin.unwrap_or_else(|| {
+        let all: Vec<&str> = edits.iter().map(|e| e.origin.as_str()).collect();
+        format!("{} with {}", path.display(), all.join(" "))
+    });
+    Err(ConfigError::Override { origin, message: error.to_string().trim_end().replace('\n', " ") })
+}
+
+/// Where every key that is written somewhere stands: `line 12`, or the argument that set it.
+fn places(text: &str, edits: &[Edit]) -> HashMap<String, String> {
+    fn walk(table: &DeTable<'_>, prefix: &str, text: &str, places: &mut HashMap<String, String>) {
+        for (key, value) in table {
+            let name = format!("{prefix}{}", key.get_ref());
+            let line = text.bytes().take(key.span().start).filter(|&b| b == b'\n').count() + 1;
+            if let DeValue::Table(inner) = value.get_ref() {
+                walk(inner, &format!("{name}."), text, places);
+            }
+            places.insert(name, format!("line {line}"));
+        }
+    }
+    let mut places = HashMap::new();
+    if let Ok(table) = DeTable::parse(text) {
+        walk(table.get_ref(), "", text, &mut places);
+    }
+    places.extend(edits.iter().map(|edit| (edit.key(), edit.origin.clone())));
+    places
+}

@@ -1,0 +1,61 @@
+//! What a subcommand was asked to do, once its arguments and its file have been resolved.
+//!
+//! The command line builds these; the loops read them and know nothing of arguments.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::{DeviceSpec, RunConfig};
+
+/// `spg train` and `spg sft`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRequest {
+    /// The run.
+    pub config: RunConfig,
+    /// Go on from a checkpoint instead of starting in a new folder.
+    pub resume: Option<Resume>,
+    /// Resolve, load, decode one prompt, count parameters; take no step and write nothing.
+    pub dry_run: bool,
+}
+
+/// Where to continue from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// The last checkpoint of the output folder.
+    Auto,
+    /// This checkpoint folder.
+    From(PathBuf),
+}
+
+impl FromStr for Resume {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(if text == "auto" { Self::Auto } else { Self::From(text.into()) })
+    }
+}
+
+/// `spg eval`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvalRequest {
+    /// A run folder, a checkpoint folder or a plain model folder.
+    pub checkpoint: PathBuf,
+    /// The configuration: the one asked for, or the one that lies beside the checkpoint.
+    pub config: RunConfig,
+    /// Evaluate the base model too and show both side by side.
+    pub base: bool,
+    /// Print JSON instead of a table.
+    pub json: bool,
+}
+
+/// `spg verify`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyRequest {
+    /// The folder with the golden tensors.
+    pub dir: PathBuf,
+    /// The device to check.
+    pub device: DeviceSpec,
+    /// Print JSON instead of a line an item.
+    pub json: bool,
+}

@@ -1,0 +1,165 @@
+//! The run as it will happen: every default filled in, everything checked, nothing to be changed.
+
+use super::check::check;
+use super::{
+    AlgorithmTable, ConfigError, ConfigFile, EvalTable, LoraTable, ModelTable, Problem, RolloutTable, RunTable,
+    SftTable, TaskTable, TrainTable,
+};
+
+/// The subcommand a configuration is resolved for: it decides what must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `spg train`
+    Train,
+    /// `spg sft`
+    Sft,
+    /// `spg eval`
+    Eval,
+}
+
+impl Command {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Sft => "sft",
+            Self::Eval => "eval",
+        }
+    }
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunConfig {
+    command: Command,
+    file: ConfigFile,
+}
+
+impl RunConfig {
+    /// Checks `file` for `command`.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn new(file: ConfigFile, command: Command) -> Result<Self, Vec<Problem>> {
+        let problems = check(&file, command);
+        if problems.is_empty() { Ok(Self { command, file }) } else { Err(problems) }
+    }
+
+    /// What the run was resolved for.
+    pub fn command(&self) -> Command {
+        self.command
+    }
+
+    /// `[run]`
+    pub fn run(&self) -> &RunTable {
+        &self.file.run
+    }
+
+    /// `[model]`
+    pub fn model(&self) -> &ModelTable {
+        &self.file.model
+    }
+
+    /// `[lora]`
+    pub fn lora(&self) -> &LoraTable {
+        &self.file.lora
+    }
+
+    /// `[task.<name>]`
+    pub fn task(&self) -> &TaskTable {
+        &self.file.task
+    }
+
+    /// `[rollout]`
+    pub fn rollout(&self) -> &RolloutTable {
+        &self.file.rollout
+    }
+
+    /// `[train]`
+    pub fn train(&self) -> &TrainTable {
+        &self.file.train
+    }
+
+    /// `[eval]`
+    pub fn eval(&self) -> &EvalTable {
+        &self.file.eval
+    }
+
+    /// `[algorithm.<name>]`
+    ///
+    /// # Errors
+    /// If the file has none; never after resolving for [`Command::Train`].
+    pub fn algorithm(&self) -> Result<&AlgorithmTable, ConfigError> {
+        self.file.algorithm.as_ref().ok_or(self.missing("algorithm"))
+    }
+
+    /// `[sft]`
+    ///
+    /// # Errors
+    /// If the file has none; never after resolving for [`Command::Sft`].
+    pub fn sft(&self) -> Result<&SftTable, ConfigError> {
+        self.file.sft.as_ref().ok_or(self.missing("sft"))
+    }
+
+    fn missing(&self, table: &'static str) -> ConfigError {
+        ConfigError::MissingTable { table, command: self.command.name() }
+    }
+
+    /// Blocks of the completion canvas.
+    pub fn n_blocks(&self) -> usize {
+        self.rollout().max_completion_length.get() / self.rollout().block_length.get()
+    }
+
+    /// Denoising steps of one block.
+    pub fn steps_per_block(&self) -> usize {
+        self.rollout().diffusion_steps.get() / self.n_blocks()
+    }
+
+    /// Optimiser updates over which the learning rate rises; a part of an update counts whole.
+    pub fn warmup_steps(&self) -> usize {
+        let train = self.train();
+        // 0.07 * 100 is a little above 7 in floating point and must not become 8.
+        (train.warmup_ratio.get() * train.max_steps.get() as f64 - 1e-9).ceil() as usize
+    }
+
+    /// Optimiser updates on the completions of one rollout phase; 1 without an algorithm.
+    pub fn num_iterations(&self) -> usize {
+        match &self.file.algorithm {
+            Some(AlgorithmTable::Spg(spg)) => spg.num_iterations.get(),
+            None => 1,
+        }
+    }
+
+    /// Rollout phases of the whole run.
+    pub fn rollout_phases(&self) -> usize {
+        self.train().max_steps.get() / self.num_iterations()
+    }
+
+    /// Completions decoded in one rollout phase: `prompts_per_step * num_generations`.
+    pub fn completions_per_phase(&self) -> usize {
+        let generations = match &self.file.algorithm {
+            Some(AlgorithmTable::Spg(spg)) => spg.num_generations.get(),
+            None => 1,
+        };
+        self.train().prompts_per_step.get() * generations
+    }
+
+    /// What the low-rank update is multiplied with: `lora_alpha / r`.
+    pub fn lora_scale(&self) -> f64 {
+        self.lora().lora_alpha.get() / self.lora().r.get() as f64
+    }
+
+    /// The temperatures of an evaluation.
+    pub fn eval_temperatures(&self) -> Vec<f64> {
+        self.eval().temperatures.iter().map(|t| t.get()).collect()
+    }
+
+    /// The whole configuration as a file that loads back to this very run, defaults written out.
+    /// Optional keys without a value are left out.
+    ///
+    /// # Errors
+    /// If a path is not UTF-8 (it cannot have come from a file).
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(&self.file)
+    }
+}

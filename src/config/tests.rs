@@ -1,0 +1,316 @@
+//! The configuration as a whole: the files that ship, the documentation, the messages.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use toml::{Table, Value};
+
+use super::*;
+
+/// Required keys and nothing else.
+const MINIMAL: &str = r#"
+[run]
+output_dir = "runs/x"
+[model]
+name_or_path = "m"
+[task.sudoku]
+[rollout]
+max_completion_length = 40
+block_length = 8
+diffusion_steps = 20
+[algorithm.spg]
+[sft]
+batch_size = 4
+[train]
+max_steps = 8
+learning_rate = 1e-3
+"#;
+
+fn set(assignments: &[&str]) -> Overrides {
+    Overrides { set: assignments.iter().map(|a| a.parse().unwrap()).collect(), ..Overrides::default() }
+}
+
+fn resolve(text: &str, assignments: &[&str], command: Command) -> Result<RunConfig, String> {
+    from_text(Path::new("a.toml"), text, &set(assignments), command).map_err(|e| e.to_string())
+}
+
+/// The messages of the problems that `MINIMAL` with these changes has.
+fn refused(assignments: &[&str], command: Command) -> String {
+    resolve(MINIMAL, assignments, command).expect_err("accepted")
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
+}
+
+/// Every leaf as `table.key` with its value.
+fn leaves(table: &Table, prefix: &str, found: &mut BTreeMap<String, Value>) {
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => leaves(inner, &format!("{prefix}{key}."), found),
+            _ => drop(found.insert(format!("{prefix}{key}"), value.clone())),
+        }
+    }
+}
+
+#[test]
+fn every_file_of_the_folder_resolves_and_round_trips() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "toml") {
+            continue;
+        }
+        seen += 1;
+        let command = if path.to_string_lossy().contains("sft") { Command::Sft } else { Command::Train };
+        for command in [command, Command::Eval] {
+            let config = load(&path, &Overrides::default(), command).unwrap_or_else(|e| panic!("{e}"));
+            let text = config.to_toml().unwrap();
+            let again =
+                from_text(&path, &text, &Overrides::default(), command).unwrap_or_else(|e| panic!("{e}\n{text}"));
+            assert_eq!(config, again, "{text}");
+        }
+    }
+    assert!(seen >= 3);
+}
+
+#[test]
+fn the_readme_documents_every_key_and_its_default() {
+    let defaults: Table = resolve(MINIMAL, &[], Command::Train).unwrap().to_toml().unwrap().parse().unwrap();
+    let mut default_values = BTreeMap::new();
+    leaves(&defaults, "", &mut default_values);
+    let optional = ["model.revision=x", "lora.init_from=x", "task.sudoku.prompt_template=x"];
+    let all: Table = resolve(MINIMAL, &optional, Command::Train).unwrap().to_toml().unwrap().parse().unwrap();
+    let mut schema = BTreeMap::new();
+    leaves(&all, "", &mut schema);
+    let mut required = BTreeMap::new();
+    leaves(&MINIMAL.parse().unwrap(), "", &mut required);
+
+    let readme = std::fs::read_to_string(folder().join("README.md")).unwrap();
+    let mut section = String::new();
+    let mut documented = BTreeMap::new();
+    for line in readme.lines() {
+        if let Some(heading) = line.strip_prefix("## `[") {
+            section = heading.trim_end_matches("]`").to_owned();
+        }
+        let cells: Vec<&str> = line.split(" | ").collect();
+        if let (false, [key, default, _meaning]) = (section.is_empty(), cells.as_slice())
+            && let Some(key) = key.strip_prefix("| `")
+        {
+            documented.insert(format!("{section}.{}", key.trim_end_matches('`')), default.trim_matches('`').to_owned());
+        }
+    }
+    let missing: Vec<&String> = schema.keys().filter(|k| !documented.contains_key(*k)).collect();
+    assert!(missing.is_empty(), "not in configs/README.md: {missing:?}");
+    for (key, default) in &documented {
+        assert!(schema.contains_key(key), "configs/README.md documents `{key}`, which is no key");
+        match default.as_str() {
+            "required" => assert!(required.contains_key(key), "{key} is not required"),
+            "none" => assert!(!default_values.contains_key(key), "{key} has a default"),
+            text => assert_eq!(text.parse::<Value>().as_ref().ok(), default_values.get(key), "default of {key}"),
+        }
+    }
+}
+
+#[test]
+fn every_required_key_is_missed_by_name() {
+    for line in MINIMAL.lines().filter(|l| l.contains('=')) {
+        let key = line.split(' ').next().unwrap();
+        let error = resolve(&MINIMAL.replace(line, ""), &[], Command::Train).unwrap_err();
+        assert!(error.contains(&format!("missing field `{key}`")), "{error}");
+    }
+}
+
+#[test]
+fn an_unknown_key_shows_its_line_with_a_caret() {
+    let text = MINIMAL.replace("block_length", "block_lenght");
+    let error = resolve(&text, &[], Command::Train).unwrap_err();
+    assert!(error.starts_with("a.toml: "), "{error}");
+    assert!(error.contains("9 | block_lenght = 8\n  | ^^^^^^^^^^^^\nunknown field `block_lenght`"), "{error}");
+}
+
+#[test]
+fn a_value_out_of_range_shows_its_line_with_a_caret() {
+    for (value, expected) in [
+        ("temperature = -1.0", "-1 is out of range: expected a finite number, 0 or above"),
+        ("remasking = \"most\"", "unknown variant `most`, expected `low_confidence` or `random`"),
+        ("batch_size = 0", "expected a nonzero"),
+    ] {
+        let text = MINIMAL.replace("diffusion_steps = 20", &format!("diffusion_steps = 20\n{value}"));
+        let error = resolve(&text, &[], Command::Train).unwrap_err();
+        assert!(error.contains(&format!("11 | {value}\n")) && error.contains("^\n"), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn lora_targets_and_devices_say_what_they_expect() {
+    for (value, expected) in [
+        ("lora.target_modules=[]", "no layer is named"),
+        ("lora.target_modules=['q_proj', 'q_proj']", "`q_proj` is listed twice"),
+        ("lora.target_modules=['']", "an empty layer name"),
+        ("lora.target_modules=everything", "unknown preset `everything`"),
+        ("lora.target_modules=3", "expected \"paper\", \"all-linear\" or a list"),
+        ("model.device=gpu", "unknown device `gpu`"),
+        ("model.device=cuda:+1", "unknown device `cuda:+1`"),
+    ] {
+        let error = refused(&[value], Command::Train);
+        assert!(error.starts_with(&format!("--set {value}: ")) && error.contains(expected), "{error}");
+    }
+    let config = resolve(MINIMAL, &["model.device=cuda:3", "lora.target_modules=['q_proj']"], Command::Train).unwrap();
+    assert_eq!(config.model().device, DeviceSpec::Cuda(3));
+    assert_eq!(config.lora().target_modules, TargetModules::Names(vec!["q_proj".into()]));
+}
+
+#[test]
+fn a_set_is_toml_where_it_can_be_and_creates_missing_tables() {
+    let text = MINIMAL.replace("[algorithm.spg]\n", "");
+    let changes =
+        ["algorithm.spg.beta=2", "eval.temperatures=[0.5, 1]", "model.name_or_path=a/b-c", "model.dtype='bf16'"];
+    let config = resolve(&text, &changes, Command::Train).unwrap();
+    let AlgorithmTable::Spg(spg) = config.algorithm().unwrap();
+    assert_eq!(spg.beta.get(), 2.0);
+    assert_eq!(config.eval_temperatures(), [0.5, 1.0]);
+    assert_eq!((config.model().name_or_path.as_str(), config.model().dtype), ("a/b-c", Precision::Bf16));
+}
+
+#[test]
+fn flags_win_over_set_and_repair_what_the_file_lacks() {
+    let overrides = Overrides {
+        output_dir: Some("elsewhere".into()),
+        seed: Some(7),
+        max_steps: Some(12),
+        device: Some(DeviceSpec::Cpu),
+        limit: Some(5),
+        temperatures: vec![0.25],
+        ..set(&["run.seed=3", "train.max_steps=4"])
+    };
+    let text = MINIMAL.replace("output_dir = \"runs/x\"", "");
+    let config = from_text(Path::new("a.toml"), &text, &overrides, Command::Train).unwrap();
+    assert_eq!((config.run().output_dir.as_path(), config.run().seed), (Path::new("elsewhere"), 7));
+    assert_eq!((config.train().max_steps.get(), config.model().device), (12, DeviceSpec::Cpu));
+    assert_eq!((config.eval().limit, config.eval_temperatures()), (5, vec![0.25]));
+}
+
+#[test]
+fn a_bad_set_is_named_among_good_ones() {
+    let error = refused(&["run.seed=3", "rollout.block_lenght=8", "train.max_steps=4"], Command::Train);
+    assert!(error.starts_with("--set rollout.block_lenght=8: unknown field `block_lenght`"), "{error}");
+    let error = refused(&["rollout.block_length.x=8"], Command::Train);
+    assert!(error.contains("`rollout.block_length` is a value (integer), not a table"), "{error}");
+    // A mistake of the file stays one of the file.
+    let error =
+        resolve(&MINIMAL.replace("seed", "sed").replace("[run]", "[run]\nsed = 1"), &["run.seed=3"], Command::Train);
+    assert!(error.as_ref().unwrap_err().starts_with("a.toml: TOML parse error at line 3"), "{error:?}");
+    for bad in ["novalue", "=3", "a..b=3", "a b=3", "a.'b'=3"] {
+        assert!(bad.parse::<Assignment>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn problems_between_keys_are_listed_at_once_with_their_places() {
+    let error = refused(
+        &["rollout.block_length=7", "train.max_steps=6", "algorithm.spg.min_t=0.9", "algorithm.spg.max_t=0.5"],
+        Command::Train,
+    );
+    assert!(error.starts_with("a.toml: 3 problems\n  - "), "{error}");
+    for part in [
+        "rollout.block_length = 7 does not divide rollout.max_completion_length = 40: use 5 or 8 \
+         (--set rollout.block_length=7, line 8)",
+        "algorithm.spg.min_t = 0.9 is above algorithm.spg.max_t = 0.5",
+        "train.max_steps = 6 is not a multiple of algorithm.spg.num_iterations = 4, \
+         the updates between two rollout phases: use 4 or 8 (--set train.max_steps=6)",
+    ] {
+        assert!(error.contains(part), "{part}\nnot in\n{error}");
+    }
+}
+
+#[test]
+fn each_misfit_is_refused() {
+    use Command::{Eval, Sft, Train};
+    let cases: &[(&[&str], Command, &str)] = &[
+        (&["rollout.diffusion_steps=21"], Eval, "= 21 is not a multiple of the 5 blocks"),
+        (&["rollout.diffusion_steps=3"], Eval, "use 5"),
+        (&["rollout.diffusion_steps=80"], Eval, "more than one step a token"),
+        (&["rollout.temperature=0"], Train, "decodes the same completion"),
+        (&["train.save_steps=6"], Train, "train.save_steps = 6 is not a multiple"),
+        (&["eval.eval_steps=6"], Train, "eval.eval_steps = 6 is not a multiple"),
+        (&["eval.temperatures=[]"], Eval, "eval.temperatures is empty"),
+        (&["eval.temperatures=[0.5, 0.5]"], Eval, "lists 0.5 twice"),
+        (&["algorithm.spg.num_generations=1"], Train, "no advantage"),
+        (&["algorithm.spg.forward_type=all"], Train, "num_t = 2 with algorithm.spg.forward_type = \"all\""),
+        (&["algorithm.spg.scope=block", "algorithm.spg.forward_type=random"], Train, "needs a chosen block"),
+        (&["task.sudoku.min_empty_cells=9"], Train, "min_empty_cells = 9 is above"),
+        (&["task.sudoku.max_empty_cells=13"], Train, "use at most 12"),
+        (&["task.sudoku.train_grids=288"], Train, "use at most 287"),
+        (&["task.sudoku.few_shot=201"], Train, "few_shot = 201 is more than"),
+        (&["model.random_init=true"], Train, "is for `spg sft`"),
+        (&["model.random_init=true"], Sft, "adapters on random weights"),
+        (&["sft.trainable=all", "lora.init_from=x"], Sft, "no adapters to start from"),
+        (&["run.output_dir="], Train, "run.output_dir is empty"),
+        (&["model.name_or_path= "], Train, "model.name_or_path is empty"),
+    ];
+    for (changes, command, expected) in cases {
+        let error = refused(changes, *command);
+        assert!(error.contains(expected), "{changes:?}: {error}");
+        assert!(!error.contains("problems"), "{changes:?} brings more than one: {error}");
+    }
+    let error = resolve(&MINIMAL.replace("[algorithm.spg]", ""), &[], Train).unwrap_err();
+    assert!(error.contains("add [algorithm.spg]"), "{error}");
+    let error = resolve(&MINIMAL.replace("[sft]\nbatch_size = 4", ""), &[], Sft).unwrap_err();
+    assert!(error.contains("needs an [sft] table"), "{error}");
+    // What only another subcommand minds is none.
+    resolve(MINIMAL, &["train.max_steps=6", "rollout.temperature=0"], Sft).unwrap();
+    resolve(MINIMAL, &["model.random_init=true", "sft.trainable=all"], Sft).unwrap();
+    resolve(MINIMAL, &["eval.eval_steps=0"], Train).unwrap();
+}
+
+#[test]
+fn derived_numbers_follow_from_the_file() {
+    let changes = ["train.max_steps=100", "train.warmup_ratio=0.07", "lora.r=16", "lora.lora_alpha=8"];
+    let config = resolve(MINIMAL, &changes, Command::Train).unwrap();
+    assert_eq!((config.n_blocks(), config.steps_per_block()), (5, 4));
+    assert_eq!((config.warmup_steps(), config.rollout_phases()), (7, 25));
+    assert_eq!((config.completions_per_phase(), config.lora_scale()), (96, 0.5));
+    let warmup = |ratio: &str| resolve(MINIMAL, &[ratio], Command::Train).unwrap().warmup_steps();
+    assert_eq!([warmup("train.warmup_ratio=1e-4"), warmup("train.warmup_ratio=0")], [1, 0]);
+}
+
+#[test]
+fn a_checkpoint_finds_the_config_of_its_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = dir.path().join("checkpoint-4");
+    std::fs::create_dir(&checkpoint).unwrap();
+    assert_eq!(near_checkpoint(&checkpoint), None);
+    std::fs::write(dir.path().join(RESOLVED_FILE), "").unwrap();
+    assert!(near_checkpoint(&checkpoint).is_some() && near_checkpoint(dir.path()).is_some());
+}
+
+proptest! {
+    /// Whatever resolves is written out so that it resolves to the same run.
+    #[test]
+    fn resolved_runs_round_trip(
+        seed in 0..=i64::MAX as u64,
+        rate in 1e-12..1.0f64,
+        temperature in 0.0..10.0f64,
+        dir in "[^\\x00]{1,12}",
+        template in proptest::option::of("(?s).{0,40}"),
+    ) {
+        let overrides = Overrides { seed: Some(seed), output_dir: Some(dir.into()), ..Overrides::default() };
+        let mut table: Table = MINIMAL.parse().unwrap();
+        let mut put = |path: [&str; 2], key: &str, value: Value| {
+            let at = path.iter().filter(|p| !p.is_empty()).fold(&mut table, |t, p| t[*p].as_table_mut().unwrap());
+            at.insert(key.into(), value);
+        };
+        put(["train", ""], "learning_rate", rate.into());
+        put(["rollout", ""], "temperature", temperature.into());
+        if let Some(template) = template {
+            put(["task", "sudoku"], "prompt_template", template.into());
+        }
+        let text = toml::to_string(&table).unwrap();
+        let config = from_text(Path::new("a.toml"), &text, &overrides, Command::Sft).unwrap();
+        let text = config.to_toml().unwrap();
+        prop_assert_eq!(from_text(Path::new("a.toml"), &text, &Overrides::default(), Command::Sft).unwrap(), config);
+    }
+}

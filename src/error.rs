@@ -1,0 +1,103 @@
+//! How failures become exit codes and text.
+//!
+//! Code that can act on an error returns its own type; the loops return [`anyhow::Error`] with context. Three markers
+//! anywhere in the chain of causes decide the code: [`ConfigError`] and [`Usage`], [`Stopped`], [`StdoutClosed`].
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+
+/// Exit code: everything was done.
+pub const DONE: u8 = 0;
+/// Exit code: something failed.
+pub const FAILED: u8 = 1;
+/// Exit code: the command line or the configuration is wrong.
+pub const USAGE: u8 = 2;
+/// Exit code: stopped by a signal, after a good checkpoint (`EX_TEMPFAIL`: run again to go on).
+pub const STOPPED: u8 = 75;
+/// Exit code: ended at once by a second signal (128 + SIGINT).
+pub const INTERRUPTED: u8 = 130;
+
+/// The user asked for something that cannot be done as asked; the message says what to do instead.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// A run ended early because of a signal, with everything saved.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped after step {step}; checkpoint {}: go on with --resume", checkpoint.display())]
+pub struct Stopped {
+    /// Optimiser updates done.
+    pub step: usize,
+    /// The folder to go on from.
+    pub checkpoint: PathBuf,
+}
+
+/// Whoever read our standard output has stopped reading (`spg ... | head`): no reason to complain.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output is closed")]
+pub struct StdoutClosed;
+
+/// The exit code that belongs to an error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if has::<StdoutClosed>(error) {
+        DONE
+    } else if has::<Stopped>(error) {
+        STOPPED
+    } else if has::<Usage>(error) || has::<ConfigError>(error) {
+        USAGE
+    } else {
+        FAILED
+    }
+}
+
+/// Whether an error of this type is the error, one of its contexts or one of its causes.
+fn has<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<E>().is_some() || error.chain().any(|cause| cause.is::<E>())
+}
+
+/// The error and its causes as a user reads them, without a final line break; empty when there is nothing to say.
+pub fn describe(error: &anyhow::Error) -> String {
+    if has::<StdoutClosed>(error) {
+        return String::new();
+    }
+    let mut text = if has::<Stopped>(error) { String::new() } else { String::from("error: ") };
+    let _ = write!(text, "{error}");
+    for cause in error.chain().skip(1) {
+        let _ = write!(text, "\n  caused by: {cause}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn a_marker_counts_wherever_it_stands_in_the_chain() {
+        assert_eq!(exit_code(&anyhow!("plain")), FAILED);
+        assert_eq!(exit_code(&Usage("no".into()).into()), USAGE);
+        let deep = anyhow::Error::from(Usage("no".into())).context("outer").context("outermost");
+        assert_eq!(exit_code(&deep), USAGE);
+        let as_context = Err::<(), _>(anyhow!("cause")).context(Usage("no".into())).context("outer").unwrap_err();
+        assert_eq!(exit_code(&as_context), USAGE);
+        let config = ConfigError::MissingTable { table: "sft", command: "sft" };
+        assert_eq!(exit_code(&anyhow::Error::from(config).context("outer")), USAGE);
+        let stopped = Stopped { step: 4, checkpoint: "runs/a/checkpoint-4".into() };
+        assert_eq!(exit_code(&stopped.into()), STOPPED);
+        assert_eq!(exit_code(&StdoutClosed.into()), DONE);
+    }
+
+    #[test]
+    fn the_text_lists_the_causes_in_order() {
+        let error = anyhow!("no such file").context("cannot read a.json").context("cannot load the model");
+        assert_eq!(
+            describe(&error),
+            "error: cannot load the model\n  caused by: cannot read a.json\n  caused by: no such file"
+        );
+        assert_eq!(describe(&StdoutClosed.into()), "");
+    }
+}

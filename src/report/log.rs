@@ -1,0 +1,107 @@
+//! Log lines on standard error, as text for people or JSON for machines.
+//!
+//! `RUST_LOG` decides what is shown where it is set; `NO_COLOR` and a standard error that is no terminal turn colour
+//! off. A progress bar is lifted while a line is written.
+
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write};
+use std::time::Instant;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use super::progress;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text an event.
+    #[default]
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Errors and warnings; no progress bar.
+    Quiet,
+    /// What a run does.
+    #[default]
+    Normal,
+    /// Details of this program.
+    Debug,
+    /// Everything this program and its libraries have to say.
+    Trace,
+}
+
+impl Verbosity {
+    fn directives(self) -> &'static str {
+        match self {
+            Self::Quiet => "warn",
+            Self::Normal => "warn,spg=info",
+            Self::Debug => "info,spg=debug",
+            Self::Trace => "debug,spg=trace",
+        }
+    }
+}
+
+/// Starts logging. A second call changes nothing, so that tests may call it freely.
+///
+/// # Errors
+/// If `RUST_LOG` is set and is not a list of filter directives.
+pub fn init_log(format: LogFormat, verbosity: Verbosity) -> Result<(), crate::error::Usage> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(&text).map_err(|e| {
+            crate::error::Usage(format!("RUST_LOG = {text:?}: {e}: expected directives such as info or spg=debug"))
+        })?,
+        _ => EnvFilter::new(verbosity.directives()),
+    };
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(AroundBars).with_ansi(colour);
+    // Only a second call can fail.
+    let _ = match format {
+        LogFormat::Text => builder.with_target(false).with_timer(Elapsed(Instant::now())).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    let bars = format == LogFormat::Text && verbosity != Verbosity::Quiet && io::stderr().is_terminal();
+    progress::allow_bars(bars);
+    Ok(())
+}
+
+/// Seconds since the start: what one asks of a training log. (JSON lines carry the date.)
+struct Elapsed(Instant);
+
+impl FormatTime for Elapsed {
+    fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
+        write!(w, "{:8.1}s", self.0.elapsed().as_secs_f64())
+    }
+}
+
+/// Writes each line to standard error while the bars are lifted.
+struct AroundBars;
+
+impl<'a> MakeWriter<'a> for AroundBars {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        Self
+    }
+}
+
+impl Write for AroundBars {
+    /// A log line that cannot be written is dropped: a run must not end because its terminal has gone.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        progress::suspend(|| {
+            let _ = io::stderr().lock().write_all(line);
+        });
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

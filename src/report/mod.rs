@@ -1,0 +1,14 @@
+//! What a run tells the world: log lines and a progress bar on standard error, one JSON object a step in
+//! `metrics.jsonl`, results on standard output.
+
+mod log;
+mod metrics;
+mod output;
+mod progress;
+mod run_files;
+
+pub use log::{LogFormat, Verbosity, init_log};
+pub use metrics::{MetricsError, MetricsFile, Row, read_metrics};
+pub use output::print_result;
+pub use progress::Progress;
+pub use run_files::{checkpoint_dir, checkpoints};

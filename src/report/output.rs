@@ -1,0 +1,23 @@
+//! Results on standard output, the only thing that goes there.
+
+use std::io::{self, Write as _};
+
+use crate::error::StdoutClosed;
+
+/// Writes `text` and a line break to standard output.
+///
+/// # Errors
+/// [`StdoutClosed`] if nobody reads it any more, which ends the program quietly; else the system's error.
+/// (`println!` would panic in both cases.)
+pub fn print_result(text: &str) -> anyhow::Result<()> {
+    let write = || {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.write_all(b"\n")?;
+        out.flush()
+    };
+    super::progress::suspend(write).map_err(|e| match e.kind() {
+        io::ErrorKind::BrokenPipe => StdoutClosed.into(),
+        _ => anyhow::Error::from(e).context("cannot write to standard output"),
+    })
+}

@@ -1,0 +1,62 @@
+//! What must be set before the first thread starts, and what is asked of the system.
+
+/// Version and revision of this build, as `--version` prints them.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SPG_REVISION"), ")");
+
+/// Revision of the source tree this build was made from; `unknown` outside a repository.
+pub const REVISION: &str = env!("SPG_REVISION");
+
+/// Settles process-wide knobs. To be called first in `main`.
+pub fn prepare() {
+    quiet_candle_pool();
+    keep_freed_memory();
+}
+
+/// candle's own thread pool spins while it waits: when anything else holds a core, a step takes two to three times
+/// longer. It only serves element-wise loops; the matrix products use rayon's pool, which this leaves alone.
+fn quiet_candle_pool() {
+    const NAME: &str = "CANDLE_NUM_THREADS";
+    if std::env::var_os(NAME).is_none() {
+        // SAFETY: `prepare` is called first in `main`, when no other thread exists that could read the environment.
+        unsafe { std::env::set_var(NAME, "1") };
+    }
+}
+
+/// Every operation allocates its output. By default glibc gives buffers above 128 KiB straight back to the kernel,
+/// which then zeroes new pages for the next one: that costs more than the arithmetic of small layers.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn keep_freed_memory() {
+    /// Larger buffers (weights) still come from `mmap`; glibc refuses values above this one.
+    const MMAP_THRESHOLD: libc::c_int = 32 << 20;
+    /// Free memory at the top of the heap that is kept.
+    const TRIM_THRESHOLD: libc::c_int = 256 << 20;
+    // SAFETY: plain calls with documented parameters, before any other thread allocates. A refusal is harmless.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn keep_freed_memory() {}
+
+/// The most memory this process has held so far, in MiB.
+#[cfg(unix)]
+pub fn peak_memory_mib() -> Option<f64> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: the pointer is valid for a `rusage`, which the call fills when it returns 0.
+    let usage = unsafe {
+        if libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) != 0 {
+            return None;
+        }
+        usage.assume_init()
+    };
+    let unit = if cfg!(target_vendor = "apple") { 1.0 } else { 1024.0 };
+    Some(usage.ru_maxrss as f64 * unit / (1024.0 * 1024.0))
+}
+
+/// The most memory this process has held so far, in MiB.
+#[cfg(not(unix))]
+pub fn peak_memory_mib() -> Option<f64> {
+    None
+}

@@ -1,0 +1,120 @@
+//! The binary from the outside: what bad input prints and which code it ends with.
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::{contains, starts_with};
+
+fn spg(args: &[&str]) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("spg"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("RUST_LOG").args(args);
+    command
+}
+
+/// A folder with the tiny configuration, one text in it replaced.
+fn changed(from: &str, to: &str) -> (tempfile::TempDir, PathBuf) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/sudoku-tiny.toml");
+    let text = std::fs::read_to_string(source).unwrap();
+    assert!(text.contains(from), "{from:?} is not in the file");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.toml");
+    std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    (dir, path)
+}
+
+#[test]
+fn an_unknown_key_is_shown_with_a_caret() {
+    let (_dir, path) = changed("block_length = 8", "block_lenght = 8");
+    spg(&["train", "--config", path.to_str().unwrap()])
+        .assert()
+        .code(2)
+        .stdout("")
+        .stderr(starts_with("error: ").and(contains("bad.toml: TOML parse error at line ")))
+        .stderr(contains("| block_lenght = 8\n   | ^^^^^^^^^^^^\nunknown field `block_lenght`"));
+}
+
+#[test]
+fn a_value_out_of_range_is_shown_with_a_caret() {
+    let (_dir, path) = changed("temperature = 0.9", "temperature = -0.9");
+    spg(&["train", "--config", path.to_str().unwrap()])
+        .assert()
+        .code(2)
+        .stderr(contains("| temperature = -0.9\n   |               ^^^^\n-0.9 is out of range"));
+}
+
+#[test]
+fn steps_that_do_not_divide_name_both_numbers_and_a_way_out() {
+    let (_dir, path) = changed("diffusion_steps = 20", "diffusion_steps = 21");
+    spg(&["eval", "--ckpt", "examples/sudoku-tiny", "--config", path.to_str().unwrap()]).assert().code(2).stderr(
+        contains("rollout.diffusion_steps = 21 is not a multiple of the 5 blocks").and(contains("use 20 or 25")),
+    );
+}
+
+#[test]
+fn several_problems_are_reported_together() {
+    let args = ["train", "--config", "configs/sudoku-tiny.toml", "--max-steps", "5"];
+    let sets = ["--set", "rollout.block_length=7", "--set", "algorithm.spg.num_generations=1"];
+    spg(&[&args[..], &sets[..]].concat())
+        .assert()
+        .code(2)
+        .stderr(contains("error: configs/sudoku-tiny.toml: 3 problems\n"))
+        .stderr(contains("train.max_steps = 5 is not a multiple of algorithm.spg.num_iterations = 2"))
+        .stderr(contains("(--max-steps 5, line "))
+        .stderr(contains("rollout.block_length = 7 does not divide rollout.max_completion_length = 40: use 5 or 8"))
+        .stderr(contains("num_generations = 1"));
+}
+
+#[test]
+fn a_missing_config_file_is_named_with_its_cause() {
+    spg(&["sft", "--config", "no/such.toml"]).assert().code(2).stderr(
+        "error: cannot read the config file no/such.toml\n  caused by: No such file or directory (os error 2)\n",
+    );
+}
+
+#[test]
+fn a_bad_set_is_named() {
+    let run = |set: &str| spg(&["train", "--config", "configs/sudoku-tiny.toml", "--set", set]).assert().code(2);
+    run("rollout.nonsense=1").stderr(contains("error: --set rollout.nonsense=1: unknown field `nonsense`"));
+    run("rollout.temperature=hot")
+        .stderr(contains("error: --set rollout.temperature=hot: invalid type: string \"hot\""));
+    run("rollout.temperature").stderr(contains("expected KEY=VALUE"));
+}
+
+#[test]
+fn a_subcommand_without_its_table_says_what_to_add() {
+    spg(&["sft", "--config", "configs/sudoku-tiny.toml"]).assert().code(2).stderr(contains("needs an [sft] table"));
+    spg(&["train", "--config", "configs/sudoku-tiny-sft.toml"])
+        .assert()
+        .code(2)
+        .stderr(contains("needs an [algorithm.<name>] table").and(contains("model.random_init")));
+}
+
+#[test]
+fn a_plain_model_folder_needs_a_config() {
+    let dir = tempfile::tempdir().unwrap();
+    spg(&["eval", "--ckpt", dir.path().to_str().unwrap()]).assert().code(2).stderr(contains("add --config FILE"));
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    spg(&["nonsense"]).assert().code(2).stderr(contains("unrecognized subcommand 'nonsense'"));
+    spg(&[]).assert().code(2);
+    spg(&["train"]).assert().code(2).stderr(contains("--config <FILE>"));
+    spg(&["train", "--config", "x", "--seed", "-1"]).assert().code(2);
+    spg(&["verify", "x", "--device", "gpu"]).assert().code(2).stderr(contains("unknown device `gpu`"));
+    spg(&["-q", "-v", "verify", "x"]).assert().code(2);
+}
+
+#[test]
+fn a_bad_log_filter_is_wrong_usage() {
+    spg(&["verify", "x"]).env("RUST_LOG", "spg=loud").assert().code(2).stderr(contains("RUST_LOG"));
+}
+
+#[test]
+fn version_and_help_go_to_standard_output() {
+    let version = concat!("spg ", env!("CARGO_PKG_VERSION"), " (");
+    spg(&["--version"]).assert().code(0).stdout(starts_with(version)).stderr("");
+    spg(&["--help"]).assert().code(0).stdout(contains("Exit status:").and(contains("verify")));
+    spg(&["train", "--help"]).assert().code(0).stdout(contains("--dry-run").and(contains("--resume")));
+}
