@@ -91,6 +91,7 @@ mod tests {
     fn the_reward_reads_the_last_closed_answer_only() {
         let read = |text| for_reward(text);
         assert_eq!(read("<answer>\n1234 4321\n2143|3412 </answer>").as_deref(), Some(GRID));
+        assert_eq!(read("<answer>1</answer><answer>22</answer>").as_deref(), Some("2200000000000000"));
         assert_eq!(read("<answer>1</answer><answer>22").as_deref(), Some("1000000000000000"));
         assert_eq!(read("<answer>12344321214334129999</answer>").as_deref(), Some(GRID));
         assert_eq!(read("<answer></answer>").as_deref(), Some("0000000000000000"));
