@@ -67,7 +67,8 @@ impl Session {
             Origin::Random(seed) => Llada::random(&model_dir, seed, &device),
         };
         let model = model.with_context(|| format!("cannot load the model {}", table.name_or_path))?;
-        for (id, name) in [(model.config().mask_token_id, "mask_token_id"), (model.config().eos_token_id, "eos_token_id")]
+        for (id, name) in
+            [(model.config().mask_token_id, "mask_token_id"), (model.config().eos_token_id, "eos_token_id")]
         {
             encoder.tokenizer().require_id(id, name)?;
         }

@@ -81,8 +81,8 @@ impl Evaluator {
         let started = Instant::now();
         let sampler = Sampler { model: &session.model, decoding: &decoding, pass };
         let mut progress = Progress::new("evaluate", prompts.len(), 0);
-        let canvases =
-            sampler.complete(&prompts, self.batch_size, |done| progress.update(done, &format!("temperature {temperature}")))?;
+        let canvases = sampler
+            .complete(&prompts, self.batch_size, |done| progress.update(done, &format!("temperature {temperature}")))?;
         let seconds = started.elapsed().as_secs_f64();
 
         let (mut correct, mut out_of, mut solved, mut reward, mut length) = (0, 0, 0, 0.0, 0);

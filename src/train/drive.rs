@@ -152,7 +152,12 @@ fn state(config: &RunConfig, step: usize) -> TrainerState {
     }
 }
 
-fn evaluate(evaluator: &Evaluator, trainer: &Trainer, step: usize, metrics: &mut MetricsFile) -> Result<Vec<Evaluation>> {
+fn evaluate(
+    evaluator: &Evaluator,
+    trainer: &Trainer,
+    step: usize,
+    metrics: &mut MetricsFile,
+) -> Result<Vec<Evaluation>> {
     let evaluations = evaluator.run(&trainer.session, Pass::INFERENCE)?;
     let mut row = Row::new(step);
     for e in &evaluations {

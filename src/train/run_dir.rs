@@ -32,8 +32,7 @@ impl RunDir {
             ))
             .into());
         }
-        std::fs::create_dir_all(root)
-            .with_context(|| format!("cannot create the output folder {}", root.display()))?;
+        std::fs::create_dir_all(root).with_context(|| format!("cannot create the output folder {}", root.display()))?;
         Ok(Self(root.to_owned()))
     }
 

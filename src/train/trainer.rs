@@ -55,7 +55,9 @@ impl Trainer {
         let zeros: BTreeMap<String, Tensor>;
         let gradients = if gradients.is_empty() {
             let vars = self.session.model.trainable().into_iter();
-            zeros = vars.map(|(name, v)| Ok((name, v.zeros_like()?.to_dtype(DType::F32)?.detach()))).collect::<Result<_>>()?;
+            zeros = vars
+                .map(|(name, v)| Ok((name, v.zeros_like()?.to_dtype(DType::F32)?.detach())))
+                .collect::<Result<_>>()?;
             &zeros
         } else {
             gradients.by_name()

@@ -48,12 +48,22 @@ pub fn check(golden: &Golden) -> Result<Vec<Item>> {
         let u = update.update;
         let relative = |got: f64, want: f64| ((got - want) / want).abs();
         let scalars = larger(relative(outcome.loss, update.loss), relative(clip.norm, update.grad_norm));
-        items.push(Item::new(format!("adamw.{u}.loss_and_norm"), scalars, 1e-3, "relative; later losses see the weights"));
+        items.push(Item::new(
+            format!("adamw.{u}.loss_and_norm"),
+            scalars,
+            1e-3,
+            "relative; later losses see the weights",
+        ));
         let mut error = 0.0;
         for (name, var) in model.trainable() {
             error = larger(error, worst(var.as_tensor(), expected.get(&format!("{u}.{name}"))?)?);
         }
-        items.push(Item::new(format!("adamw.{u}.weights"), error, 1e-4, format!("{} tensors", model.trainable().len())));
+        items.push(Item::new(
+            format!("adamw.{u}.weights"),
+            error,
+            1e-4,
+            format!("{} tensors", model.trainable().len()),
+        ));
     }
     Ok(items)
 }

@@ -25,28 +25,33 @@ pub fn check(golden: &Golden) -> Result<Vec<Item>> {
     let tensors = golden.tensors("generate")?;
     let model = golden.base()?;
     let cases: Vec<Case> = golden.json("generate")?;
-    cases.iter().map(|case| {
-        ensure!(
-            case.temperature == 0.0 && case.remasking == "low_confidence",
-            "generate.json, case {}: only greedy low-confidence decodes can be compared",
-            case.case
-        );
-        let greedy = Decoding::greedy(case.gen_length, case.block_length, case.steps)?;
-        let decoding = Decoding { cfg_scale: case.cfg_scale, ..greedy };
-        let prompts = tensors.ids(&format!("{}.prompt", case.case))?;
-        let expected = tensors.ids(&format!("{}.output", case.case))?;
-        let rows: Vec<Prompt> =
-            prompts.iter().map(|ids| Prompt { ids: ids.clone(), key: Key::new(0, Purpose::EvalRollout) }).collect();
-        let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::BASE };
-        let completions = sampler.complete(&rows, rows.len(), |_| ())?;
-        let mut differing = 0;
-        for ((prompt, completion), expected) in prompts.iter().zip(&completions).zip(&expected) {
-            let whole = prompt.iter().chain(completion);
-            ensure!(expected.len() == prompt.len() + completion.len(), "generate.safetensors: a row has another length");
-            differing += whole.zip(expected).filter(|(a, b)| a != b).count();
-        }
-        let note = format!("{} x {} tokens, guidance {}", completions.len(), case.gen_length, case.cfg_scale);
-        Ok(Item::new(format!("decode.{}", case.case), differing as f64, 0.0, note))
-    })
-    .collect()
+    cases
+        .iter()
+        .map(|case| {
+            ensure!(
+                case.temperature == 0.0 && case.remasking == "low_confidence",
+                "generate.json, case {}: only greedy low-confidence decodes can be compared",
+                case.case
+            );
+            let greedy = Decoding::greedy(case.gen_length, case.block_length, case.steps)?;
+            let decoding = Decoding { cfg_scale: case.cfg_scale, ..greedy };
+            let prompts = tensors.ids(&format!("{}.prompt", case.case))?;
+            let expected = tensors.ids(&format!("{}.output", case.case))?;
+            let rows: Vec<Prompt> =
+                prompts.iter().map(|ids| Prompt { ids: ids.clone(), key: Key::new(0, Purpose::EvalRollout) }).collect();
+            let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::BASE };
+            let completions = sampler.complete(&rows, rows.len(), |_| ())?;
+            let mut differing = 0;
+            for ((prompt, completion), expected) in prompts.iter().zip(&completions).zip(&expected) {
+                let whole = prompt.iter().chain(completion);
+                ensure!(
+                    expected.len() == prompt.len() + completion.len(),
+                    "generate.safetensors: a row has another length"
+                );
+                differing += whole.zip(expected).filter(|(a, b)| a != b).count();
+            }
+            let note = format!("{} x {} tokens, guidance {}", completions.len(), case.gen_length, case.cfg_scale);
+            Ok(Item::new(format!("decode.{}", case.case), differing as f64, 0.0, note))
+        })
+        .collect()
 }

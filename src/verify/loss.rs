@@ -49,13 +49,13 @@ pub fn check(golden: &Golden) -> Result<Vec<Item>> {
     for case in &file.cases {
         let k = case.case;
         let outcome = case.evaluate(&model, &tensors)?;
-        let note = format!("{:?}, {:?}, beta {}, M {}", case.negative_estimator, case.forward_type, case.beta, case.num_t);
+        let note =
+            format!("{:?}, {:?}, beta {}, M {}", case.negative_estimator, case.forward_type, case.beta, case.num_t);
         let loss = tensors.values(&format!("{k}.loss"))?[0];
         items.push(Item::new(format!("loss.{k}"), ((outcome.loss - loss) / loss).abs(), 1e-5, note));
         let expected = tensors.values(&format!("{k}.per_seq_logps"))?;
-        let bounds = (outcome.bounds.iter().zip(&expected))
-            .map(|(a, b)| (a - b).abs() / b.abs().max(1.0))
-            .fold(0.0, larger);
+        let bounds =
+            (outcome.bounds.iter().zip(&expected)).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, larger);
         items.push(Item::new(format!("loss.{k}.bounds"), bounds, 1e-5, format!("{} completions", expected.len())));
         let mut worst = 0.0;
         for (name, gradient) in outcome.gradients.by_name() {
