@@ -32,4 +32,5 @@
 //! | `R` | LoRA rank |
 
 pub mod config;
+pub mod objective;
 pub mod rng;
