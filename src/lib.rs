@@ -33,4 +33,5 @@
 
 pub mod config;
 pub mod objective;
+pub mod optim;
 pub mod rng;
