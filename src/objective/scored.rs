@@ -1,0 +1,82 @@
+//! The log-probs an objective reads and the gradient it writes.
+
+/// One masked token that is scored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScoredToken {
+    /// Index into the completion, `0..len`.
+    pub position: usize,
+    /// `log pi(x_position | prompt, z)` in nats.
+    pub lp: f64,
+}
+
+/// The scored tokens of one completion under each of its `M` masks.
+///
+/// # Shapes
+/// `M` lists; list `m` holds the tokens of `V_m`, by ascending position (arXiv 2510.09541, method section).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoredTokens {
+    len: usize,
+    samples: Vec<Vec<ScoredToken>>,
+}
+
+/// `d loss / d lp`, shaped like the [`ScoredTokens`] it belongs to: `[M][|V_m|]`.
+pub type LpGradient = Vec<Vec<f64>>;
+
+impl ScoredTokens {
+    /// The log-probs of a completion of `len` real tokens (up to and including the first EOS).
+    ///
+    /// # Panics
+    /// In debug builds, if a list is not strictly ascending or leaves `0..len`: a bug of the caller.
+    pub fn new(len: usize, samples: Vec<Vec<ScoredToken>>) -> Self {
+        debug_assert!(samples.iter().flatten().all(|token| token.position < len), "a position beyond the end");
+        debug_assert!(samples.iter().all(|tokens| tokens.is_sorted_by(|a, b| a.position < b.position)), "unsorted");
+        Self { len, samples }
+    }
+
+    /// Joins positions (as [`super::masking::MaskSample::scored`] gives them, one list a sample) with the
+    /// model's log-probs, taken from `lps` in that order: sample by sample, position by position.
+    ///
+    /// Returns `None` if `lps` runs out early.
+    pub fn from_positions(len: usize, positions: &[Vec<usize>], lps: &mut impl Iterator<Item = f64>) -> Option<Self> {
+        let samples = positions.iter().map(|sample| {
+            sample.iter().map(|&position| Some(ScoredToken { position, lp: lps.next()? })).collect::<Option<Vec<_>>>()
+        });
+        Some(Self::new(len, samples.collect::<Option<Vec<_>>>()?))
+    }
+
+    /// Number of real tokens of the completion.
+    pub fn completion_len(&self) -> usize {
+        self.len
+    }
+
+    /// The lists, one a sample.
+    pub fn samples(&self) -> &[Vec<ScoredToken>] {
+        &self.samples
+    }
+
+    /// A gradient of zeros in the shape of these tokens.
+    pub(super) fn zeros(&self) -> LpGradient {
+        self.samples.iter().map(|tokens| vec![0.0; tokens.len()]).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn lp_mut(&mut self, sample: usize, index: usize) -> &mut f64 {
+        &mut self.samples[sample][index].lp
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_and_log_probs_are_joined_sample_by_sample() {
+        let mut lps = [-1.0, -2.0, -3.0, -4.0].into_iter();
+        let tokens = ScoredTokens::from_positions(5, &[vec![0, 4], vec![], vec![2]], &mut lps).unwrap();
+        assert_eq!(tokens.samples()[0][1], ScoredToken { position: 4, lp: -2.0 });
+        assert!(tokens.samples()[1].is_empty());
+        assert_eq!(tokens.samples()[2][0], ScoredToken { position: 2, lp: -3.0 });
+        assert_eq!(lps.next(), Some(-4.0), "the next completion's log-probs are left alone");
+        assert_eq!(ScoredTokens::from_positions(5, &[vec![0, 1]], &mut [-1.0].into_iter()), None);
+    }
+}
