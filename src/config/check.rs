@@ -1,8 +1,8 @@
 //! What needs more than one key, or the subcommand, to be judged. Every problem is found in one pass.
 
 use super::{
-    AlgorithmTable, Command, ConfigFile, ForwardType, Problem, Remasking, Scope, SpgTable, SudokuTable, TaskTable,
-    Trainable,
+    AlgorithmTable, Command, ConfigFile, ForwardType, Precision, Problem, Remasking, Scope, SpgTable, SudokuTable,
+    TaskTable, Trainable,
 };
 
 /// Number of complete 4x4 Sudoku grids.
@@ -84,6 +84,14 @@ impl Findings {
                 &["rollout.temperature", "rollout.remasking"],
                 "rollout.temperature = 0 with rollout.remasking = \"low_confidence\" decodes the same completion \
                  for a whole group, so that no advantage differs from 0: use a temperature above 0"
+                    .into(),
+            );
+        }
+        if r.merge_adapters && file.model.dtype != Precision::F32 {
+            self.add(
+                &["rollout.merge_adapters", "model.dtype"],
+                "rollout.merge_adapters = true needs model.dtype = \"f32\": in half precision small updates vanish \
+                 when they are added to a weight; remove it"
                     .into(),
             );
         }

@@ -55,6 +55,13 @@ fn leaves(table: &Table, prefix: &str, found: &mut BTreeMap<String, Value>) {
 }
 
 #[test]
+fn adapters_are_merged_in_full_precision_only() {
+    assert!(resolve(MINIMAL, &["rollout.merge_adapters=true"], Command::Train).is_ok());
+    let text = refused(&["rollout.merge_adapters=true", "model.dtype=bf16"], Command::Train);
+    assert!(text.contains("rollout.merge_adapters = true needs model.dtype"), "{text}");
+}
+
+#[test]
 fn every_file_of_the_folder_resolves_and_round_trips() {
     let mut seen = 0;
     for entry in std::fs::read_dir(folder()).unwrap() {

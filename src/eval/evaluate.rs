@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::config::RunConfig;
-use crate::model::Pass;
+use crate::model::{Llada, Pass};
 use crate::report::{Progress, Row};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
@@ -38,6 +38,7 @@ pub struct Evaluator {
     decoding: Decoding,
     temperatures: Vec<f64>,
     batch_size: usize,
+    merge_adapters: bool,
     seed: u64,
 }
 
@@ -56,6 +57,7 @@ impl Evaluator {
             decoding,
             temperatures: config.eval_temperatures(),
             batch_size: eval.batch_size.get(),
+            merge_adapters: config.rollout().merge_adapters,
             seed: eval.seed,
         })
     }
@@ -68,18 +70,27 @@ impl Evaluator {
     /// # Errors
     /// If decoding fails.
     pub fn run(&self, session: &Session, pass: Pass<'_>) -> Result<Vec<Evaluation>> {
-        let run = |(i, &t): (usize, &f64)| self.run_at(session, pass, i, t);
+        let merged = (self.merge_adapters && pass.adapters).then(|| session.model.merged()).transpose()?;
+        let model = merged.as_ref().unwrap_or(&session.model);
+        let run = |(i, &t): (usize, &f64)| self.run_at(session, model, pass, i, t);
         self.temperatures.iter().enumerate().map(run).collect()
     }
 
-    fn run_at(&self, session: &Session, pass: Pass<'_>, place: usize, temperature: f64) -> Result<Evaluation> {
+    fn run_at(
+        &self,
+        session: &Session,
+        model: &Llada,
+        pass: Pass<'_>,
+        place: usize,
+        temperature: f64,
+    ) -> Result<Evaluation> {
         let decoding = Decoding { temperature, ..self.decoding.clone() };
         let key = Key::new(self.seed, Purpose::EvalRollout).part(place);
         let prompts: Vec<Prompt> = (self.examples.iter().enumerate())
             .map(|(i, example)| Prompt { ids: example.prompt.to_vec(), key: key.prompt(i) })
             .collect();
         let started = Instant::now();
-        let sampler = Sampler { model: &session.model, decoding: &decoding, pass };
+        let sampler = Sampler { model, decoding: &decoding, pass };
         let mut progress = Progress::new("evaluate", prompts.len(), 0);
         let canvases = sampler
             .complete(&prompts, self.batch_size, |done| progress.update(done, &format!("temperature {temperature}")))?;

@@ -186,6 +186,22 @@ impl Llada {
         write_safetensors(&dir.join(ADAPTER_FILE), &tensors, &[("format", "pt")])
     }
 
+    /// A model whose adapters are added into copies of their weights, `W + scale * B A`; the other weights are
+    /// shared. It decodes faster than this one, with the same numbers up to rounding.
+    ///
+    /// # Errors
+    /// If the maths fails.
+    pub fn merged(&self) -> candle_core::Result<Llada> {
+        let mut merged = self.clone();
+        for (_, _, linear) in merged.named_linears_mut() {
+            let Some(Adapter { a, b, scale, .. }) = linear.adapter.take() else { continue };
+            let w = linear.weight.value();
+            let update = (b.value().matmul(a.value())? * scale)?.to_dtype(w.dtype())?;
+            linear.weight = Param::frozen(linear.weight.name(), (w + update)?);
+        }
+        Ok(merged)
+    }
+
     /// `(module path, leaf name, layer)` of every linear layer of the blocks.
     fn named_linears_mut(&mut self) -> impl Iterator<Item = (String, &'static str, &mut super::linear::Linear)> {
         self.blocks.iter_mut().enumerate().flat_map(|(i, block)| {

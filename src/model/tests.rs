@@ -291,6 +291,20 @@ fn a_sharded_checkpoint_is_read_through_its_index() -> Result<()> {
 }
 
 #[test]
+fn merged_adapters_give_the_same_numbers_without_a_layer_more() -> Result<()> {
+    let model = adapted("gqa_small", 0.0)?;
+    let merged = model.merged()?;
+    assert!(merged.trainable().is_empty() && !model.trainable().is_empty());
+    let batch = Batch::left_padded(&rows(&[9, 6]), 1);
+    let logits =
+        |m: &Llada| -> Result<Vec<f32>> { values(&m.head().logits(&m.hidden(&batch, 4..9, Pass::INFERENCE)?)?) };
+    let (apart, together) = (logits(&model)?, logits(&merged)?);
+    let worst = apart.iter().zip(&together).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-4, "{worst}");
+    Ok(())
+}
+
+#[test]
 fn a_target_that_matches_nothing_is_an_error() -> Result<()> {
     let mut table = lora_table(0.0);
     table.target_modules = TargetModules::Names(vec!["q_proj".into(), "o_proj".into()]);

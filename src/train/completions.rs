@@ -48,6 +48,7 @@ pub struct Generator {
     num_generations: NonZeroUsize,
     prompts_per_step: usize,
     batch_size: usize,
+    merge_adapters: bool,
     seed: u64,
 }
 
@@ -66,6 +67,7 @@ impl Generator {
             num_generations: spg.num_generations,
             prompts_per_step: config.train().prompts_per_step.get(),
             batch_size: config.rollout().batch_size.get(),
+            merge_adapters: config.rollout().merge_adapters,
             seed: config.run().seed,
         })
     }
@@ -83,7 +85,9 @@ impl Generator {
         let prompts: Vec<Prompt> = (0..chosen.len() * g)
             .map(|c| Prompt { ids: self.examples[chosen[c / g]].prompt.to_vec(), key: key.prompt(c / g).sample(c % g) })
             .collect();
-        let sampler = Sampler { model: &session.model, decoding: &self.decoding, pass: Pass::INFERENCE };
+        let merged = self.merge_adapters.then(|| session.model.merged()).transpose()?;
+        let model = merged.as_ref().unwrap_or(&session.model);
+        let sampler = Sampler { model, decoding: &self.decoding, pass: Pass::INFERENCE };
         let canvases = sampler.complete(&prompts, self.batch_size, |_| ())?;
 
         let (eos, tokenizer) = (session.model.config().eos_token_id, session.encoder.tokenizer());

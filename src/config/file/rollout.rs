@@ -35,6 +35,9 @@ pub struct RolloutTable {
     /// Completions decoded together.
     #[serde(default = "default_rollout_batch")]
     pub batch_size: NonZeroUsize,
+    /// Add the adapters to a copy of the weights before decoding: faster, for the memory of that copy. Needs f32.
+    #[serde(default)]
+    pub merge_adapters: bool,
 }
 
 fn default_temperature() -> NonNegative {
