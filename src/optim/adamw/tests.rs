@@ -85,6 +85,16 @@ fn three_steps_in_literal_numbers() {
 }
 
 #[test]
+fn epsilon_is_added_after_the_bias_correction() {
+    let var = Var::new(&[0f32], &Device::Cpu).unwrap();
+    let mut adamw = AdamW::new(BTreeMap::from([("p".to_owned(), var.clone())]), PARAMS).unwrap();
+    let gradient = Tensor::new(&[PARAMS.eps as f32], &Device::Cpu).unwrap();
+    adamw.step(&Named::from([("p".to_owned(), gradient)]), 0.1, 1.0).unwrap();
+    // the first step is lr * g / (|g| + eps)
+    assert!((values(&var)[0] + 0.05).abs() < 1e-6, "{:?}", values(&var));
+}
+
+#[test]
 fn without_gradient_only_the_decay_is_left() {
     let (vars, mut adamw) = optimiser(DType::F32);
     let start = all_values(&vars);
