@@ -105,50 +105,6 @@ impl RunConfig {
         ConfigError::MissingTable { table, command: self.command.name() }
     }
 
-    /// Blocks of the completion canvas.
-    pub fn n_blocks(&self) -> usize {
-        self.rollout().max_completion_length.get() / self.rollout().block_length.get()
-    }
-
-    /// Denoising steps of one block.
-    pub fn steps_per_block(&self) -> usize {
-        self.rollout().diffusion_steps.get() / self.n_blocks()
-    }
-
-    /// Optimiser updates over which the learning rate rises; a part of an update counts whole.
-    pub fn warmup_steps(&self) -> usize {
-        let train = self.train();
-        // 0.07 * 100 is a little above 7 in floating point and must not become 8.
-        (train.warmup_ratio.get() * train.max_steps.get() as f64 - 1e-9).ceil() as usize
-    }
-
-    /// Optimiser updates on the completions of one rollout phase; 1 without an algorithm.
-    pub fn num_iterations(&self) -> usize {
-        match &self.file.algorithm {
-            Some(AlgorithmTable::Spg(spg)) => spg.num_iterations.get(),
-            None => 1,
-        }
-    }
-
-    /// Rollout phases of the whole run.
-    pub fn rollout_phases(&self) -> usize {
-        self.train().max_steps.get() / self.num_iterations()
-    }
-
-    /// Completions decoded in one rollout phase: `prompts_per_step * num_generations`.
-    pub fn completions_per_phase(&self) -> usize {
-        let generations = match &self.file.algorithm {
-            Some(AlgorithmTable::Spg(spg)) => spg.num_generations.get(),
-            None => 1,
-        };
-        self.train().prompts_per_step.get() * generations
-    }
-
-    /// What the low-rank update is multiplied with: `lora_alpha / r`.
-    pub fn lora_scale(&self) -> f64 {
-        self.lora().lora_alpha.get() / self.lora().r.get() as f64
-    }
-
     /// The temperatures of an evaluation.
     pub fn eval_temperatures(&self) -> Vec<f64> {
         self.eval().temperatures.iter().map(|t| t.get()).collect()

@@ -274,17 +274,6 @@ fn each_misfit_is_refused() {
 }
 
 #[test]
-fn derived_numbers_follow_from_the_file() {
-    let changes = ["train.max_steps=100", "train.warmup_ratio=0.07", "lora.r=16", "lora.lora_alpha=8"];
-    let config = resolve(MINIMAL, &changes, Command::Train).unwrap();
-    assert_eq!((config.n_blocks(), config.steps_per_block()), (5, 4));
-    assert_eq!((config.warmup_steps(), config.rollout_phases()), (7, 25));
-    assert_eq!((config.completions_per_phase(), config.lora_scale()), (96, 0.5));
-    let warmup = |ratio: &str| resolve(MINIMAL, &[ratio], Command::Train).unwrap().warmup_steps();
-    assert_eq!([warmup("train.warmup_ratio=1e-4"), warmup("train.warmup_ratio=0")], [1, 0]);
-}
-
-#[test]
 fn a_checkpoint_finds_the_config_of_its_run() {
     let dir = tempfile::tempdir().unwrap();
     let checkpoint = dir.path().join("checkpoint-4");

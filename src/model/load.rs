@@ -140,7 +140,8 @@ pub fn expected_shapes(config: &LladaConfig) -> BTreeMap<String, Vec<usize>> {
 }
 
 /// Writes tensors to a temporary sibling, flushes it to the disk and renames it into place: writing over a file
-/// that is mapped would change the mapped weights.
+/// that is mapped would change the mapped weights. The file is as readable as any other the user creates (the
+/// library makes it private).
 ///
 /// # Errors
 /// Names the file.
@@ -148,9 +149,12 @@ pub fn write_safetensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metada
     let metadata: HashMap<String, String> = metadata.iter().map(|&(k, v)| (k.into(), v.into())).collect();
     let temporary = path.with_extension("safetensors.tmp");
     let views = tensors.iter().map(|(name, t)| (name.as_str(), t));
-    safetensors::serialize_to_file(views, Some(metadata), &temporary)
-        .map_err(anyhow::Error::from)
-        .and_then(|()| Ok(std::fs::File::open(&temporary)?.sync_all()?))
-        .and_then(|()| Ok(std::fs::rename(&temporary, path)?))
-        .with_context(|| format!("cannot write {}", path.display()))
+    let write = || -> Result<()> {
+        let permissions = std::fs::File::create(&temporary)?.metadata()?.permissions();
+        safetensors::serialize_to_file(views, Some(metadata), &temporary)?;
+        std::fs::set_permissions(&temporary, permissions)?;
+        std::fs::File::open(&temporary)?.sync_all()?;
+        Ok(std::fs::rename(&temporary, path)?)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }

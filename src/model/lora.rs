@@ -148,6 +148,15 @@ impl Llada {
         Ok(config)
     }
 
+    /// Sets the dropout of all adapters.
+    pub fn set_dropout(&mut self, dropout: f64) {
+        for (_, _, linear) in self.named_linears_mut() {
+            if let Some(adapter) = &mut linear.adapter {
+                adapter.dropout = dropout;
+            }
+        }
+    }
+
     /// Writes the adapters so that PEFT loads them.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod trainer;
 use anyhow::Result;
 
 use crate::config::{RunConfig, RunRequest, Trainable};
+use crate::error::Usage;
 use crate::model::Weights;
 use crate::session::{Origin, Session};
 
@@ -57,10 +58,25 @@ pub fn sft(request: &RunRequest) -> Result<()> {
     drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
 }
 
-/// Fresh adapters, or those of `lora.init_from`.
+/// Fresh adapters, or those of `lora.init_from`, which bring their own targets.
 fn attach_adapters(config: &RunConfig, session: &mut Session) -> Result<()> {
-    match &config.lora().init_from {
-        Some(dir) => session.model.load_adapter(dir).map(|_| ()),
-        None => session.model.attach_lora(config.lora(), config.run().seed),
+    let lora = config.lora();
+    let Some(dir) = &lora.init_from else {
+        return session.model.attach_lora(lora, config.run().seed);
+    };
+    let found = session.model.load_adapter(dir)?;
+    if (found.r, found.lora_alpha) != (lora.r.get(), lora.lora_alpha.get()) {
+        return Err(Usage(format!(
+            "the adapter {} has rank {} and alpha {}, the configuration says lora.r = {} and lora.lora_alpha = {}: \
+             make them equal",
+            dir.display(),
+            found.r,
+            found.lora_alpha,
+            lora.r,
+            lora.lora_alpha.get()
+        ))
+        .into());
     }
+    session.model.set_dropout(lora.lora_dropout.get());
+    Ok(())
 }
