@@ -203,3 +203,6 @@ fn by_row(offers: Vec<Offer>) -> Vec<Vec<Offer>> {
     }
     rows
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! The sampler as a whole, on a golden model: independence of the batch, options, refusals.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::model::Weights;
+use crate::rng::Purpose;
+
+fn model() -> Llada {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
+    Llada::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture")
+}
+
+fn prompts(lengths: &[usize]) -> Vec<Prompt> {
+    let ids = |i: usize, n: usize| (0..n).map(|j| ((i * 31 + j * 7) % 150) as u32).collect();
+    let key = Key::new(5, Purpose::Rollout);
+    lengths.iter().enumerate().map(|(i, &n)| Prompt { ids: ids(i, n), key: key.prompt(i) }).collect()
+}
+
+fn decode(model: &Llada, decoding: &Decoding, prompts: &[Prompt], batch: usize) -> Vec<Vec<u32>> {
+    Sampler { model, decoding, pass: Pass::BASE }.complete(prompts, batch, |_| ()).expect("decode")
+}
+
+fn variants() -> Vec<Decoding> {
+    let greedy = Decoding::greedy(16, 8, 6).expect("16 / 8, 6 / 2");
+    vec![
+        greedy.clone(),
+        Decoding { temperature: 0.9, ..greedy.clone() },
+        Decoding { temperature: 1.3, remasking: Remasking::Random, ..greedy.clone() },
+        Decoding { temperature: 0.7, cfg_scale: 1.5, ..greedy },
+    ]
+}
+
+#[test]
+fn a_completion_does_not_depend_on_its_batch_whatever_the_prompt_lengths() {
+    let model = model();
+    let prompts = prompts(&[9, 4, 13, 6, 4]);
+    for decoding in variants() {
+        let alone = decode(&model, &decoding, &prompts, 1);
+        for batch in [2, 3, 5] {
+            assert_eq!(decode(&model, &decoding, &prompts, batch), alone, "{decoding:?} in batches of {batch}");
+        }
+        let reversed: Vec<Prompt> = prompts.iter().rev().cloned().collect();
+        let mut reversed = decode(&model, &decoding, &reversed, 5);
+        reversed.reverse();
+        assert_eq!(reversed, alone);
+    }
+}
+
+#[test]
+fn every_place_is_filled_and_never_with_the_mask() {
+    let model = model();
+    for decoding in variants() {
+        for canvas in decode(&model, &decoding, &prompts(&[5, 7]), 2) {
+            assert_eq!(canvas.len(), 16);
+            assert!(canvas.iter().all(|&id| id != model.config().mask_token_id && id < 160), "{canvas:?}");
+        }
+    }
+}
+
+#[test]
+fn sampling_follows_the_key_and_greedy_decoding_ignores_it() {
+    let model = model();
+    let first = prompts(&[6]);
+    let mut other = first.clone();
+    other[0].key = Key::new(6, Purpose::Rollout);
+    let variants = variants();
+    assert_eq!(decode(&model, &variants[0], &first, 1), decode(&model, &variants[0], &other, 1));
+    for decoding in &variants[1..] {
+        assert_eq!(decode(&model, decoding, &first, 1), decode(&model, decoding, &first, 1));
+        assert_ne!(decode(&model, decoding, &first, 1), decode(&model, decoding, &other, 1));
+    }
+}
+
+#[test]
+fn random_remasking_commits_in_another_order_than_confidence() {
+    let model = model();
+    let greedy = Decoding::greedy(16, 16, 16).expect("one block");
+    let random = Decoding { remasking: Remasking::Random, ..greedy.clone() };
+    let prompts = prompts(&[6]);
+    assert_ne!(decode(&model, &greedy, &prompts, 1), decode(&model, &random, &prompts, 1));
+}
+
+#[test]
+fn a_canvas_that_does_not_fit_is_refused() {
+    let (model, decoding) = (model(), Decoding::greedy(16, 8, 4).expect("16 / 8"));
+    let error = Sampler { model: &model, decoding: &decoding, pass: Pass::BASE }.complete(&prompts(&[250]), 1, |_| ());
+    let text = error.expect_err("266 of 256").to_string();
+    assert!(text.contains("250 tokens") && text.contains("max_sequence_length 256"), "{text}");
+}
