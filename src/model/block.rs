@@ -87,21 +87,19 @@ impl Block {
         let Shared { config, full, window, .. } = shared;
         let eps = config.rms_norm_eps;
         let h = rms_norm::forward(x, self.attn_norm.value(), eps)?;
-        let (k, k_low) = self.k_proj.forward(&h, full)?;
-        let (v, v_low) = self.v_proj.forward(&h, full)?;
-        let (q, q_low) = self.q_proj.forward(&window.take(&h)?, window)?;
+        let (k, k_low) = self.k_proj.forward(None, &h, full)?;
+        let (v, v_low) = self.v_proj.forward(None, &h, full)?;
+        let (q, q_low) = self.q_proj.forward(None, &window.take(&h)?, window)?;
         let q = shared.rotate(q, config.n_heads, window, Turn::Forward)?;
         let k = shared.rotate(k, config.n_kv_heads, full, Turn::Forward)?;
         let v = v.reshape(k.shape())?;
         let attended = attention::forward(&q, &k, &v, full.pad)?.flatten(0, 1)?; // [B*W, H*E]
-        let (out, out_low) = self.attn_out.forward(&attended, window)?;
-        let mid = (window.take(x)? + out)?;
+        let (mid, out_low) = self.attn_out.forward(Some(&window.take(x)?), &attended, window)?;
 
         let h = rms_norm::forward(&mid, self.ff_norm.value(), eps)?;
-        let (gate, gate_low) = self.ff_proj.forward(&h, window)?;
-        let (up, up_low) = self.up_proj.forward(&h, window)?;
-        let (down, down_low) = self.ff_out.forward(&swiglu::forward(&gate, &up)?, window)?;
-        let y = (&mid + down)?;
+        let (gate, gate_low) = self.ff_proj.forward(None, &h, window)?;
+        let (up, up_low) = self.up_proj.forward(None, &h, window)?;
+        let (y, down_low) = self.ff_out.forward(Some(&mid), &swiglu::forward(&gate, &up)?, window)?;
         let saved = keep.then(|| Saved {
             x: x.clone(),
             q,

@@ -6,7 +6,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::ops::project::project;
+use super::ops::products::{Product, sum_of_products};
 use super::ops::{log_prob, rms_norm};
 use super::param::{Gradients, Param};
 
@@ -57,7 +57,8 @@ impl Head {
     /// # Shapes
     /// `x` `[n, D]`, before the final norm; returns `[n, V]`.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        project(&rms_norm::forward(x, self.norm.value(), self.eps)?, self.weight.value())
+        let h = rms_norm::forward(x, self.norm.value(), self.eps)?;
+        sum_of_products(None, &[Product::forward(&h, self.weight.value())])
     }
 
     /// Log-probabilities of `targets` under the rows of `x`, with their slopes.
@@ -73,7 +74,8 @@ impl Head {
             let (lp, probs) = log_prob::forward(&logits, targets)?;
             drop(logits);
             let wanted = w.index_select(&Tensor::from_slice(targets, targets.len(), x.device())?, 0)?;
-            slopes.push((wanted - probs.to_dtype(w.dtype())?.matmul(w)?)?);
+            let probs = probs.to_dtype(w.dtype())?;
+            slopes.push(sum_of_products(Some(&wanted), &[Product::backward(&probs, w).scaled(-1.0)])?);
             log_probs.extend(lp);
             Ok(())
         })?;

@@ -5,7 +5,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::batch::Span;
-use super::ops::project::project;
+use super::ops::products::{Product, sum_of_products};
 use super::param::{Gradients, Param};
 use crate::rng::Key;
 
@@ -51,14 +51,17 @@ impl Linear {
         self.adapter.as_ref().filter(|_| span.pass.adapters)
     }
 
+    /// `start + y`.
+    ///
     /// # Shapes
-    /// `x` `[N, in]`; returns `[N, out]` and the projection to keep.
-    pub fn forward(&self, x: &Tensor, span: &Span<'_>) -> Result<(Tensor, Projected)> {
-        let y = project(x, self.weight.value())?;
-        let Some(adapter) = self.active(span) else { return Ok((y, None)) };
-        let projected = project(&adapter.dropped(x, span)?, adapter.a.value())?; // [N, R]
-        let update = (project(&projected, adapter.b.value())? * adapter.scale)?;
-        Ok(((y + update.to_dtype(x.dtype())?)?, Some(projected)))
+    /// `start` `[N, out]` or nothing, `x` `[N, in]`; returns `[N, out]` and the projection to keep.
+    pub fn forward(&self, start: Option<&Tensor>, x: &Tensor, span: &Span<'_>) -> Result<(Tensor, Projected)> {
+        let frozen = Product::forward(x, self.weight.value());
+        let Some(adapter) = self.active(span) else { return Ok((sum_of_products(start, &[frozen])?, None)) };
+        let input = adapter.dropped(x, span)?;
+        let projected = sum_of_products(None, &[Product::forward(&input, adapter.a.value())])?; // [N, R]
+        let update = Product::forward(&projected, adapter.b.value()).scaled(adapter.scale);
+        Ok((sum_of_products(start, &[frozen, update])?, Some(projected)))
     }
 
     /// Adds the gradients of trainable parts to `gradients` and returns that of the input, if wanted.
@@ -74,25 +77,29 @@ impl Linear {
         want_dx: bool,
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
-        let mut dx = if want_dx { Some(dy.matmul(self.weight.value())?) } else { None };
         if let (true, Some(x)) = (self.weight.is_trainable(), x) {
             gradients.add(self.weight.name(), dy.t()?.matmul(x)?)?;
         }
-        if let (Some(adapter), Some(projected), Some(x)) = (self.active(span), projected, x) {
-            let dy32 = dy.to_dtype(DType::F32)?;
-            gradients.add(adapter.b.name(), (dy32.t()?.matmul(projected)? * adapter.scale)?)?;
-            let d_projected = (dy32.matmul(adapter.b.value())? * adapter.scale)?; // [N, R]
-            gradients.add(adapter.a.name(), d_projected.t()?.matmul(&adapter.dropped(x, span)?)?)?;
-            if let Some(frozen) = dx {
-                let through = d_projected.matmul(adapter.a.value())?;
-                let through = match adapter.mask(x, span)? {
-                    Some(mask) => (through * mask)?,
-                    None => through,
-                };
-                dx = Some((frozen + through.to_dtype(dy.dtype())?)?);
+        let frozen = Product::backward(dy, self.weight.value());
+        let (Some(adapter), Some(projected), Some(x)) = (self.active(span), projected, x) else {
+            return if want_dx { sum_of_products(None, &[frozen]).map(Some) } else { Ok(None) };
+        };
+        let dy32 = dy.to_dtype(DType::F32)?;
+        gradients.add(adapter.b.name(), (dy32.t()?.matmul(projected)? * adapter.scale)?)?;
+        let back = Product::backward(&dy32, adapter.b.value()).scaled(adapter.scale);
+        let d_projected = sum_of_products(None, &[back])?; // [N, R]
+        gradients.add(adapter.a.name(), d_projected.t()?.matmul(&adapter.dropped(x, span)?)?)?;
+        if !want_dx {
+            return Ok(None);
+        }
+        let through = Product::backward(&d_projected, adapter.a.value());
+        match adapter.mask(x, span)? {
+            None => sum_of_products(None, &[frozen, through]).map(Some),
+            Some(mask) => {
+                let through = (sum_of_products(None, &[through])? * mask)?.to_dtype(dy.dtype())?;
+                sum_of_products(Some(&through), &[frozen]).map(Some)
             }
         }
-        Ok(dx)
     }
 }
 

@@ -79,6 +79,12 @@ pub fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + S
     out.par_chunks_mut(rows * width).enumerate().for_each(|(i, chunk)| f(i * rows, chunk));
 }
 
+/// Calls `f(first, part_of_a, part_of_b)` on chunks of two outputs of equal length, in parallel as [`for_rows`].
+pub fn for_row_pairs(a: &mut [f32], b: &mut [f32], f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) {
+    let chunks = a.par_chunks_mut(TASK_ELEMENTS).zip(b.par_chunks_mut(TASK_ELEMENTS));
+    chunks.enumerate().for_each(|(i, (a, b))| f(i * TASK_ELEMENTS, a, b));
+}
+
 /// Sum in [`LANES`] running sums.
 #[inline(always)]
 pub fn sum_of(n: usize, at: impl Fn(usize) -> f32) -> f32 {

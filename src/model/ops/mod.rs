@@ -8,7 +8,7 @@ pub mod attention;
 pub(crate) mod cpu;
 pub mod log_prob;
 mod matrix;
-pub mod project;
+pub mod products;
 pub mod rms_norm;
 pub mod rope;
 pub mod swiglu;

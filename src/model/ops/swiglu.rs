@@ -41,22 +41,15 @@ pub fn backward(gate: &Tensor, up: &Tensor, dy: &Tensor) -> Result<(Tensor, Tens
     }
     let (gs, us, ds) = (cpu::View::new(gate)?, cpu::View::new(up)?, cpu::View::new(dy)?);
     let (gs, us, ds): (&[f32], &[f32], &[f32]) = (&gs, &us, &ds);
-    let mut d_gate = vec![0f32; gs.len()];
-    cpu::for_rows(&mut d_gate, 1, |first, out| {
-        let (g, u, d) = (&gs[first..][..out.len()], &us[first..][..out.len()], &ds[first..][..out.len()]);
+    let (mut d_gate, mut d_up) = (vec![0f32; gs.len()], vec![0f32; gs.len()]);
+    cpu::for_row_pairs(&mut d_gate, &mut d_up, |first, to_gate, to_up| {
+        let n = to_gate.len();
+        let (g, u, d, to_up) = (&gs[first..][..n], &us[first..][..n], &ds[first..][..n], &mut to_up[..n]);
         cpu::simd(|| {
-            for i in 0..out.len() {
+            for i in 0..n {
                 let s = 1.0 / (1.0 + cpu::exp(-g[i]));
-                out[i] = d[i] * u[i] * s * (1.0 + g[i] * (1.0 - s));
-            }
-        })
-    });
-    let mut d_up = vec![0f32; gs.len()];
-    cpu::for_rows(&mut d_up, 1, |first, out| {
-        let (g, d) = (&gs[first..][..out.len()], &ds[first..][..out.len()]);
-        cpu::simd(|| {
-            for i in 0..out.len() {
-                out[i] = d[i] * g[i] / (1.0 + cpu::exp(-g[i]));
+                to_gate[i] = d[i] * u[i] * s * (1.0 + g[i] * (1.0 - s));
+                to_up[i] = d[i] * g[i] * s;
             }
         })
     });
