@@ -42,15 +42,15 @@ pub struct Block {
 /// What a block keeps for its backward; norms, probabilities and the activation are recomputed.
 #[derive(Debug)]
 pub struct Saved {
-    x: Tensor,        // [B*T, D]
-    q: Tensor,        // [B, W, H, E], rotated
-    k: Tensor,        // [B, T, K, E], rotated
-    v: Tensor,        // [B, T, K, E]
-    attended: Tensor, // [B*W, H*E]
-    mid: Tensor,      // [B*W, D]
-    gate: Tensor,     // [B*W, F]
-    up: Tensor,       // [B*W, F]
-    q_low: Projected, // [.., R] each
+    x: Tensor,                // [B*T, D]
+    q: Tensor,                // [B, W, H, E], rotated
+    k: Tensor,                // [B, T, K, E], rotated
+    v: Tensor,                // [B, T, K, E]
+    attended: Option<Tensor>, // [B*W, H*E], if attn_out needs it
+    mid: Tensor,              // [B*W, D]
+    gate: Tensor,             // [B*W, F]
+    up: Tensor,               // [B*W, F]
+    q_low: Projected,         // [.., R] each
     k_low: Projected,
     v_low: Projected,
     out_low: Projected,
@@ -105,7 +105,7 @@ impl Block {
             q,
             k,
             v,
-            attended,
+            attended: self.attn_out.needs_input(window).then_some(attended),
             mid,
             gate,
             up,
@@ -134,7 +134,7 @@ impl Block {
     ) -> Result<Option<Tensor>> {
         let d_mid = (dy + self.mlp_backward(dy, saved, shared, gradients)?)?;
         let Some(d_heads) =
-            self.attn_out.backward(Some(&saved.attended), &saved.out_low, &d_mid, &shared.window, true, gradients)?
+            self.attn_out.backward(saved.attended.as_ref(), &saved.out_low, &d_mid, &shared.window, true, gradients)?
         else {
             return Ok(None);
         };

@@ -40,6 +40,7 @@ pub trait Method {
 /// [`Stopped`] after a signal; [`Usage`] for an output folder that cannot be used so; else what failed.
 pub fn drive(request: &RunRequest, mut trainer: Trainer, method: &mut dyn Method) -> Result<()> {
     let config = &request.config;
+    let stop = Stop::install()?;
     let evaluator = Evaluator::new(config, &trainer.session)?;
     let (run, start) = open(request, &mut trainer)?;
     let total = config.train().max_steps.get();
@@ -52,7 +53,6 @@ pub fn drive(request: &RunRequest, mut trainer: Trainer, method: &mut dyn Method
         Some(step) => MetricsFile::resume(&run.metrics(), step)?,
         None => MetricsFile::create(&run.metrics())?,
     };
-    let stop = Stop::install()?;
     let mut before = None;
     if start.resumed.is_none() {
         before = Some(evaluate(&evaluator, &trainer, 0, &mut metrics)?);
