@@ -45,7 +45,7 @@ fn a_value_out_of_range_is_shown_with_a_caret() {
 
 #[test]
 fn steps_that_do_not_divide_name_both_numbers_and_a_way_out() {
-    let (_dir, path) = changed("diffusion_steps = 20", "diffusion_steps = 21");
+    let (_dir, path) = changed("diffusion_steps = 10", "diffusion_steps = 21");
     spg(&["eval", "--ckpt", "examples/sudoku-tiny", "--config", path.to_str().unwrap()]).assert().code(2).stderr(
         contains("rollout.diffusion_steps = 21 is not a multiple of the 5 blocks").and(contains("use 20 or 25")),
     );
