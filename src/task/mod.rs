@@ -4,6 +4,7 @@
 //! means a file (or folder) beside `sudoku`, a variant, and its arm in `from_config` and `rules`.
 
 mod error;
+pub mod grading;
 mod order;
 mod record;
 mod score;
