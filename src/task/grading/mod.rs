@@ -8,3 +8,6 @@ pub mod arithmetic;
 pub mod boxed;
 pub mod latex;
 pub mod number;
+
+#[cfg(test)]
+mod tests;
