@@ -32,9 +32,10 @@ fn graders(c: &mut Criterion) {
     group
         .bench_function("math", |b| b.iter(|| (reference.grade(black_box(&text)), reference.reward(black_box(&text)))));
 
-    let text = completion("(87 - 85) * 60 / 3");
+    // Evaluation reads the box, training the answer.
+    let text = completion("(87 - 85) * 60 / 3") + r"\boxed{(87 - 85) \times 60 \div 3 = 40}";
     let reference = countdown::Reference::new(vec![60, 85, 87, 3], 40);
-    assert!(reference.grade(&text).solved());
+    assert!(reference.grade(&text).solved() && reference.countdown(&text) == 1.0);
     group.bench_function("countdown", |b| {
         b.iter(|| (reference.grade(black_box(&text)), reference.reward(black_box(&text))))
     });
