@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use spg::config::{self, Assignment, Command, DeviceSpec, EvalRequest, Overrides, Resume, RunRequest, VerifyRequest};
+use spg::config::{
+    self, Assignment, Benchmark, Command, DeviceSpec, EvalRequest, GradeRequest, Overrides, Resume, RunRequest,
+    VerifyRequest,
+};
 use spg::report::{LogFormat, Verbosity};
 
 /// Fine-tune masked diffusion language models with Sandwiched Policy Gradient.
@@ -21,6 +24,7 @@ Examples:
   spg train --config configs/sudoku-tiny.toml
   spg train --config configs/sudoku-tiny.toml --resume
   spg eval --ckpt runs/sudoku-tiny --base
+  spg grade --task gsm8k completions.jsonl --details verdicts.jsonl
 
 Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 75 stopped by a signal after saving a checkpoint,
 130 ended at once by a second Ctrl-C.";
@@ -33,6 +37,9 @@ enum Job {
     Sft(RunArgs),
     /// Decode the held-out set with a checkpoint and grade it
     Eval(EvalArgs),
+    /// Grade completions from files
+    #[command(after_help = GRADE_HELP)]
+    Grade(GradeArgs),
     /// Check this build and device against golden tensors
     Verify(VerifyArgs),
 }
@@ -96,6 +103,45 @@ struct EvalArgs {
 }
 
 #[derive(Debug, Args)]
+struct GradeArgs {
+    /// The task whose grader to use
+    #[arg(long, value_enum, value_name = "TASK")]
+    task: TaskName,
+    /// Files with completions; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Write a JSON line for each completion: the answer found, the verdict, the training rewards
+    #[arg(long, value_name = "OUT.jsonl")]
+    details: Option<PathBuf>,
+    /// What the prompt held of each completion already: put before it for the training rewards. By default
+    /// <reasoning> for rows with question and ground_truth, nothing for others
+    #[arg(long, value_name = "TEXT")]
+    prefill: Option<String>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+const GRADE_HELP: &str = "\
+Files are JSON lines, or one JSON object with a list `generations` as d1 and SPG write it. A row has its completion in
+`completion` (or `generations`) and the fields of its record:
+  gsm8k      ground_truth, or answer with #### before the number
+  math       ground_truth, solution, or both
+  countdown  numbers, target
+  sudoku     puzzle, solution
+or the question and ground_truth of the published rows. Verdicts are taken on the whole completion; training rewards on
+the text before its first end token, after what the prompt held of it already (--prefill).";
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TaskName {
+    Gsm8k,
+    #[value(alias = "math500")]
+    Math,
+    Countdown,
+    Sudoku,
+}
+
+#[derive(Debug, Args)]
 struct VerifyArgs {
     /// Folder with golden tensors, such as tests/fixtures/golden/mha_small
     dir: PathBuf,
@@ -154,6 +200,7 @@ impl Job {
             Self::Train(args) => spg::train::run(&args.request(Command::Train)?),
             Self::Sft(args) => spg::train::sft(&args.request(Command::Sft)?),
             Self::Eval(args) => spg::eval::run(&args.request()?),
+            Self::Grade(args) => spg::grade::run(&args.request()),
             Self::Verify(args) => spg::verify::run(&args.request()),
         }
     }
@@ -192,6 +239,19 @@ impl EvalArgs {
         };
         let config = config::load(&path, &overrides, Command::Eval)?;
         Ok(EvalRequest { config, checkpoint: self.ckpt, base: self.base, json: self.json })
+    }
+}
+
+impl GradeArgs {
+    fn request(self) -> GradeRequest {
+        let task = match self.task {
+            TaskName::Gsm8k => Benchmark::Gsm8k,
+            TaskName::Math => Benchmark::Math,
+            TaskName::Countdown => Benchmark::Countdown,
+            TaskName::Sudoku => Benchmark::Sudoku,
+        };
+        let Self { files, details, prefill, json, .. } = self;
+        GradeRequest { task, files, details, prefill, json }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const SHARED: [&str; 4] = ["error", "rng", "runtime", "signal"];
 
 /// The pipeline from left to right; modules of one entry may name each other.
-const PIPELINE: [&[&str]; 11] = [
+const PIPELINE: [&[&str]; 12] = [
     &["config"],
     &["task"],
     &["text"],
@@ -17,6 +17,7 @@ const PIPELINE: [&[&str]; 11] = [
     &["report"],
     &["session"],
     &["eval"],
+    &["grade"],
     &["train", "verify"],
 ];
 

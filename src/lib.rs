@@ -4,7 +4,7 @@
 //! Data moves one way; a module uses only modules to its left (and `rng`, `error`):
 //!
 //! ```text
-//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> eval -> train, verify
+//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> eval -> grade -> train, verify
 //! ```
 //!
 //! | module | what it holds |
@@ -19,6 +19,7 @@
 //! | [`report`] | metrics, progress, logs |
 //! | [`session`] | model, tokenizer and task of a command |
 //! | [`eval`], [`train`], [`verify`] | the loops that know everybody |
+//! | [`grade`] | completions from files, by the tasks' graders |
 //!
 //! # The shape alphabet
 //! | letter | meaning |
@@ -35,6 +36,7 @@
 pub mod config;
 pub mod error;
 pub mod eval;
+pub mod grade;
 pub mod model;
 pub mod objective;
 pub mod optim;

@@ -26,6 +26,6 @@ pub use error::{ConfigError, Problem};
 pub use file::*;
 pub use load::{RESOLVED_FILE, from_text, load, near_checkpoint};
 pub use overrides::{Assignment, Overrides};
-pub use request::{EvalRequest, Resume, RunRequest, VerifyRequest};
+pub use request::{EvalRequest, GradeRequest, Resume, RunRequest, VerifyRequest};
 pub use resolve::{Command, RunConfig};
 pub use types::*;

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{DeviceSpec, RunConfig};
+use super::{Benchmark, DeviceSpec, RunConfig};
 
 /// `spg train` and `spg sft`.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,21 @@ pub struct EvalRequest {
     pub config: RunConfig,
     /// Evaluate the base model too and show both side by side.
     pub base: bool,
+    /// Print JSON instead of a table.
+    pub json: bool,
+}
+
+/// `spg grade`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GradeRequest {
+    /// The task whose graders to use.
+    pub task: Benchmark,
+    /// Files with completions; `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// Where to write a line a completion with its answer, verdict and rewards.
+    pub details: Option<PathBuf>,
+    /// What the prompt held of every completion already, for the training rewards; by default it depends on the row.
+    pub prefill: Option<String>,
     /// Print JSON instead of a table.
     pub json: bool,
 }

@@ -69,6 +69,19 @@ pub enum Precision {
     F16,
 }
 
+/// A benchmark whose completions can be graded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Benchmark {
+    /// Word problems; the answer is a number.
+    Gsm8k,
+    /// Competition problems; the answer is a LaTeX text.
+    Math,
+    /// Reach a target with some numbers.
+    Countdown,
+    /// 4x4 Sudoku, graded by the cell.
+    Sudoku,
+}
+
 /// How the tokens to commit are chosen within a block (decoding.md).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

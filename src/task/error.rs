@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// A mistake in the configuration of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -45,6 +47,16 @@ pub enum TaskError {
         /// The value there is, as JSON.
         found: String,
     },
+    /// A field of a record holds something the task cannot use.
+    #[error("field `{field}` of a record is not {expected} but {found}")]
+    BadField {
+        /// The field.
+        field: String,
+        /// What it should hold.
+        expected: &'static str,
+        /// The value there is, as JSON, its beginning if it is long.
+        found: String,
+    },
     /// A template compiled but fails on a record.
     #[error("{key} fails on a record: {reason}")]
     Template {
@@ -53,6 +65,19 @@ pub enum TaskError {
         /// The template engine's message.
         reason: String,
     },
+}
+
+impl TaskError {
+    /// A value that is not what a field should hold.
+    pub(crate) fn bad_field(field: &str, expected: &'static str, found: &Value) -> Self {
+        const LONGEST: usize = 80;
+        let found = found.to_string();
+        let found = match found.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{}...", &found[..end]),
+            None => found,
+        };
+        Self::BadField { field: field.into(), expected, found }
+    }
 }
 
 fn lines(problems: &[Problem]) -> String {

@@ -2,8 +2,15 @@
 //!
 //! A task is one variant of [`Task`] and one implementation of the private trait `Rules`; adding one
 //! means a file (or folder) beside `sudoku`, a variant, and its arm in `from_config` and `rules`.
+//!
+//! `gsm8k`, `math` and `countdown` score completions so far, from the fields of a record: each has a `Reference` that is
+//! read from one, with `grade` and `reward`. Their data and prompts are not here yet.
 
+pub mod countdown;
 mod error;
+pub mod grading;
+pub mod gsm8k;
+pub mod math;
 mod order;
 mod record;
 mod score;

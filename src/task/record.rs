@@ -16,14 +16,32 @@ impl Record {
     /// # Errors
     /// If the field is missing or holds something else.
     pub fn text(&self, field: &str) -> Result<&str> {
-        match self.0.get(field) {
-            Some(Value::String(text)) => Ok(text),
-            Some(other) => Err(TaskError::NotText { field: field.into(), found: other.to_string() }),
-            None => Err(TaskError::MissingField {
-                field: field.into(),
-                present: self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
-            }),
+        match self.value(field)? {
+            Value::String(text) => Ok(text),
+            other => Err(TaskError::NotText { field: field.into(), found: other.to_string() }),
         }
+    }
+
+    /// The string in a field that may be missing or null.
+    ///
+    /// # Errors
+    /// If the field holds something else.
+    pub fn optional_text(&self, field: &str) -> Result<Option<&str>> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => self.text(field).map(Some),
+        }
+    }
+
+    /// What a field holds.
+    ///
+    /// # Errors
+    /// If the field is missing.
+    pub fn value(&self, field: &str) -> Result<&Value> {
+        self.0.get(field).ok_or_else(|| TaskError::MissingField {
+            field: field.into(),
+            present: self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+        })
     }
 
     /// All fields.

@@ -28,6 +28,18 @@ pub fn blocks<'a>(text: &'a str, open: &'a str, close: &'a str) -> impl Iterator
     })
 }
 
+/// What the first closed `<answer>`..`</answer>` holds.
+pub fn first_answer(text: &str) -> Option<&str> {
+    blocks(text, ANSWER, END_OF_ANSWER).next()
+}
+
+/// What follows the last `<answer>`, or the whole text where there is none, up to a `</answer>`, or the end where
+/// there is none: what a completion gives as its answer if its tags are not to be trusted.
+pub fn loose_answer(text: &str) -> &str {
+    let rest = text.rsplit_once(ANSWER).map_or(text, |(_, rest)| rest);
+    rest.split_once(END_OF_ANSWER).map_or(rest, |(answer, _)| answer)
+}
+
 /// What the last closed `<answer>`..`</answer>` holds.
 pub fn last_answer(text: &str) -> Option<&str> {
     blocks(text, ANSWER, END_OF_ANSWER).last()
@@ -43,6 +55,16 @@ mod tests {
         assert_eq!(last_answer("<answer>1</answer> no, <answer>\n2</answer>"), Some("\n2"));
         assert_eq!(last_answer("<answer>1</answer> no, <answer>2"), Some("1"));
         assert_eq!(last_answer("</answer><answer>1"), None);
+    }
+
+    #[test]
+    fn the_first_closed_answer_and_the_loose_one() {
+        assert_eq!(first_answer("</answer><answer>1</answer><answer>2</answer>"), Some("1"));
+        assert_eq!(first_answer("<answer>1"), None);
+        assert_eq!(loose_answer("0<answer>1</answer><answer>2</answer>3</answer>"), "2");
+        assert_eq!(loose_answer("1<answer> 2"), " 2");
+        assert_eq!(loose_answer("1</answer>2"), "1");
+        assert_eq!(loose_answer("1"), "1");
     }
 
     #[test]

@@ -92,6 +92,21 @@ fn cells(record: &Record) -> (&str, &str) {
     }
 }
 
+/// The training reward: the fraction of the empty cells that the last closed answer has right.
+pub fn reward(puzzle: &str, solution: &str, completion: &str) -> Reward {
+    let answer = answer::for_reward(completion).unwrap_or_default();
+    let (correct, empty) = answer::count_correct(puzzle, solution, &answer);
+    let fraction = if empty == 0 { 0.0 } else { correct as f64 / empty as f64 };
+    Reward::of(vec![("sudoku", fraction)])
+}
+
+/// The evaluation grade, in cells: `out_of` is the number of empty ones.
+pub fn grade(puzzle: &str, solution: &str, completion: &str) -> Grade {
+    let answer = answer::for_grade(completion);
+    let (correct, out_of) = answer::count_correct(puzzle, solution, answer.as_deref().unwrap_or_default());
+    Grade { answer, correct, out_of }
+}
+
 impl Rules for Sudoku {
     fn name(&self) -> &'static str {
         "sudoku"
@@ -114,21 +129,14 @@ impl Rules for Sudoku {
         self.prompt.render(&context! { puzzle => record.text("puzzle")?, examples => examples })
     }
 
-    /// The fraction of the empty cells that the last closed answer has right.
     fn reward(&self, record: &Record, completion: &str) -> Reward {
         let (puzzle, solution) = cells(record);
-        let answer = answer::for_reward(completion).unwrap_or_default();
-        let (correct, empty) = answer::count_correct(puzzle, solution, &answer);
-        let fraction = if empty == 0 { 0.0 } else { correct as f64 / empty as f64 };
-        Reward::of(vec![("sudoku", fraction)])
+        reward(puzzle, solution, completion)
     }
 
-    /// Counts cells: `out_of` is the number of empty ones.
     fn grade(&self, record: &Record, completion: &str) -> Grade {
         let (puzzle, solution) = cells(record);
-        let answer = answer::for_grade(completion);
-        let (correct, out_of) = answer::count_correct(puzzle, solution, answer.as_deref().unwrap_or_default());
-        Grade { answer, correct, out_of }
+        grade(puzzle, solution, completion)
     }
 
     /// A lazy solver's answer: sometimes the solution, else the puzzle with a few cells filled. A model that

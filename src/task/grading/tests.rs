@@ -1,0 +1,106 @@
+//! No text whatever makes a grader fail, hang or slow down.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use crate::task::{countdown, gsm8k, math, sudoku};
+
+/// Runs every grader and every reward on a text.
+fn grade_all(text: &str) {
+    let number = gsm8k::Reference { value: Some(18.0), answer: Some("18".into()) };
+    let latex = math::Reference { answer: r"\frac12".into(), boxed: text.into() };
+    let target = countdown::Reference::new(vec![9, 9, 9], 27);
+    let (puzzle, solution) = ("0204032001400402", "1234432121433412");
+    for (grade, reward) in [
+        (number.grade(text), number.reward(text)),
+        (latex.grade(text), latex.reward(text)),
+        (target.grade(text), target.reward(text)),
+        (sudoku::grade(puzzle, solution, text), sudoku::reward(puzzle, solution, text)),
+    ] {
+        assert!(grade.correct <= grade.out_of);
+        assert!(reward.total.is_finite());
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_graded(text in r"\PC{0,200}") {
+        grade_all(&text);
+    }
+
+    #[test]
+    fn any_mixture_of_what_graders_look_for_is_graded(
+        text in r"(</?reasoning>|</?answer>|\n|\\boxed ?|\\fbox|\{|\}|\$|\\frac|\\sqrt|\\text\{ |\\times|=|/|[-+*().]|[0-9]{1,20}|_|x = |```|<\|eot_id\|>|[\x00-\x7f]|\PC){0,60}",
+    ) {
+        grade_all(&text);
+        grade_all(&format!(r"\boxed{{{text}}}"));
+        grade_all(&format!("<reasoning>{text}</answer>"));
+    }
+}
+
+#[test]
+fn odd_texts_are_graded() {
+    for text in [
+        "9**9**9",
+        "\0\0<answer>\0</answer>",
+        "\u{202e}<answer>\u{5d0}81\u{202c}</answer>",
+        "<answer>\u{661}\u{668}</answer>",
+        "\u{fffd}\u{feff}\\boxed{\u{1f937}\u{200d}}",
+    ] {
+        grade_all(text);
+        grade_all(&format!(r"\boxed{{{text}}}"));
+    }
+}
+
+#[test]
+fn grading_is_linear_in_the_text() {
+    let nested = |n: usize| format!("{}9{}", "(".repeat(n), ")".repeat(n));
+    let mut texts = vec![nested(10_000), nested(500_000), "9".repeat(1_000_000), "9+".repeat(500_000)];
+    for part in [
+        r"\boxed{",
+        r"\boxed ",
+        "{",
+        "}",
+        r"\boxed{9}",
+        "\\boxed{9\n",
+        "<answer>",
+        "</answer>",
+        "</reasoning>",
+        "</reasoning> ",
+        "</reasoning><answer>",
+        "</reasoning>\n<answer>",
+        "\n<answer>\n",
+        "=",
+        " =",
+        "9=",
+        "9 = 9",
+        r"\frac",
+        r"\frac1",
+        r"\sqrt",
+        r"\sqrt1",
+        r"\text{ ",
+        "/",
+        "-",
+        "_",
+        "9_",
+        "\\\\",
+        " .",
+        "`",
+        "\0",
+        "\u{202e}",
+        "é",
+    ] {
+        texts.push(part.repeat(1_000_000 / part.len()));
+    }
+    for text in texts {
+        for whole in
+            [text.clone(), format!(r"<reasoning>\boxed{{{text}}}"), format!("<reasoning>{text}<answer>{text}</answer>")]
+        {
+            let started = Instant::now();
+            grade_all(&whole);
+            // Far more than a megabyte takes, far less than its square.
+            assert!(started.elapsed() < Duration::from_secs(20), "{:?}...", whole.chars().take(40).collect::<String>());
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! MATH: competition problems whose answer is a LaTeX text. Training rewards and grader; both follow the published d1
+//! and SPG code.
+
+use super::grading::boxed::{self, LastBox};
+use super::grading::latex;
+use super::tags::{ANSWER, END_OF_ANSWER, after, before_any, first_answer};
+use super::{Grade, Record, Result, Reward};
+
+/// What the answer of a record is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The answer that evaluation compares with.
+    pub answer: String,
+    /// The answer that training compares with: the one in the box of the solution, where there is a solution.
+    pub boxed: String,
+}
+
+impl Reference {
+    /// Reads `ground_truth` (or `answer`, the dataset's name for it) and `solution`, whose last box counts. One of them
+    /// is enough.
+    ///
+    /// # Errors
+    /// If all are missing, or one of them is not text.
+    pub fn from_record(record: &Record) -> Result<Self> {
+        let in_solution = record.optional_text("solution")?.and_then(|solution| boxed::last(solution).content());
+        let given = match record.optional_text("ground_truth")? {
+            Some(answer) => Some(answer),
+            None => record.optional_text("answer")?,
+        };
+        let answer = match given.or(in_solution) {
+            Some(answer) => answer,
+            None => record.text("ground_truth")?,
+        };
+        Ok(Self { answer: answer.into(), boxed: in_solution.unwrap_or(answer).into() })
+    }
+
+    /// The evaluation grade of a completion as decoded, special tokens included.
+    pub fn grade(&self, completion: &str) -> Grade {
+        let answer = extract(completion);
+        let correct = usize::from(answer.is_some_and(|answer| latex::equivalent(answer, &self.answer)));
+        Grade { answer: answer.map(str::to_owned), correct, out_of: 1 }
+    }
+
+    /// The training reward of a completion that ends before its first end token.
+    pub fn reward(&self, completion: &str) -> Reward {
+        Reward::of(vec![("correctness", correctness(completion, &self.boxed)), ("format", format(completion))])
+    }
+}
+
+/// The answer that evaluation reads: what the last box holds. If that is nothing, or the box stays open, the first
+/// closed answer.
+///
+/// Without any box it is the whole completion: the reference does not look at `<answer>` then, though it means to, and
+/// its published verdicts depend on it.
+pub fn extract(completion: &str) -> Option<&str> {
+    let found = match boxed::last(completion) {
+        LastBox::Absent => Some(completion),
+        LastBox::Open => None,
+        LastBox::Content(content) => Some(content),
+    };
+    found.filter(|text| !text.is_empty()).or_else(|| first_answer(completion).map(str::trim)).or(found)
+}
+
+/// 2 if what the last box holds is equivalent to the answer; without a closed box, if the whole completion is.
+pub fn correctness(completion: &str, answer: &str) -> f64 {
+    let found = boxed::last(completion).content().unwrap_or(completion);
+    if latex::equivalent(found, answer) { 2.0 } else { 0.0 }
+}
+
+/// 0.5 for an answer, closed or not, and 0.5 if there is a box in it, else 0.25. Where there is no answer the box may be
+/// anywhere.
+pub fn format(completion: &str) -> f64 {
+    let answer = after(completion, ANSWER).map(|rest| before_any(rest, &[ANSWER, END_OF_ANSWER]).unwrap_or(rest));
+    let block = if answer.is_some() { 1.0 } else { 0.0 };
+    let boxed = if answer.unwrap_or(completion).contains(r"\boxed") { 1.0 } else { 0.5 };
+    0.5 * (block + boxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference(json: &str) -> Result<Reference> {
+        Reference::from_record(&serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn the_answer_is_the_last_box_else_the_first_block() {
+        assert_eq!(extract(r"\boxed{1} \boxed{\frac{1}{2}} <answer>3</answer>"), Some(r"\frac{1}{2}"));
+        assert_eq!(extract(r"\boxed{1} \boxed{2 <answer> 3 </answer><answer>4</answer>"), Some("3"));
+        assert_eq!(extract(r"\boxed{}<answer>3</answer>"), Some("3"));
+        assert_eq!(extract(r"\boxed{}"), Some(""));
+        assert_eq!(extract(r"\boxed{1"), None);
+        // without any box
+        assert_eq!(extract("so <answer>5</answer>"), Some("so <answer>5</answer>"));
+        assert_eq!(extract(""), Some(""));
+    }
+
+    #[test]
+    fn a_reference_comes_from_any_of_three_fields() {
+        let both = |answer: &str, boxed: &str| Ok(Reference { answer: answer.into(), boxed: boxed.into() });
+        assert_eq!(reference(r#"{"ground_truth": "7"}"#), both("7", "7"));
+        assert_eq!(reference(r#"{"answer": "7"}"#), both("7", "7"));
+        assert_eq!(reference(r#"{"solution": "so \\boxed{7} or $\\boxed{8}$."}"#), both("8", "8"));
+        assert_eq!(reference(r#"{"ground_truth": "7", "solution": "\\boxed{07}"}"#), both("7", "07"));
+        assert_eq!(reference(r#"{"ground_truth": "7", "solution": "no box"}"#), both("7", "7"));
+        assert!(reference(r#"{"solution": "no box"}"#).unwrap_err().to_string().contains("`ground_truth`"));
+        assert!(reference(r#"{"ground_truth": 7}"#).unwrap_err().to_string().contains("is not a string but 7"));
+    }
+
+    #[test]
+    fn grades_and_rewards() {
+        let half = reference(r#"{"ground_truth": "\\frac12"}"#).unwrap();
+        assert!(half.grade(r"\boxed{1/2}<|eot_id|>").solved());
+        assert!(half.grade(r"\boxed{<answer>0.5</answer>").solved());
+        assert!(half.grade("0.5").solved() && !half.grade("<answer>0.5</answer>").solved());
+        assert_eq!((correctness("1/2", "0.5"), correctness(r"\boxed{1/2", "0.5")), (2.0, 0.0));
+        assert_eq!(half.reward(r"<answer>\boxed{0.5}</answer>").parts, [("correctness", 2.0), ("format", 1.0)]);
+        assert_eq!(half.reward("<answer>0.5</answer>").parts, [("correctness", 0.0), ("format", 0.75)]);
+        assert_eq!(half.reward(r"\boxed{0.5}").parts, [("correctness", 2.0), ("format", 0.5)]);
+        assert_eq!(half.reward(r"<answer>so</answer>\boxed{0.5}").parts, [("correctness", 2.0), ("format", 0.75)]);
+        assert_eq!(half.reward("").parts, [("correctness", 0.0), ("format", 0.25)]);
+    }
+}
