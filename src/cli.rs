@@ -42,11 +42,16 @@ enum Job {
     Grade(GradeArgs),
     /// Check this build and device against golden tensors
     Verify(VerifyArgs),
+    /// List the shipped configurations, or print one
+    Configs {
+        /// The configuration to print
+        name: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Configuration file (TOML); configs/README.md lists every key
+    /// Configuration file (TOML), or the name of a shipped one (spg configs); configs/README.md lists every key
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
     #[command(flatten)]
@@ -202,6 +207,23 @@ impl Job {
             Self::Eval(args) => spg::eval::run(&args.request()?),
             Self::Grade(args) => spg::grade::run(&args.request()),
             Self::Verify(args) => spg::verify::run(&args.request()),
+            Self::Configs { name } => configs(name.as_deref()),
+        }
+    }
+}
+
+/// Prints the names of the shipped configurations with the first line of each, or the text of one.
+fn configs(name: Option<&str>) -> anyhow::Result<()> {
+    let list = || {
+        let about = |text: &'static str| text.lines().next().unwrap_or_default().trim_start_matches("# ");
+        let lines = config::SHIPPED.iter().map(|(name, text)| format!("{name:16} {}", about(text)));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    match name.map(|name| (name, config::shipped(name))) {
+        None => spg::report::print_result(&list()),
+        Some((_, Some(text))) => spg::report::print_result(text.trim_end()),
+        Some((name, None)) => {
+            Err(spg::error::Usage(format!("there is no shipped configuration {name:?}; there are\n{}", list())).into())
         }
     }
 }

@@ -68,7 +68,8 @@ fn several_problems_are_reported_together() {
 #[test]
 fn a_missing_config_file_is_named_with_its_cause() {
     spg(&["sft", "--config", "no/such.toml"]).assert().code(2).stderr(
-        "error: cannot read the config file no/such.toml\n  caused by: No such file or directory (os error 2)\n",
+        "error: cannot read the config file no/such.toml (shipped ones: sudoku, sudoku-tiny, sudoku-tiny-sft)\n  \
+         caused by: No such file or directory (os error 2)\n",
     );
 }
 
@@ -117,4 +118,17 @@ fn version_and_help_go_to_standard_output() {
     spg(&["--version"]).assert().code(0).stdout(starts_with(version)).stderr("");
     spg(&["--help"]).assert().code(0).stdout(contains("Exit status:").and(contains("verify")));
     spg(&["train", "--help"]).assert().code(0).stdout(contains("--dry-run").and(contains("--resume")));
+}
+
+#[test]
+fn shipped_configurations_are_listed_printed_and_used_by_name() {
+    let listed = contains("sudoku-tiny-sft ").and(contains("sudoku  "));
+    spg(&["configs"]).assert().code(0).stdout(listed);
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/sudoku.toml")).unwrap();
+    spg(&["configs", "sudoku.toml"]).assert().code(0).stdout(text);
+    spg(&["configs", "chess"]).assert().code(2).stderr(contains("no shipped configuration \"chess\""));
+    let folder = tempfile::tempdir().unwrap();
+    let mut elsewhere = spg(&["train", "--config", "sudoku-tiny", "--max-steps", "3"]);
+    elsewhere.current_dir(folder.path()).assert().code(2).stderr(contains("train.max_steps = 3"));
+    spg(&["train", "--config", "chess"]).assert().code(2).stderr(contains("shipped ones: sudoku, sudoku-tiny"));
 }

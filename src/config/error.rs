@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the config file {}", path.display())]
+    #[error("cannot read the config file {} (shipped ones: {})", path.display(), super::shipped::names())]
     Read {
         /// The file.
         path: PathBuf,

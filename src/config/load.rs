@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue, Error as TomlError};
 
 use super::overrides::Edit;
+use super::shipped;
 use super::{Command, ConfigError, ConfigFile, Overrides, RunConfig};
 
 /// Name of the resolved configuration inside a run folder.
 pub const RESOLVED_FILE: &str = "config.toml";
 
-/// Reads the file, applies the changes and checks the result for `command`.
+/// Reads the file (or the shipped configuration of that name), applies the changes and checks the result for `command`.
 ///
 /// # Errors
 /// [`ConfigError`]: the file cannot be read; a key or value of the file is wrong (with a caret); a change from the
 /// command line is wrong; or values do not fit together, all such problems at once.
 pub fn load(path: &Path, overrides: &Overrides, command: Command) -> Result<RunConfig, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = shipped::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     from_text(path, &text, overrides, command)
 }
 

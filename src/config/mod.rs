@@ -8,6 +8,7 @@
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
 //! | what needs two keys to be judged | `check` |
 //! | the resolved run and the numbers derived from it | `resolve` |
+//! | the files of `configs/`, by name | `shipped` |
 //! | what a subcommand was asked to do | `request` |
 
 mod check;
@@ -17,6 +18,7 @@ mod load;
 mod overrides;
 mod request;
 mod resolve;
+mod shipped;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -28,4 +30,5 @@ pub use load::{RESOLVED_FILE, from_text, load, near_checkpoint};
 pub use overrides::{Assignment, Overrides};
 pub use request::{EvalRequest, GradeRequest, Resume, RunRequest, VerifyRequest};
 pub use resolve::{Command, RunConfig};
+pub use shipped::{SHIPPED, shipped};
 pub use types::*;
