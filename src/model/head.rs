@@ -116,3 +116,48 @@ impl Head {
         Ok(dw)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ops::testing::*;
+    use super::*;
+
+    /// So many words that 200 rows take two chunks.
+    const WORDS: usize = 100_003;
+
+    fn head() -> Result<Head> {
+        let weight = (random(1, (WORDS, 4))? * 0.5)?;
+        Ok(Head {
+            norm: Param::trainable("norm", &random(2, 4)?)?,
+            weight: Param::trainable("head", &weight)?,
+            eps: 1e-5,
+        })
+    }
+
+    #[test]
+    fn chunks_change_neither_log_probabilities_nor_gradients() -> Result<()> {
+        let (head, x) = (head()?, random(3, (200, 4))?);
+        assert!(head.chunk_rows()? < 200);
+        let targets: Vec<u32> = (0..200).map(|i| (i * 499) as u32).collect();
+        let d_lp: Vec<f32> = (0..200).map(|i| (i as f32 * 0.7).sin()).collect();
+        let mut whole = Gradients::new();
+        let scored = head.score(&x, &targets)?;
+        let dx = head.backward(&scored, &d_lp, &mut whole)?;
+
+        let (mut log_probs, mut parts, mut d_parts) = (Vec::new(), Gradients::new(), Vec::new());
+        for start in (0..200).step_by(50) {
+            let part = head.score(&x.narrow(0, start, 50)?, &targets[start..start + 50])?;
+            d_parts.push(head.backward(&part, &d_lp[start..start + 50], &mut parts)?);
+            log_probs.extend(part.log_probs);
+        }
+        assert_eq!(scored.log_probs, log_probs);
+        assert_close(&dx, &Tensor::cat(&d_parts, 0)?, 1e-6);
+        for (name, gradient) in whole.by_name() {
+            assert_close(gradient, &parts.by_name()[name], 1e-4);
+        }
+        // every row of softmax sums to one, so a column of the head's gradient sums to zero
+        let column_sums: Vec<f32> = whole.by_name()["head"].sum(0)?.to_vec1()?;
+        assert!(column_sums.iter().all(|s| s.abs() < 1e-2), "{column_sums:?}");
+        Ok(())
+    }
+}
