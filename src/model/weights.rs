@@ -113,9 +113,29 @@ impl WeightFiles {
     pub fn load(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
         let Some(&at) = self.place.get(name) else { bail!("{} has no tensor {name}", self.dir.display()) };
         let tensor = self.maps[at].load(name, device).with_context(|| format!("cannot read {name}"))?;
-        Ok(tensor.to_dtype(dtype)?)
+        let tensor = tensor.to_dtype(dtype)?;
+        forget(self.maps[at].get(name)?.data());
+        Ok(tensor)
     }
 }
+
+/// Lets go of the pages behind a part of a mapped file that has been copied: else a model stands in memory twice
+/// while it is loaded.
+#[cfg(unix)]
+fn forget(bytes: &[u8]) {
+    // SAFETY: a plain call.
+    let Ok(page) = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }) else { return };
+    let start = (bytes.as_ptr() as usize).next_multiple_of(page.max(1));
+    let end = (bytes.as_ptr() as usize + bytes.len()) / page.max(1) * page.max(1);
+    if start < end {
+        // SAFETY: the range lies inside a read-only mapping of a file, which is never written through it: pages that
+        // are dropped are read from the file again when they are touched. A refusal is harmless.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
+}
+
+#[cfg(not(unix))]
+fn forget(_: &[u8]) {}
 
 fn map(path: &Path) -> Result<MmapedSafetensors> {
     // SAFETY: the file must not change while it is mapped; this crate only ever replaces files by renaming.
