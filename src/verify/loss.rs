@@ -119,3 +119,46 @@ impl Case {
         Ok(outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use candle_core::{DType, Device, Tensor};
+
+    use super::*;
+
+    fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
+        Ok((a.to_dtype(DType::F64)? * b.to_dtype(DType::F64)?)?.sum_all()?.to_scalar()?)
+    }
+
+    /// Without the reference's numbers: the loss itself, moved along each adapter tensor's gradient, changes as the
+    /// gradient says, for every estimator and masking of the golden cases.
+    #[test]
+    fn the_loss_through_the_adapters_has_the_gradient_of_finite_differences() -> Result<()> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
+        let golden = Golden::open(&dir, &Device::Cpu)?;
+        let (model, tensors) = (golden.adapted()?, golden.tensors("loss")?);
+        let file: LossFile = golden.json("loss")?;
+        for case in &file.cases {
+            let outcome = case.evaluate(&model, &tensors)?;
+            let vars = model.trainable();
+            assert_eq!(outcome.gradients.by_name().len(), vars.len());
+            for (name, var) in vars {
+                let gradient = &outcome.gradients.by_name()[&name];
+                let norm = dot(gradient, gradient)?.sqrt();
+                assert!(norm.is_finite() && norm > 0.0, "{name} has no gradient");
+                let (at, direction) = (var.as_tensor().copy()?, (gradient / norm)?);
+                let h = 2e-3;
+                let loss_at = |step: f64| -> Result<f64> {
+                    var.set(&(&at + (&direction * step)?)?)?;
+                    Ok(case.evaluate(&model, &tensors)?.loss)
+                };
+                let slope = (loss_at(h)? - loss_at(-h)?) / (2.0 * h);
+                var.set(&at)?;
+                assert!((slope - norm).abs() < 1e-2 * norm + 1e-3, "case {}, {name}: {norm} is not {slope}", case.case);
+            }
+        }
+        Ok(())
+    }
+}
