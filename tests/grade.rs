@@ -89,10 +89,9 @@ fn a_table_has_a_line_a_file_and_a_total() {
     let text = printed(&mut grade(&["--task", "sudoku", path, path]));
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
-    assert!(
-        lines[1].starts_with(path) && lines[1].ends_with("1        2        1    50.00%")
-            || lines[1].ends_with(" 50.00%")
-    );
+    for line in &lines[1..3] {
+        assert!(line.starts_with(path) && line.ends_with(" 50.00%"), "{text}");
+    }
     assert!(lines[3].starts_with("total ") && lines[3].ends_with(" 50.00%"), "{text}");
 }
 

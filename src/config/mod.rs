@@ -7,7 +7,7 @@
 //! | closed choices and ranges of single values | `types` |
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
 //! | what needs two keys to be judged | `check` |
-//! | the resolved run and the numbers derived from it | `resolve` |
+//! | the resolved run | `resolve` |
 //! | the files of `configs/`, by name | `shipped` |
 //! | what a subcommand was asked to do | `request` |
 

@@ -141,9 +141,9 @@ pub enum LrSchedulerType {
     /// The full rate throughout.
     #[default]
     Constant,
-    /// Straight down to zero at the last step.
+    /// Straight down, to zero right after the last update.
     Linear,
-    /// Half a cosine down to zero at the last step.
+    /// Half a cosine down, to zero right after the last update.
     Cosine,
 }
 

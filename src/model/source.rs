@@ -1,5 +1,6 @@
 //! From the name in a config to a folder on this machine: a local folder, or a download from the hub.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -52,40 +53,48 @@ fn cache() -> Cache {
 }
 
 fn fetch(repo: &Repo) -> Result<PathBuf> {
+    let cached = cache().repo(repo.clone());
     if std::env::var("HF_HUB_OFFLINE").is_ok_and(|v| v == "1" || v.eq_ignore_ascii_case("true")) {
-        return fetch_with(&|file| {
-            cache()
-                .repo(repo.clone())
-                .get(file)
-                .with_context(|| format!("{file} is not in the cache (HF_HUB_OFFLINE is set)"))
-        });
+        return fetch_with(&|file| Ok(cached.get(file))).context("HF_HUB_OFFLINE is set: only the cache was asked");
     }
     let mut builder = ApiBuilder::from_env().with_progress(true).with_cache_dir(cache().path().clone());
     if let Ok(token) = std::env::var("HF_TOKEN") {
         builder = builder.with_token(Some(token));
     }
     let api: ApiRepo = builder.build()?.repo(repo.clone());
-    fetch_with(&|file| Ok(api.get(file)?))
+    let listing: OnceCell<BTreeSet<String>> = OnceCell::new();
+    fetch_with(&|file| {
+        if let Some(path) = cached.get(file) {
+            return Ok(Some(path));
+        }
+        if listing.get().is_none() {
+            let info = api.info().context("cannot list the hub's files (HF_HUB_OFFLINE=1 asks the cache only)")?;
+            let _ = listing.set(info.siblings.into_iter().map(|s| s.rfilename).collect());
+        }
+        let there = listing.get().is_some_and(|files| files.contains(file));
+        there.then(|| api.get(file).with_context(|| format!("cannot download {file}"))).transpose()
+    })
 }
 
-/// Gets every file of a model through `get`, which returns where it put it.
-fn fetch_with(get: &dyn Fn(&str) -> Result<PathBuf>) -> Result<PathBuf> {
+/// Gets every file of a model through `get`, which returns where it put it, or nothing if the model has no such file.
+/// A failure is an error for optional files too: without its chat template a model would be asked in the wrong form.
+fn fetch_with(get: &dyn Fn(&str) -> Result<Option<PathBuf>>) -> Result<PathBuf> {
+    let must = |file: &str| get(file)?.with_context(|| format!("{file} is missing"));
     let mut folder = None;
     for file in REQUIRED {
-        folder = get(file)?.parent().map(Path::to_owned);
+        folder = must(file)?.parent().map(Path::to_owned);
     }
     for file in OPTIONAL {
-        // a model without a chat template or generation defaults is complete without these
-        let _ = get(file);
+        get(file)?;
     }
-    match get(INDEX) {
-        Ok(index) => {
+    match get(INDEX)? {
+        Some(index) => {
             for shard in shards(&index)? {
-                get(&shard)?;
+                must(&shard)?;
             }
         }
-        Err(_) => {
-            get(super::weights::SINGLE_FILE)?;
+        None => {
+            must(super::weights::SINGLE_FILE)?;
         }
     }
     folder.context("the hub's cache has no folder for the model")
@@ -121,10 +130,28 @@ mod tests {
         let asked = std::cell::RefCell::new(Vec::new());
         let folder = fetch_with(&|file| {
             asked.borrow_mut().push(file.to_owned());
-            if OPTIONAL.contains(&file) { bail!("absent") } else { Ok(dir.path().join(file)) }
+            Ok((!OPTIONAL.contains(&file)).then(|| dir.path().join(file)))
         })?;
         assert_eq!(folder, dir.path());
         assert_eq!(asked.borrow()[REQUIRED.len() + OPTIONAL.len()..], [INDEX, "one.safetensors", "two.safetensors"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_that_fails_is_not_taken_for_one_that_is_not_there() -> Result<()> {
+        let failing = |bad: &'static str| {
+            fetch_with(&move |file| match file {
+                _ if file == bad => bail!("connection reset"),
+                INDEX => Ok(None),
+                _ => Ok(Some(Path::new("model").join(file))),
+            })
+        };
+        assert_eq!(failing("nothing")?, Path::new("model"));
+        for bad in ["tokenizer.json", "tokenizer_config.json", INDEX] {
+            assert!(failing(bad).expect_err("fails").to_string().contains("connection reset"), "{bad}");
+        }
+        let text = fetch_with(&|_| Ok(None)).expect_err("empty").to_string();
+        assert_eq!(text, "config.json is missing");
         Ok(())
     }
 }
