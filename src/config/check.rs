@@ -1,8 +1,8 @@
 //! What needs more than one key, or the subcommand, to be judged. Every problem is found in one pass.
 
 use super::{
-    AlgorithmTable, Command, ConfigFile, ForwardType, Precision, Problem, Remasking, Scope, SpgTable, SudokuTable,
-    TaskTable, Trainable,
+    AlgorithmTable, Command, ConfigFile, ForwardType, Precision, Problem, Remasking, Scope, SpgTable, Split,
+    SudokuTable, TaskTable, Trainable,
 };
 
 /// Number of complete 4x4 Sudoku grids.
@@ -16,7 +16,7 @@ pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     let mut found = Findings(Vec::new());
     found.names(file);
     found.rollout(file, command);
-    found.evaluation(file);
+    found.evaluation(file, command);
     match &file.task {
         TaskTable::Sudoku(sudoku) => found.sudoku(sudoku),
     }
@@ -97,7 +97,17 @@ impl Findings {
         }
     }
 
-    fn evaluation(&mut self, file: &ConfigFile) {
+    fn evaluation(&mut self, file: &ConfigFile, command: Command) {
+        if file.eval.split == Split::Test && command != Command::Eval {
+            self.add(
+                &["eval.split"],
+                format!(
+                    "eval.split = \"test\" under `spg {}`: a run is watched, and checkpoints are chosen, on validation \
+                     records; use `spg eval --split test` once for the final figures",
+                    command.name()
+                ),
+            );
+        }
         let temperatures = &file.eval.temperatures;
         if temperatures.is_empty() {
             self.add(&["eval.temperatures"], "eval.temperatures is empty: give at least one, such as [0.0]".into());
@@ -129,13 +139,13 @@ impl Findings {
                 ),
             );
         }
-        let grids = task.train_grids.get();
-        if grids >= SUDOKU_GRIDS {
+        let (grids, validation) = (task.train_grids.get(), task.validation_grids.get());
+        if grids.saturating_add(validation) >= SUDOKU_GRIDS {
             self.add(
-                &["task.sudoku.train_grids"],
+                &["task.sudoku.train_grids", "task.sudoku.validation_grids"],
                 format!(
-                    "task.sudoku.train_grids = {grids} leaves none of the {SUDOKU_GRIDS} grids for evaluation: \
-                     use at most {}",
+                    "task.sudoku.train_grids = {grids} and task.sudoku.validation_grids = {validation} leave none of \
+                     the {SUDOKU_GRIDS} grids for the test: use at most {} together",
                     SUDOKU_GRIDS - 1
                 ),
             );

@@ -107,11 +107,13 @@ pub struct SftTable {
 pub struct EvalTable {
     /// Updates between evaluations; 0 evaluates only at the start and at the end.
     pub eval_steps: usize,
-    /// Temperatures at which the held-out set is decoded.
+    /// The records that are decoded: `validation` while training, `test` for final figures (`spg eval` only).
+    pub split: Split,
+    /// Temperatures at which they are decoded.
     pub temperatures: Vec<NonNegative>,
     /// Completions decoded together.
     pub batch_size: NonZeroUsize,
-    /// Only the first records of the held-out set; 0 takes all.
+    /// Only the first records of the split; 0 takes all.
     pub limit: usize,
     /// Seed of sampled evaluations (kept apart from the run's seed so that runs are compared on the same draws).
     pub seed: u64,
@@ -119,6 +121,13 @@ pub struct EvalTable {
 
 impl Default for EvalTable {
     fn default() -> Self {
-        Self { eval_steps: 100, temperatures: vec![number!(0.0)], batch_size: count(48), limit: 0, seed: 0 }
+        Self {
+            eval_steps: 100,
+            split: Split::Validation,
+            temperatures: vec![number!(0.0)],
+            batch_size: count(48),
+            limit: 0,
+            seed: 0,
+        }
     }
 }
