@@ -18,6 +18,7 @@ pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     found.rollout(file, command);
     found.evaluation(file, command);
     match &file.task {
+        TaskTable::Countdown(_) => {}
         TaskTable::Sudoku(sudoku) => found.sudoku(sudoku),
     }
     if let Some(AlgorithmTable::Spg(spg)) = &file.algorithm {

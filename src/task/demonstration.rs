@@ -3,7 +3,7 @@
 use minijinja::Value;
 
 use super::template::Template;
-use super::{Record, Result, sudoku};
+use super::{Record, Result, countdown, sudoku};
 use crate::rng::Rng;
 
 /// What writes the demonstrations of a task: a template, and what it is given beside the fields of a record.
@@ -11,6 +11,8 @@ use crate::rng::Rng;
 pub enum Demonstrator {
     /// The answer of a lazy Sudoku solver, as `answer`.
     Sudoku(Template, sudoku::LazySolver),
+    /// A solution of Countdown's or a random expression, as `expression`.
+    Countdown(Template, countdown::LazySolver),
 }
 
 impl Demonstrator {
@@ -22,6 +24,9 @@ impl Demonstrator {
         match self {
             Demonstrator::Sudoku(template, solver) => {
                 template.render(record, [("answer", Value::from(solver.answer(record, rng)?))])
+            }
+            Demonstrator::Countdown(template, solver) => {
+                template.render(record, [("expression", Value::from(solver.expression(record, rng)?))])
             }
         }
     }

@@ -65,6 +65,12 @@ pub enum TaskError {
         /// The value there is, as JSON, its beginning if it is long.
         found: String,
     },
+    /// A record that nothing can be shown for in supervised fine-tuning.
+    #[error("there is no demonstration for a record: {reason}")]
+    NoDemonstration {
+        /// Why not.
+        reason: String,
+    },
     /// A template compiled but fails on a record.
     #[error("{key} fails on a record: {reason}")]
     Template {

@@ -56,6 +56,7 @@ impl Task {
     /// [`TaskError::Config`] with every problem of the table, each naming its key.
     pub fn from_config(table: &TaskTable) -> Result<Self> {
         match table {
+            TaskTable::Countdown(table) => countdown::task(table),
             TaskTable::Sudoku(table) => sudoku::task(table),
         }
     }

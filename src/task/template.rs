@@ -18,9 +18,9 @@ impl Template {
     /// As in chat templates, a line that holds only a block leaves no empty line behind, and text has Python's methods.
     ///
     /// # Errors
-    /// If it does not compile, uses another variable, fails on the sample, or does not use `required`,
-    /// without which all its renderings would be the same.
-    pub(super) fn compile(key: &'static str, source: &str, sample: &Value, required: &str) -> Result<Self, Problem> {
+    /// If it does not compile, uses another variable, fails on the sample, or does not use one of `required`,
+    /// without which renderings would be the same that should differ.
+    pub(super) fn compile(key: &'static str, source: &str, sample: &Value, required: &[&str]) -> Result<Self, Problem> {
         let problem = |message: String| Problem::new(key, message);
         let failed = |error: minijinja::Error| Problem::new(key, reason(&error));
         let mut env = Environment::new();
@@ -40,8 +40,8 @@ impl Template {
             let (unknown, known) = (unknown.join("`, `"), known.join("`, `"));
             return Err(problem(format!("the template uses `{unknown}`, but it has only `{known}`")));
         }
-        if !used.contains(required) {
-            return Err(problem(format!("the template does not use `{required}`")));
+        if let Some(unused) = required.iter().find(|name| !used.contains(**name)) {
+            return Err(problem(format!("the template does not use `{unused}`")));
         }
         let template = Self { key, env };
         template.try_render(sample).map_err(failed)?;
@@ -82,7 +82,7 @@ mod tests {
 
     fn compile(source: &str) -> Result<Template, String> {
         let sample = context! { puzzle => "0", examples => Vec::<Value>::new() };
-        Template::compile("task.x.template", source, &sample, "puzzle").map_err(|problem| problem.to_string())
+        Template::compile("task.x.template", source, &sample, &["puzzle"]).map_err(|problem| problem.to_string())
     }
 
     #[test]

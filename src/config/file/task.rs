@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::SudokuTable;
+use super::{CountdownTable, SudokuTable};
 use super::data::{DataTable, SourceTable};
 use super::reward::{RewardCommandTable, RewardWeights, sum_of, weights_over};
 use crate::config::types::*;
@@ -11,6 +11,8 @@ use crate::config::types::*;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskTable {
+    /// Reach a target with some numbers.
+    Countdown(CountdownTable),
     /// 4x4 Sudoku.
     Sudoku(SudokuTable),
 }
@@ -19,6 +21,7 @@ impl TaskTable {
     /// The seed that the records were made or split with.
     pub fn data_seed(&self) -> u64 {
         match self {
+            Self::Countdown(table) => table.generate.as_ref().map_or(table.data.data_seed, |made| made.data_seed),
             Self::Sudoku(table) => table.data.as_ref().map_or(table.data_seed, |data| data.data_seed),
         }
     }
