@@ -7,6 +7,7 @@
 //! read from one, with `grade` and `reward`. Their data and prompts are not here yet.
 
 pub mod countdown;
+pub mod data;
 mod error;
 pub mod grading;
 pub mod gsm8k;
