@@ -7,6 +7,7 @@
 
 pub mod countdown;
 mod demonstration;
+pub mod data;
 mod error;
 mod grader;
 pub mod grading;
