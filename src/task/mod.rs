@@ -6,6 +6,7 @@
 //! `gsm8k`, `math` and `countdown` score completions so far, from the fields of a record: each has a `Reference` that is
 //! read from one, with `grade` and `reward`. Their data and prompts are not here yet.
 
+pub mod command;
 pub mod countdown;
 mod error;
 pub mod grading;
