@@ -30,7 +30,7 @@ pub(super) struct Line {
 pub(super) enum End {
     LineFeed,
     TooLong,
-    EndOfFile,
+    Eof,
 }
 
 /// The next line, as far as `longest` bytes go; `None` at the end of the file.
@@ -44,7 +44,7 @@ fn next_line(reader: &mut BufReader<impl Read>, longest: usize) -> io::Result<Op
             End::LineFeed
         }
         Some(_) if bytes.len() > longest => End::TooLong,
-        Some(_) => End::EndOfFile,
+        Some(_) => End::Eof,
     };
     let rest = reader.buffer().split(|byte| *byte == b'\n').next().unwrap_or_default().to_vec();
     Ok(Some(Line { bytes, end, rest }))
@@ -73,7 +73,7 @@ pub(super) fn lines(pipe: impl Read + Send + 'static, longest: usize) -> io::Res
         let mut reader = BufReader::new(pipe);
         while let Ok(Some(line)) = next_line(&mut reader, longest) {
             let end = line.end;
-            if end == End::EndOfFile || sender.send(line).is_err() || end == End::TooLong {
+            if end == End::Eof || sender.send(line).is_err() || end == End::TooLong {
                 return;
             }
         }

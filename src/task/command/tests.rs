@@ -190,7 +190,7 @@ fn two_lines_for_one_request_void_the_batch() {
 #[test]
 fn an_answer_too_many_is_noticed_at_the_end_of_the_batch() {
     let dir = tempfile::tempdir().unwrap();
-    // The second line comes once the next request is there, so it passes for the answer to that one.
+    // As if the second line had come after the next request and passed for its answer.
     let each = format!("if [ $n = 2 ]; then {FINE}; fi; {FINE}");
     let command = looping(dir.path(), &each, PATIENT);
     let mut process = Process::start(&command.command).unwrap();
@@ -267,6 +267,9 @@ fn nothing_outlives_the_command() {
         score(&command, &["apple"]).unwrap();
         let (pid, child) = (read("pid"), read("child"));
         assert!(!gone(&pid, false) && !gone(&child, true));
+        let id: libc::pid_t = pid.trim().parse().unwrap();
+        // SAFETY: only asks. Ctrl-C must not reach it with us.
+        assert_eq!(unsafe { libc::getpgid(id) }, id);
         drop(command);
         assert!(gone(&pid, false));
         assert!(pipes::wait_until(PATIENT, || gone(&child, true)));
