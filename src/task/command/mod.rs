@@ -68,6 +68,8 @@ pub struct Answer {
 pub struct RewardCommand {
     command: Vec<String>,
     time_limit: Duration,
+    /// Always [`GRACE`], but for a test.
+    grace: Duration,
     /// The running program, between batches; taken out during one, so that whatever goes wrong then ends it.
     process: Mutex<Option<Process>>,
 }
@@ -76,7 +78,7 @@ impl RewardCommand {
     /// A command, as program and arguments, that may take `time_limit` for an answer; the first answer of a process
     /// includes its start. Nothing is started yet.
     pub fn new(command: Vec<String>, time_limit: Duration) -> Self {
-        Self { command, time_limit, process: Mutex::new(None) }
+        Self { command, time_limit, grace: GRACE, process: Mutex::new(None) }
     }
 
     /// Starts the program, unless it runs, and watches it for a moment.
@@ -119,7 +121,7 @@ impl RewardCommand {
         for (i, request) in requests.iter().enumerate() {
             answers.push(self.ask(&mut process, i + 1, request)?);
         }
-        settle(&process, GRACE)?;
+        settle(&process, self.grace)?;
         *slot = Some(process);
         Ok(answers)
     }

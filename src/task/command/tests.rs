@@ -188,18 +188,11 @@ fn two_lines_for_one_request_void_the_batch() {
 }
 
 #[test]
-fn an_answer_too_many_is_noticed_at_the_end_of_the_batch() {
-    let dir = tempfile::tempdir().unwrap();
-    // As if the second line had come after the next request and passed for its answer.
-    let each = format!("if [ $n = 2 ]; then {FINE}; fi; {FINE}");
-    let command = looping(dir.path(), &each, PATIENT);
-    let mut process = Process::start(&command.command).unwrap();
-    for _ in 0..2 {
-        assert!(matches!(process.ask(b"{}\n".to_vec(), PATIENT), Reply::Line(_)));
-    }
-    let settled = settle(&process, PATIENT);
-    assert_eq!(settled, Err(CommandError::Unasked { line: r#"{"reward": 1}"#.into() }));
-    process.end(FAREWELL);
+fn a_batch_waits_for_an_answer_too_many() {
+    let command = shell(&format!("read -r line; {FINE}; sleep 0.2; {FINE}; sleep 100"), PATIENT);
+    let command = RewardCommand { grace: PATIENT, ..command };
+    let (error, _) = fails(&command, &["apple"]);
+    assert_eq!(error, CommandError::Unasked { line: r#"{"reward": 1}"#.into() });
 }
 
 #[test]

@@ -109,7 +109,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_arrives_as_it_is_in_one_line_of_ascii(prompt: String, completion: String, name: String, field: String) {
+        fn any_text_arrives_as_it_is_in_one_line_of_ascii(
+            prompt: String, completion: String, name: String, field: String,
+        ) {
             let record = Record::from([(name.as_str(), field)]);
             let line = encode(&Request { prompt: &prompt, completion: &completion, record: &record });
             let (last, body) = line.split_last().unwrap();
@@ -120,7 +122,9 @@ mod tests {
         }
 
         #[test]
-        fn any_reward_and_any_parts_are_read_in_their_order(eighths in any::<i32>(), names in prop::collection::btree_set(any::<String>(), 0..5)) {
+        fn any_reward_and_any_parts_are_read_in_their_order(
+            eighths in any::<i32>(), names in prop::collection::btree_set(any::<String>(), 0..5),
+        ) {
             let reward = f64::from(eighths) / 8.0;
             let parts: Vec<_> = names.into_iter().rev().map(|name| (name, -reward)).collect();
             let map: Map<_, _> = parts.iter().map(|(name, part)| (name.clone(), json!(part))).collect();
