@@ -5,6 +5,7 @@
 //! `countdown`, `sudoku`) holds its rules and says which parts make its task; a custom task takes them from the
 //! configuration.
 
+pub mod command;
 pub mod countdown;
 mod demonstration;
 pub mod data;
