@@ -6,12 +6,13 @@
 //! | tables, keys, defaults | `file` |
 //! | closed choices and ranges of single values | `types` |
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
-//! | what needs two keys to be judged | `check` |
+//! | what needs two keys to be judged | `check`, `check_task` |
 //! | the resolved run | `resolve` |
 //! | the files of `configs/`, by name | `shipped` |
 //! | what a subcommand was asked to do | `request` |
 
 mod check;
+mod check_task;
 mod error;
 mod file;
 mod load;
@@ -23,7 +24,7 @@ mod shipped;
 mod tests;
 mod types;
 
-pub use check::SUDOKU_GRIDS;
+pub use check_task::SUDOKU_GRIDS;
 pub use error::{ConfigError, Problem};
 pub use file::*;
 pub use load::{RESOLVED_FILE, from_text, load, near_checkpoint};

@@ -18,8 +18,8 @@ impl Template {
     /// As in chat templates, a line that holds only a block leaves no empty line behind, and text has Python's methods.
     ///
     /// # Errors
-    /// If it does not compile, uses another variable, fails on the sample, or does not use one of `required`,
-    /// without which renderings would be the same that should differ.
+    /// If it does not compile, uses another variable, fails on the sample, or does not use one of `required`
+    /// (of all, if that is empty), without which renderings would be the same that should differ.
     pub(super) fn compile(key: &'static str, source: &str, sample: &Value, required: &[&str]) -> Result<Self, Problem> {
         let problem = |message: String| Problem::new(key, message);
         let failed = |error: minijinja::Error| Problem::new(key, reason(&error));
@@ -43,6 +43,9 @@ impl Template {
         if let Some(unused) = required.iter().find(|name| !used.contains(**name)) {
             return Err(problem(format!("the template does not use `{unused}`")));
         }
+        if required.is_empty() && !known.iter().any(|name| used.contains(name)) {
+            return Err(problem(format!("the template uses none of `{}`", known.join("`, `"))));
+        }
         let template = Self { key, env };
         template.try_render(sample).map_err(failed)?;
         Ok(template)
@@ -61,6 +64,16 @@ impl Template {
     fn try_render(&self, context: &Value) -> Result<String, minijinja::Error> {
         self.env.get_template(self.key)?.render(context.clone())
     }
+}
+
+/// Templates that all compiled.
+///
+/// # Errors
+/// [`TaskError::Config`] with the problems of all that did not.
+pub(super) fn compile_all<const N: usize>(compiled: [Result<Template, Problem>; N]) -> Result<[Template; N]> {
+    let problems: Vec<Problem> = compiled.iter().filter_map(|result| result.as_ref().err().cloned()).collect();
+    let templates: Vec<Template> = compiled.into_iter().flatten().collect();
+    templates.try_into().map_err(|_| TaskError::Config(problems))
 }
 
 /// The engine's message with the line but without the template's name, which is the key and said already.

@@ -9,33 +9,29 @@ use crate::config::{Benchmark, CountdownGenerateTable, CountdownTable};
 use crate::rng::Rng;
 use crate::task::demonstration::Demonstrator;
 use crate::task::grader::Grader;
+use crate::task::load::{self, keys};
 use crate::task::prompt::PromptWriter;
 use crate::task::rewards::Rewards;
 use crate::task::splits::Splits;
-use crate::task::template::Template;
+use crate::task::template::{Template, compile_all};
 use crate::task::{Problem, Record, Result, Task, TaskError};
-
-const DEFAULT_PROMPT: &str = include_str!("prompt.jinja");
 
 /// The task of a table.
 ///
 /// # Errors
-/// [`TaskError::Config`] with every problem of the table; data that cannot be loaded.
-pub fn task(table: &CountdownTable) -> Result<Task> {
-    let mut problems = Vec::new();
-    let mut keep = |result: Result<Template, Problem>| result.map_err(|problem| problems.push(problem)).ok();
+/// Data that cannot be loaded or made, and templates that cannot be used.
+pub fn task(table: &CountdownTable, with_test: bool) -> Result<Task> {
     let asked = context! { numbers => [3, 7, 2], target => 17 };
-    let source = table.prompt_template.as_deref().unwrap_or(DEFAULT_PROMPT);
-    let prompt = keep(Template::compile("task.countdown.prompt_template", source, &asked, &["numbers", "target"]));
-    let solved = context! { numbers => [3, 7, 2], target => 17, expression => "7*2+3" };
-    let source = &table.demonstration_template;
-    let demonstration = keep(Template::compile("task.countdown.demonstration_template", source, &solved, &["expression"]));
-    let (true, Some(prompt), Some(demonstration)) = (problems.is_empty(), prompt, demonstration) else {
-        return Err(TaskError::Config(problems));
-    };
+    let solved = context! { expression => "7*2+3", ..asked.clone() };
+    let prompt = table.prompt_template.as_deref().unwrap_or(include_str!("prompt.jinja"));
+    let demonstration = &table.demonstration_template;
+    let [prompt, demonstration] = compile_all([
+        Template::compile("task.countdown.prompt_template", prompt, &asked, &["numbers", "target"]),
+        Template::compile("task.countdown.demonstration_template", demonstration, &solved, &["expression"]),
+    ])?;
     Ok(Task {
         name: "countdown",
-        splits: splits(table)?,
+        splits: splits(table, with_test)?,
         prompt: PromptWriter::new(prompt),
         rewards: Rewards::new(&table.rewards),
         grader: Grader::Benchmark(Benchmark::Countdown),
@@ -43,11 +39,16 @@ pub fn task(table: &CountdownTable) -> Result<Task> {
     })
 }
 
-fn splits(table: &CountdownTable) -> Result<Splits> {
-    match &table.generate {
-        Some(generate) => generated(generate, table.num_numbers.get()),
-        None => unimplemented!(),
+fn splits(table: &CountdownTable, with_test: bool) -> Result<Splits> {
+    let count = table.num_numbers.get();
+    if let Some(generate) = &table.generate {
+        return generated(generate, count);
     }
+    let accept = |record: &mut Record| {
+        target(record)?;
+        Ok(numbers(record)?.len() == count)
+    };
+    load::load(&table.data, &keys!("countdown"), with_test, &accept)
 }
 
 /// Problems of the table's seed; none is in two splits. Held-out problems come first, so that they stay the same
