@@ -30,8 +30,8 @@ fn columns_are_renamed_and_files_read_in_order() {
     assert_eq!(loaded[0].place, format!("{}, line 2", paths[0].display()));
     let error = load(&[("question", "problem")]).unwrap_err().to_string();
     let expected = format!(
-        "{}, line 2: there is no column `problem`, which task.gsm8k.train.columns names for the field `question` \
-         (the columns: a, b, c)",
+        "{}, line 2: no column `problem`, which task.gsm8k.train.columns names for the field `question` \
+         (there are: a, b, c)",
         paths[0].display()
     );
     assert_eq!(error, expected);
@@ -93,8 +93,8 @@ fn a_dataset_is_read_from_the_cache() {
     assert_eq!(
         error,
         "cannot get the dataset openai/gsm8k (socratic, split train): HF_HUB_OFFLINE is set and socratic/train is not \
-         in the cache; to work offline, download socratic/train/*.parquet of its revision refs/convert/parquet and name \
-         the files in task.gsm8k.train.path"
+         in the cache; to work offline, download socratic/train/*.parquet of its revision refs/convert/parquet and \
+         name the files in task.gsm8k.train.path"
     );
     let error = load(dataset("main", &["extra.csv"])).unwrap_err().to_string();
     assert!(error.contains("(extra.csv): HF_HUB_OFFLINE is set and extra.csv is not in the cache; "), "{error}");
