@@ -7,7 +7,7 @@ use super::{
 
 /// All problems of `file` for `command`; places are filled in by the caller, who knows the text.
 pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
-    let mut found = Findings(Vec::new());
+    let mut found = Findings::default();
     found.names(file);
     found.rollout(file, command);
     found.evaluation(file, command);
@@ -23,9 +23,15 @@ pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     found.0
 }
 
+/// The problems found so far.
+#[derive(Default)]
 pub(super) struct Findings(Vec<Problem>);
 
 impl Findings {
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.0
+    }
+
     pub(super) fn add(&mut self, keys: &[&str], text: String) {
         let keys = keys.iter().map(|&key| key.to_owned()).collect();
         self.0.push(Problem { keys, text, places: Vec::new() });
