@@ -71,7 +71,8 @@ fn several_problems_are_reported_together() {
 #[test]
 fn a_missing_config_file_is_named_with_its_cause() {
     spg(&["sft", "--config", "no/such.toml"]).assert().code(2).stderr(
-        "error: cannot read the config file no/such.toml (shipped ones: sudoku, sudoku-tiny, sudoku-tiny-sft)\n  \
+        "error: cannot read the config file no/such.toml (shipped ones: countdown, countdown-tiny, \
+         countdown-tiny-sft, gsm8k, math, sudoku, sudoku-tiny, sudoku-tiny-sft)\n  \
          caused by: No such file or directory (os error 2)\n",
     );
 }
@@ -133,5 +134,5 @@ fn shipped_configurations_are_listed_printed_and_used_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let mut elsewhere = spg(&["train", "--config", "sudoku-tiny", "--max-steps", "3"]);
     elsewhere.current_dir(folder.path()).assert().code(2).stderr(contains("train.max_steps = 3"));
-    spg(&["train", "--config", "chess"]).assert().code(2).stderr(contains("shipped ones: sudoku, sudoku-tiny"));
+    spg(&["train", "--config", "chess"]).assert().code(2).stderr(contains("shipped ones: countdown, "));
 }

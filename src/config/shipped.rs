@@ -9,7 +9,16 @@ macro_rules! shipped {
 }
 
 /// Name and text of every shipped configuration, in alphabetical order.
-pub const SHIPPED: &[(&str, &str)] = shipped!["sudoku", "sudoku-tiny", "sudoku-tiny-sft"];
+pub const SHIPPED: &[(&str, &str)] = shipped![
+    "countdown",
+    "countdown-tiny",
+    "countdown-tiny-sft",
+    "gsm8k",
+    "math",
+    "sudoku",
+    "sudoku-tiny",
+    "sudoku-tiny-sft"
+];
 
 /// The text of a shipped configuration, by name with or without `.toml`.
 pub fn shipped(name: &str) -> Option<&'static str> {
