@@ -1,8 +1,10 @@
 //! What needs more than one key, or the subcommand, to be judged. Every problem is found in one pass.
 
+mod evaluation;
+
 use super::{
-    AlgorithmTable, Command, ConfigFile, ForwardType, Precision, Problem, Remasking, Scope, SpgTable, SudokuTable,
-    TaskTable, Trainable,
+    AlgorithmTable, Command, ConfigFile, ForwardType, Precision, Problem, Scope, SpgTable, SudokuTable, TaskTable,
+    Trainable,
 };
 
 /// Number of complete 4x4 Sudoku grids.
@@ -15,8 +17,8 @@ const MOST_EMPTY_CELLS: usize = 12;
 pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     let mut found = Findings(Vec::new());
     found.names(file);
-    found.rollout(file, command);
-    found.evaluation(file);
+    let schedule_fits = found.rollout(file, command);
+    found.evaluation(file, schedule_fits);
     match &file.task {
         TaskTable::Sudoku(sudoku) => found.sudoku(sudoku),
     }
@@ -47,7 +49,9 @@ impl Findings {
         }
     }
 
-    fn rollout(&mut self, file: &ConfigFile, command: Command) {
+    /// Returns whether the schedule (canvas, blocks, steps) can be decoded.
+    fn rollout(&mut self, file: &ConfigFile, command: Command) -> bool {
+        let before = self.0.len();
         let r = &file.rollout;
         let (canvas, block, steps) = (r.max_completion_length.get(), r.block_length.get(), r.diffusion_steps.get());
         if canvas % block != 0 {
@@ -79,12 +83,15 @@ impl Findings {
                 );
             }
         }
-        if command == Command::Train && r.temperature.get() == 0.0 && r.remasking == Remasking::LowConfidence {
+        let schedule_fits = self.0.len() == before;
+        if command == Command::Train && r.temperature.get() == 0.0 && r.remasking.is_deterministic() {
             self.add(
                 &["rollout.temperature", "rollout.remasking"],
-                "rollout.temperature = 0 with rollout.remasking = \"low_confidence\" decodes the same completion \
-                 for a whole group, so that no advantage differs from 0: use a temperature above 0"
-                    .into(),
+                format!(
+                    "rollout.temperature = 0 with rollout.remasking = \"{}\" decodes the same completion for a whole \
+                     group, so that no advantage differs from 0: use a temperature above 0",
+                    r.remasking.name()
+                ),
             );
         }
         if r.merge_adapters && file.model.dtype != Precision::F32 {
@@ -95,18 +102,7 @@ impl Findings {
                     .into(),
             );
         }
-    }
-
-    fn evaluation(&mut self, file: &ConfigFile) {
-        let temperatures = &file.eval.temperatures;
-        if temperatures.is_empty() {
-            self.add(&["eval.temperatures"], "eval.temperatures is empty: give at least one, such as [0.0]".into());
-        }
-        for (i, t) in temperatures.iter().enumerate() {
-            if temperatures[..i].contains(t) {
-                self.add(&["eval.temperatures"], format!("eval.temperatures lists {} twice: remove one", t.get()));
-            }
-        }
+        schedule_fits
     }
 
     fn sudoku(&mut self, task: &SudokuTable) {

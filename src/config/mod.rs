@@ -7,6 +7,7 @@
 //! | closed choices and ranges of single values | `types` |
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
 //! | what needs two keys to be judged | `check` |
+//! | the settings that an evaluation compares | `grid` |
 //! | the resolved run | `resolve` |
 //! | the files of `configs/`, by name | `shipped` |
 //! | what a subcommand was asked to do | `request` |
@@ -14,6 +15,7 @@
 mod check;
 mod error;
 mod file;
+mod grid;
 mod load;
 mod overrides;
 mod request;
@@ -26,6 +28,7 @@ mod types;
 pub use check::SUDOKU_GRIDS;
 pub use error::{ConfigError, Problem};
 pub use file::*;
+pub use grid::Setting;
 pub use load::{RESOLVED_FILE, from_text, load, near_checkpoint};
 pub use overrides::{Assignment, Overrides};
 pub use request::{EvalRequest, GradeRequest, Resume, RunRequest, VerifyRequest};
