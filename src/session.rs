@@ -8,7 +8,7 @@ use candle_core::Device;
 
 use crate::config::RunConfig;
 use crate::model::{Llada, Weights, device, source};
-use crate::task::{Record, Task};
+use crate::task::{Attempt, Record, Task};
 use crate::text::{Prompt, PromptEncoder, TooLong};
 
 /// Everything that is loaded once.
@@ -37,8 +37,17 @@ pub enum Origin {
 pub struct Example {
     /// The record.
     pub record: Record,
+    /// The user's turn that asks for its answer.
+    pub text: Arc<str>,
     /// Prompt token ids.
     pub prompt: Arc<[u32]>,
+}
+
+impl Example {
+    /// A completion of this example, to be rewarded.
+    pub fn attempt<'a>(&'a self, completion: &'a str) -> Attempt<'a> {
+        Attempt { record: &self.record, prompt: &self.text, completion }
+    }
 }
 
 impl Session {
@@ -82,10 +91,13 @@ impl Session {
     pub fn examples(&self, records: &[Record], canvas: usize) -> Result<Vec<Example>> {
         let (mut examples, mut skipped, mut truncated) = (Vec::with_capacity(records.len()), 0usize, 0usize);
         for record in records {
-            let prompt = self.encoder.encode(&self.task.prompt(record)?)?;
+            let text = self.task.prompt(record)?;
+            let prompt = self.encoder.encode(&text)?;
             truncated += usize::from(matches!(prompt, Prompt::Truncated { .. }));
             match prompt.ids() {
-                Some(ids) => examples.push(Example { record: record.clone(), prompt: ids.into() }),
+                Some(ids) => {
+                    examples.push(Example { record: record.clone(), text: text.into(), prompt: ids.into() });
+                }
                 None => skipped += 1,
             }
         }

@@ -18,7 +18,7 @@ pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     let mut found = Findings(Vec::new());
     found.names(file);
     let schedule_fits = found.rollout(file, command);
-    found.evaluation(file, schedule_fits);
+    found.evaluation(file, command, schedule_fits);
     match &file.task {
         TaskTable::Sudoku(sudoku) => found.sudoku(sudoku),
     }
@@ -125,13 +125,13 @@ impl Findings {
                 ),
             );
         }
-        let grids = task.train_grids.get();
-        if grids >= SUDOKU_GRIDS {
+        let (grids, validation) = (task.train_grids.get(), task.validation_grids.get());
+        if grids.saturating_add(validation) >= SUDOKU_GRIDS {
             self.add(
-                &["task.sudoku.train_grids"],
+                &["task.sudoku.train_grids", "task.sudoku.validation_grids"],
                 format!(
-                    "task.sudoku.train_grids = {grids} leaves none of the {SUDOKU_GRIDS} grids for evaluation: \
-                     use at most {}",
+                    "task.sudoku.train_grids = {grids} and task.sudoku.validation_grids = {validation} leave none of \
+                     the {SUDOKU_GRIDS} grids for the test: use at most {} together",
                     SUDOKU_GRIDS - 1
                 ),
             );

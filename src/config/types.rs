@@ -52,6 +52,10 @@ bounded!(
     NonNegative, "a finite number, 0 or above", |x| x >= 0.0 && x.is_finite()
 );
 bounded!(
+    /// A finite number.
+    Weight, "a finite number", |x| x.is_finite()
+);
+bounded!(
     /// A Rényi order: finite and at least one.
     RenyiOrder, "a finite number, 1 or above", |x| x >= 1.0 && x.is_finite()
 );
@@ -80,6 +84,91 @@ pub enum Benchmark {
     Countdown,
     /// 4x4 Sudoku, graded by the cell.
     Sudoku,
+}
+
+/// How the evaluation of a custom task decides whether a completion is right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GraderName {
+    /// By its training reward.
+    #[default]
+    Reward,
+    /// As for GSM8K.
+    Gsm8k,
+    /// As for MATH.
+    Math,
+    /// As for Countdown.
+    Countdown,
+    /// As for Sudoku.
+    Sudoku,
+}
+
+/// A part of a task's records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// What a run learns from.
+    Train,
+    /// What a run is watched on and checkpoints are compared on.
+    #[default]
+    Validation,
+    /// What final figures are taken on, once.
+    Test,
+}
+
+impl Split {
+    /// All splits.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// The name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// A built-in function that a completion can be rewarded by in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RewardFunction {
+    /// Tags that stand exactly once, less what follows them.
+    Xmlcount,
+    /// The text begins with the two blocks, each on one line.
+    SoftFormat,
+    /// The text is the two blocks, one line each, and nothing more.
+    StrictFormat,
+    /// The answer is digits only.
+    Int,
+    /// The answer is the reference answer, letter by letter.
+    Correctness,
+    /// The last box is equivalent to the reference answer.
+    MathCorrectness,
+    /// There is an answer block, and a box in it.
+    MathFormat,
+    /// The answer is an expression that reaches the target.
+    Countdown,
+    /// The fraction of a Sudoku's empty cells that are right.
+    Sudoku,
+}
+
+impl RewardFunction {
+    /// The name in a configuration and in the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Xmlcount => "xmlcount",
+            Self::SoftFormat => "soft_format",
+            Self::StrictFormat => "strict_format",
+            Self::Int => "int",
+            Self::Correctness => "correctness",
+            Self::MathCorrectness => "math_correctness",
+            Self::MathFormat => "math_format",
+            Self::Countdown => "countdown",
+            Self::Sudoku => "sudoku",
+        }
+    }
 }
 
 /// How the tokens to commit are chosen within a block (decoding.md).

@@ -11,6 +11,7 @@ use crate::report::{Progress, Row};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
 use crate::session::{Example, Session};
+use crate::task::Attempt;
 use crate::text::completion_length;
 
 /// The figures of one temperature.
@@ -49,7 +50,7 @@ impl Evaluator {
     /// If no prompt fits, or the canvas does not.
     pub fn new(config: &RunConfig, session: &Session) -> Result<Self> {
         let eval = config.eval();
-        let records = session.task.eval_records();
+        let records = session.task.records(eval.split)?;
         let limit = if eval.limit == 0 { records.len() } else { eval.limit.min(records.len()) };
         let decoding = Decoding::from_table(config.rollout())?;
         Ok(Self {
@@ -98,14 +99,18 @@ impl Evaluator {
 
         let (mut correct, mut out_of, mut solved, mut reward, mut length) = (0, 0, 0, 0.0, 0);
         let tokenizer = session.encoder.tokenizer();
-        for (example, canvas) in self.examples.iter().zip(&canvases) {
-            let len = completion_length(canvas, session.model.config().eos_token_id);
-            let grade = session.task.grade(&example.record, &tokenizer.decode_raw(canvas));
+        let eos = session.model.config().eos_token_id;
+        let texts: Vec<String> =
+            canvases.iter().map(|canvas| tokenizer.decode(&canvas[..completion_length(canvas, eos)])).collect();
+        let attempts: Vec<Attempt<'_>> = self.examples.iter().zip(&texts).map(|(e, text)| e.attempt(text)).collect();
+        let rewards = session.task.rewards(&attempts)?;
+        for ((example, canvas), earned) in self.examples.iter().zip(&canvases).zip(&rewards) {
+            let grade = session.task.grade(&example.record, &tokenizer.decode_raw(canvas), earned)?;
             correct += grade.correct;
             out_of += grade.out_of;
             solved += usize::from(grade.solved());
-            reward += session.task.reward(&example.record, &tokenizer.decode(&canvas[..len])).total;
-            length += len;
+            reward += earned.total;
+            length += completion_length(canvas, eos);
         }
         let items = self.examples.len();
         Ok(Evaluation {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{PREFILL, Row};
 use crate::config::Benchmark;
 use crate::task::tags::{END_TOKENS, before_any};
-use crate::task::{Grade, Record, Reward, TaskError, countdown, gsm8k, math, sudoku};
+use crate::task::{Grade, Reward, TaskError, countdown, gsm8k, math, sudoku};
 
 /// What a completion is worth.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ pub struct Verdict {
 impl Verdict {
     /// The line of a details file: `eval` and `train_reward`, each with the published names.
     pub fn details(&self, file: &str, row: usize) -> Value {
-        let reward = self.reward.as_ref().map(|reward| Value::from_iter(reward.parts.iter().copied()));
+        let reward = self.reward.as_ref().map(|reward| Value::from_iter(reward.parts.iter().cloned()));
         json!({ "file": file, "row": row, "eval": self.eval, "train_reward": reward })
     }
 }
@@ -67,7 +67,7 @@ pub fn judge(task: Benchmark, row: &Row, prefill: Option<&str>) -> Result<Verdic
             Ok(Verdict { grade, eval, reward: Some(reference.reward(&trained)) })
         }
         Benchmark::Sudoku => {
-            let (puzzle, solution) = (grid(record, "puzzle")?, grid(record, "solution")?);
+            let (puzzle, solution) = sudoku::cells(record)?;
             let grade = sudoku::grade(puzzle, solution, completion);
             let eval = json!({
                 "extracted_answer": grade.answer.as_deref().unwrap_or_default(),
@@ -77,13 +77,4 @@ pub fn judge(task: Benchmark, row: &Row, prefill: Option<&str>) -> Result<Verdic
             Ok(Verdict { grade, eval, reward: Some(sudoku::reward(puzzle, solution, &trained)) })
         }
     }
-}
-
-/// A field with 16 digits.
-fn grid<'a>(record: &'a Record, field: &str) -> Result<&'a str, TaskError> {
-    let text = record.text(field)?;
-    if text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(text);
-    }
-    Err(TaskError::bad_field(field, "16 digits", record.value(field)?))
 }

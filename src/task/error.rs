@@ -31,6 +31,14 @@ pub enum TaskError {
     /// The configuration cannot work; all its problems are listed.
     #[error("{}", lines(.0))]
     Config(Vec<Problem>),
+    /// A split without records.
+    #[error("task.{task} has no {split} records: {}", no_records_hint(.task, .split))]
+    NoRecords {
+        /// The task.
+        task: String,
+        /// The split.
+        split: &'static str,
+    },
     /// A record lacks a field its task needs.
     #[error("a record has no field `{field}` (its fields: {present})")]
     MissingField {
@@ -77,6 +85,14 @@ impl TaskError {
             None => found,
         };
         Self::BadField { field: field.into(), expected, found }
+    }
+}
+
+fn no_records_hint(task: &str, split: &str) -> String {
+    let data = format!("task.{task}.data");
+    match split {
+        "train" => format!("name some with {data}.train"),
+        _ => format!("name some with {data}.{split}, or keep some of the training records by {data}.{split}_size"),
     }
 }
 

@@ -1,19 +1,23 @@
-//! Tasks: records, the prompt of a record, the training reward and the grade of a completion.
+//! Tasks: records, the prompt of a record, the training rewards and the grade of a completion.
 //!
-//! A task is one variant of [`Task`] and one implementation of the private trait `Rules`; adding one
-//! means a file (or folder) beside `sudoku`, a variant, and its arm in `from_config` and `rules`.
-//!
-//! `gsm8k`, `math` and `countdown` score completions so far, from the fields of a record: each has a `Reference` that is
-//! read from one, with `grade` and `reward`. Their data and prompts are not here yet.
+//! A [`Task`] is put together from parts that know nothing of each other: records split by name, a prompt template,
+//! weighted reward functions, a grader, and whatever writes demonstrations. A benchmark's module (`gsm8k`, `math`,
+//! `countdown`, `sudoku`) holds its rules and says which parts make its task; a custom task takes them from the
+//! configuration.
 
 pub mod countdown;
+mod demonstration;
 mod error;
+mod grader;
 pub mod grading;
 pub mod gsm8k;
 pub mod math;
 mod order;
+mod prompt;
 mod record;
+mod rewards;
 mod score;
+mod splits;
 pub mod sudoku;
 pub mod tags;
 mod template;
@@ -21,29 +25,28 @@ mod template;
 pub use error::{Problem, TaskError};
 pub use order::{PromptOrder, record_at};
 pub use record::Record;
+pub use rewards::Attempt;
 pub use score::{Grade, Reward};
 
-use crate::config::TaskTable;
+use crate::config::{Split, TaskTable};
 use crate::rng::Rng;
+use demonstration::Demonstrator;
+use grader::Grader;
+use prompt::PromptWriter;
+use rewards::Rewards;
+use splits::Splits;
 
 type Result<T, E = TaskError> = std::result::Result<T, E>;
 
-/// What every task can do. `Task` forwards to it, so that a new task is listed in one `match` only.
-trait Rules {
-    fn name(&self) -> &'static str;
-    fn train_records(&self) -> &[Record];
-    fn eval_records(&self) -> &[Record];
-    fn prompt(&self, record: &Record) -> Result<String>;
-    fn reward(&self, record: &Record, completion: &str) -> Reward;
-    fn grade(&self, record: &Record, completion: &str) -> Grade;
-    fn demonstration(&self, record: &Record, rng: &mut Rng) -> Result<String>;
-}
-
 /// A task with its data loaded and its templates compiled.
-#[derive(Clone, Debug)]
-pub enum Task {
-    /// 4x4 Sudoku, generated from a seed.
-    Sudoku(sudoku::Sudoku),
+#[derive(Debug)]
+pub struct Task {
+    name: &'static str,
+    splits: Splits,
+    prompt: PromptWriter,
+    rewards: Rewards,
+    grader: Grader,
+    demonstrator: Demonstrator,
 }
 
 impl Task {
@@ -53,29 +56,21 @@ impl Task {
     /// [`TaskError::Config`] with every problem of the table, each naming its key.
     pub fn from_config(table: &TaskTable) -> Result<Self> {
         match table {
-            TaskTable::Sudoku(table) => sudoku::Sudoku::from_config(table).map(Task::Sudoku),
-        }
-    }
-
-    fn rules(&self) -> &dyn Rules {
-        match self {
-            Task::Sudoku(task) => task,
+            TaskTable::Sudoku(table) => sudoku::task(table),
         }
     }
 
     /// The name of the task's table in the configuration.
     pub fn name(&self) -> &'static str {
-        self.rules().name()
+        self.name
     }
 
-    /// The records to train on; never empty.
-    pub fn train_records(&self) -> &[Record] {
-        self.rules().train_records()
-    }
-
-    /// The held-out records; never empty, and the first few of them are as varied as the whole.
-    pub fn eval_records(&self) -> &[Record] {
-        self.rules().eval_records()
+    /// The records of a split; never empty, and the first few of them are as varied as the whole.
+    ///
+    /// # Errors
+    /// If the task has none.
+    pub fn records(&self, split: Split) -> Result<&[Record]> {
+        self.splits.get(split, self.name)
     }
 
     /// The user's turn of the conversation that asks for a record's answer.
@@ -83,26 +78,31 @@ impl Task {
     /// # Errors
     /// If the record is not one of this task's, or the template fails on it.
     pub fn prompt(&self, record: &Record) -> Result<String> {
-        self.rules().prompt(record)
+        self.prompt.write(record, &self.splits.train)
     }
 
-    /// The training reward of a completion, cut after its first end-of-sequence token and with special
-    /// tokens removed.
-    pub fn reward(&self, record: &Record, completion: &str) -> Reward {
-        self.rules().reward(record, completion)
+    /// The training rewards of completions.
+    ///
+    /// # Errors
+    /// A record that is not one of this task's.
+    pub fn rewards(&self, attempts: &[Attempt<'_>]) -> Result<Vec<Reward>> {
+        self.rewards.score(attempts)
     }
 
-    /// The evaluation grade of a completion, given as decoded, special tokens included: graders take
-    /// end tokens as the end of an answer that is not closed.
-    pub fn grade(&self, record: &Record, completion: &str) -> Grade {
-        self.rules().grade(record, completion)
+    /// The evaluation grade of a completion, given as decoded, special tokens included (graders take end tokens as the
+    /// end of an answer that is not closed), and with the training reward it earned.
+    ///
+    /// # Errors
+    /// A record that is not one of this task's.
+    pub fn grade(&self, record: &Record, completion: &str, reward: &Reward) -> Result<Grade> {
+        self.grader.grade(record, completion, reward)
     }
 
     /// A completion to imitate in supervised fine-tuning.
     ///
     /// # Errors
-    /// As for [`Task::prompt`].
+    /// As for [`Task::prompt`], and for a task without demonstrations.
     pub fn demonstration(&self, record: &Record, rng: &mut Rng) -> Result<String> {
-        self.rules().demonstration(record, rng)
+        self.demonstrator.write(record, rng)
     }
 }

@@ -1,20 +1,23 @@
 //! What a completion earns: the training reward and the evaluation grade.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 /// The training reward of a completion.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Reward {
-    /// The sum of the parts: what the policy gradient sees.
+    /// The weighted sum of the parts: what the policy gradient sees.
     pub total: f64,
-    /// The named reward functions and what each of them gave.
-    pub parts: Vec<(&'static str, f64)>,
+    /// The named reward functions and what each of them gave, without its weight.
+    pub parts: Vec<(Cow<'static, str>, f64)>,
 }
 
 impl Reward {
     /// The sum of named parts.
-    pub fn of(parts: Vec<(&'static str, f64)>) -> Self {
-        Self { total: parts.iter().map(|(_, value)| value).sum(), parts }
+    pub fn of<const N: usize>(parts: [(&'static str, f64); N]) -> Self {
+        let total = parts.iter().map(|(_, value)| value).sum();
+        Self { total, parts: parts.map(|(name, value)| (Cow::Borrowed(name), value)).to_vec() }
     }
 }
 

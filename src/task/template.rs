@@ -1,9 +1,10 @@
 //! Jinja templates of the configuration, checked when the task is built and not in the middle of a run.
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
-use super::{Problem, Result, TaskError};
+use super::{Problem, Record, Result, TaskError};
 
 /// A compiled template that has rendered once already.
 #[derive(Clone, Debug)]
@@ -14,7 +15,7 @@ pub(super) struct Template {
 
 impl Template {
     /// Compiles `source` and renders it with `sample`, whose names are the variables it may use.
-    /// As in chat templates, a line that holds only a block leaves no empty line behind.
+    /// As in chat templates, a line that holds only a block leaves no empty line behind, and text has Python's methods.
     ///
     /// # Errors
     /// If it does not compile, uses another variable, fails on the sample, or does not use `required`,
@@ -24,6 +25,7 @@ impl Template {
         let failed = |error: minijinja::Error| Problem::new(key, reason(&error));
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
+        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
         env.set_syntax(syntax);
         env.add_template_owned(key, source.to_owned()).map_err(failed)?;
@@ -46,12 +48,14 @@ impl Template {
         Ok(template)
     }
 
-    /// Renders the template with the variables of `context`.
+    /// Renders the template with the fields of `record` and what else it is given, which wins.
     ///
     /// # Errors
     /// [`TaskError::Template`] if the template fails on them.
-    pub(super) fn render(&self, context: &Value) -> Result<String> {
-        self.try_render(context).map_err(|error| TaskError::Template { key: self.key, reason: reason(&error) })
+    pub(super) fn render<const N: usize>(&self, record: &Record, more: [(&str, Value); N]) -> Result<String> {
+        let fields = record.fields().iter().map(|(name, value)| (name.clone(), Value::from(Serde(value))));
+        let context = Value::from_pairs(fields.chain(more.map(|(name, value)| (name.to_owned(), value))));
+        self.try_render(&context).map_err(|error| TaskError::Template { key: self.key, reason: reason(&error) })
     }
 
     fn try_render(&self, context: &Value) -> Result<String, minijinja::Error> {
@@ -98,14 +102,14 @@ mod tests {
     fn text_is_not_escaped_and_block_lines_vanish() {
         let template =
             compile("<answer>{{ puzzle }}</answer>\n  {% for i in range(2) %}\n{{ i }}\n  {% endfor %}\n.").unwrap();
-        let rendered = template.render(&context! { puzzle => "<&>", examples => Vec::<Value>::new() });
+        let rendered = template.render(&Record::from([("puzzle", "<&>".to_owned())]), []);
         assert_eq!(rendered.unwrap(), "<answer><&></answer>\n0\n1\n.");
     }
 
     #[test]
     fn a_failure_on_a_record_names_the_key() {
         let template = compile("{{ 1 // (puzzle | length) }}").unwrap();
-        let message = template.render(&context! { puzzle => "", examples => 0 }).unwrap_err().to_string();
+        let message = template.render(&Record::from([("puzzle", String::new())]), []).unwrap_err().to_string();
         assert!(message.starts_with("task.x.template fails on a record: "), "{message}");
     }
 }

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::config::{RunConfig, SpgTable};
+use crate::config::{RunConfig, SpgTable, Split};
 use crate::model::Pass;
 use crate::objective::advantage::{group_advantages, reward_stats};
 use crate::report::Row;
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
 use crate::session::{Example, Session};
-use crate::task::{PromptOrder, Reward};
+use crate::task::{Attempt, PromptOrder, Reward};
 use crate::text::completion_length;
 
 /// A sampled completion.
@@ -59,7 +59,7 @@ impl Generator {
     /// If none fits.
     pub fn new(config: &RunConfig, spg: &SpgTable, session: &Session) -> Result<Self> {
         let decoding = Decoding::from_table(config.rollout())?;
-        let examples = session.examples(session.task.train_records(), decoding.canvas)?;
+        let examples = session.examples(session.task.records(Split::Train)?, decoding.canvas)?;
         Ok(Self {
             order: PromptOrder::new(config.run().seed, examples.len()),
             examples,
@@ -91,12 +91,19 @@ impl Generator {
         let canvases = sampler.complete(&prompts, self.batch_size, |_| ())?;
 
         let (eos, tokenizer) = (session.model.config().eos_token_id, session.encoder.tokenizer());
-        let mut all: Vec<Completion> = (canvases.into_iter().enumerate())
-            .map(|(c, canvas)| {
-                let example = &self.examples[chosen[c / g]];
-                let len = completion_length(&canvas, eos);
-                let reward = session.task.reward(&example.record, &tokenizer.decode(&canvas[..len]));
-                Completion { prompt: example.prompt.clone(), canvas, len, reward, advantage: 0.0 }
+        let lengths: Vec<usize> = canvases.iter().map(|canvas| completion_length(canvas, eos)).collect();
+        let texts: Vec<String> =
+            canvases.iter().zip(&lengths).map(|(canvas, &len)| tokenizer.decode(&canvas[..len])).collect();
+        let example = |c: usize| &self.examples[chosen[c / g]];
+        let attempts: Vec<Attempt<'_>> = texts.iter().enumerate().map(|(c, text)| example(c).attempt(text)).collect();
+        let rewards = session.task.rewards(&attempts)?;
+        let mut all: Vec<Completion> = (canvases.into_iter().zip(lengths).zip(rewards).enumerate())
+            .map(|(c, ((canvas, len), reward))| Completion {
+                prompt: example(c).prompt.clone(),
+                canvas,
+                len,
+                reward,
+                advantage: 0.0,
             })
             .collect();
         let rewards: Vec<f64> = all.iter().map(|c| c.reward.total).collect();
@@ -121,11 +128,8 @@ impl Completions {
         row.set("reward", stats.reward)
             .set("reward_std", stats.reward_std)
             .set("frac_reward_zero_std", stats.frac_reward_zero_std);
-        if let Some(first) = self.all.first() {
-            for (i, (name, _)) in first.reward.parts.iter().enumerate() {
-                let mean = self.all.iter().map(|c| c.reward.parts[i].1).sum::<f64>() / n;
-                row.set(&format!("rewards/{name}/mean"), mean);
-            }
+        for (name, mean) in self.mean_parts() {
+            row.set(&format!("rewards/{name}/mean"), mean);
         }
         let lengths = || self.all.iter().map(|c| c.len);
         let unfinished = self.all.iter().filter(|c| c.len == c.canvas.len()).count();
@@ -135,6 +139,18 @@ impl Completions {
             .set("completions/clipped_ratio", unfinished as f64 / n)
             .set("rollout_seconds", self.seconds)
             .set("rollout_tokens_per_second", self.total_canvas() as f64 / self.seconds);
+    }
+
+    /// Every part of the rewards with its mean over the completions that have it, in the order of appearance.
+    fn mean_parts(&self) -> Vec<(&str, f64)> {
+        let mut sums: Vec<(&str, f64, f64)> = Vec::new();
+        for (name, value) in self.all.iter().flat_map(|c| &c.reward.parts) {
+            match sums.iter_mut().find(|(known, ..)| known == name) {
+                Some((_, sum, n)) => (*sum, *n) = (*sum + value, *n + 1.0),
+                None => sums.push((name, *value, 1.0)),
+            }
+        }
+        sums.into_iter().map(|(name, sum, n)| (name, sum / n)).collect()
     }
 
     fn total_canvas(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::config::RunConfig;
+use crate::config::{RunConfig, Split};
 use crate::model::Pass;
 use crate::report::print_result;
 use crate::rng::{Key, Purpose};
@@ -16,8 +16,8 @@ use crate::text::completion_length;
 /// Whatever would stop the run at its start.
 pub fn report(config: &RunConfig, session: &Session) -> Result<()> {
     let decoding = Decoding::from_table(config.rollout())?;
-    let train = session.examples(session.task.train_records(), decoding.canvas)?;
-    let held_out = session.examples(session.task.eval_records(), decoding.canvas)?;
+    let train = session.examples(session.task.records(Split::Train)?, decoding.canvas)?;
+    let held_out = session.examples(session.task.records(config.eval().split)?, decoding.canvas)?;
     let example = train.first().context("the training set is empty")?;
     let key = Key::new(config.run().seed, Purpose::Rollout);
     let prompt = Prompt { ids: example.prompt.to_vec(), key };
@@ -26,7 +26,9 @@ pub fn report(config: &RunConfig, session: &Session) -> Result<()> {
     let canvas = canvases.first().context("nothing was decoded")?;
     let tokenizer = session.encoder.tokenizer();
     let len = completion_length(canvas, session.model.config().eos_token_id);
-    let reward = session.task.reward(&example.record, &tokenizer.decode(&canvas[..len]));
+    let text = tokenizer.decode(&canvas[..len]);
+    let rewards = session.task.rewards(&[example.attempt(&text)])?;
+    let reward = rewards.first().context("nothing was rewarded")?;
 
     let total: usize = session.model.params().iter().map(|p| p.value().elem_count()).sum();
     let trainable: usize = session.model.trainable().values().map(|v| v.elem_count()).sum();
@@ -37,7 +39,7 @@ pub fn report(config: &RunConfig, session: &Session) -> Result<()> {
         format!("device       {:?}", session.model.device().location()),
         format!("task         {}: {} training prompts, {} held out", session.task.name(), train.len(), held_out.len()),
         format!("prompt       {:?} ({} tokens)", tokenizer.decode_raw(&example.prompt), example.prompt.len()),
-        format!("completion   {:?} ({len} tokens, reward {})", tokenizer.decode(&canvas[..len]), reward.total),
+        format!("completion   {:?} ({len} tokens, reward {})", text, reward.total),
     ];
     print_result(&lines.join("\n"))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::config::{RESOLVED_FILE, RunConfig, TaskTable};
+use crate::config::{RESOLVED_FILE, RunConfig};
 use crate::error::Usage;
 use crate::report::{checkpoint_dir, checkpoints};
 use crate::runtime;
@@ -66,13 +66,12 @@ impl RunDir {
     /// # Errors
     /// Names the file that cannot be written.
     pub fn describe(&self, config: &RunConfig, resumed_from: Option<usize>) -> Result<()> {
-        let TaskTable::Sudoku(sudoku) = config.task();
         let provenance = json!({
             "command": config.command().name(),
             "arguments": std::env::args().collect::<Vec<_>>(),
             "version": env!("CARGO_PKG_VERSION"),
             "revision": runtime::REVISION,
-            "seeds": { "run": config.run().seed, "data": sudoku.data_seed, "eval": config.eval().seed },
+            "seeds": { "run": config.run().seed, "data": config.task().data_seed(), "eval": config.eval().seed },
             "resumed_from_step": resumed_from,
         });
         self.write(RESOLVED_FILE, &config.to_toml()?)?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::drive::Method;
 use super::likelihood::{Row as TokenRow, accumulate};
 use super::trainer::Trainer;
-use crate::config::{RunConfig, Scope};
+use crate::config::{RunConfig, Scope, Split};
 use crate::model::Gradients;
 use crate::objective::sft::{draw_mask, sft_loss};
 use crate::report::Row;
@@ -32,7 +32,7 @@ impl SftMethod {
     /// If none fits.
     pub fn new(config: &RunConfig, session: &Session) -> Result<Self> {
         let canvas = config.rollout().max_completion_length.get();
-        let examples = session.examples(session.task.train_records(), canvas)?;
+        let examples = session.examples(session.task.records(Split::Train)?, canvas)?;
         Ok(Self {
             order: PromptOrder::new(config.run().seed, examples.len()),
             examples,

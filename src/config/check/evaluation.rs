@@ -2,12 +2,22 @@
 
 use super::{Findings, either, multiples_near};
 use crate::config::grid::{Setting, settings};
-use crate::config::{ConfigFile, Order};
+use crate::config::{Command, ConfigFile, Order, Split};
 
 impl Findings {
     /// `schedule_fits`: whether the rollout's own schedule does; without one there is no pace to keep.
-    pub(super) fn evaluation(&mut self, file: &ConfigFile, schedule_fits: bool) {
+    pub(super) fn evaluation(&mut self, file: &ConfigFile, command: Command, schedule_fits: bool) {
         let eval = &file.eval;
+        if eval.split == Split::Test && command != Command::Eval {
+            self.add(
+                &["eval.split"],
+                format!(
+                    "eval.split = \"test\" under `spg {}`: a run is watched, and checkpoints are chosen, on validation \
+                     records; use `spg eval --split test` once for the final figures",
+                    command.name()
+                ),
+            );
+        }
         let numbers = |list: &Option<Vec<std::num::NonZeroUsize>>| -> Option<Vec<String>> {
             Some(list.as_ref()?.iter().map(|n| n.to_string()).collect())
         };

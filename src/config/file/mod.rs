@@ -11,7 +11,10 @@ macro_rules! number {
 }
 
 mod algorithm;
+mod data;
 mod model;
+mod puzzles;
+mod reward;
 mod rollout;
 mod task;
 mod train;
@@ -22,7 +25,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use algorithm::*;
+pub use data::*;
 pub use model::*;
+pub use puzzles::*;
+pub use reward::{RewardCommandTable, RewardWeights};
 pub use rollout::*;
 pub use task::*;
 pub use train::*;

@@ -1,64 +1,142 @@
-//! `[task.<name>]`: data, prompts and demonstrations.
+//! `[task.<name>]`: data, prompts, rewards and demonstrations.
 
-use std::num::NonZeroUsize;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use serde::{Deserialize, Serialize};
-
-use super::count;
+use super::SudokuTable;
+use super::data::{DataTable, SourceTable};
+use super::reward::{RewardCommandTable, RewardWeights, sum_of, weights_over};
 use crate::config::types::*;
 
 /// `[task.<name>]`: exactly one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskTable {
-    /// 4x4 Sudoku, generated from a seed.
+    /// 4x4 Sudoku.
     Sudoku(SudokuTable),
 }
 
-/// `[task.sudoku]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SudokuTable {
-    /// Seed of the grids' split and of the puzzles (kept apart from the run's seed so that runs with
-    /// different seeds see the same held-out set).
-    pub data_seed: u64,
-    /// Grids (of the 288) used for training; the others are held out.
-    pub train_grids: NonZeroUsize,
-    /// Puzzles made from every training grid.
-    pub puzzles_per_train_grid: NonZeroUsize,
-    /// Puzzles made from every held-out grid.
-    pub puzzles_per_eval_grid: NonZeroUsize,
-    /// Fewest empty cells of a puzzle.
-    pub min_empty_cells: NonZeroUsize,
-    /// Most empty cells of a puzzle.
-    pub max_empty_cells: NonZeroUsize,
-    /// Worked examples shown before the puzzle.
-    pub few_shot: usize,
-    /// Jinja template of the prompt with `puzzle` and `examples` (a list of `puzzle`, `solution`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prompt_template: Option<String>,
-    /// Jinja template of a demonstration with `puzzle` and `answer`, for `spg sft`.
-    pub demonstration_template: String,
-    /// Probability that a demonstration solves the puzzle.
-    pub demonstration_solve: Fraction,
-    /// Probability that an unsolved demonstration fills an empty cell (rightly) all the same.
-    pub demonstration_fill: Fraction,
-}
-
-impl Default for SudokuTable {
-    fn default() -> Self {
-        Self {
-            data_seed: 0,
-            train_grids: count(200),
-            puzzles_per_train_grid: count(50),
-            puzzles_per_eval_grid: count(1),
-            min_empty_cells: count(8),
-            max_empty_cells: count(8),
-            few_shot: 0,
-            prompt_template: None,
-            demonstration_template: "<answer>{{ answer }}</answer>".into(),
-            demonstration_solve: number!(0.3),
-            demonstration_fill: number!(0.35),
+impl TaskTable {
+    /// The seed that the records were made or split with.
+    pub fn data_seed(&self) -> u64 {
+        match self {
+            Self::Sudoku(table) => table.data.as_ref().map_or(table.data_seed, |data| data.data_seed),
         }
     }
+}
+
+/// `[task.gsm8k]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gsm8kTable {
+    /// Where the records come from: `question`, and `answer` with `#### N` at its end.
+    #[serde(deserialize_with = "gsm8k_data")]
+    pub data: DataTable,
+    /// Weights of the reward functions.
+    #[serde(deserialize_with = "gsm8k_rewards")]
+    pub rewards: RewardWeights,
+    /// Jinja template of the prompt with the fields of a record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_template: Option<String>,
+    /// Jinja template of a demonstration with the fields of a record, `reasoning` and `final_answer`, for `spg sft`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub demonstration_template: Option<String>,
+}
+
+impl Default for Gsm8kTable {
+    fn default() -> Self {
+        use RewardFunction::*;
+        Self {
+            data: DataTable {
+                train: Some(SourceTable::hub("openai/gsm8k", "main", "train")),
+                test: Some(SourceTable::hub("openai/gsm8k", "main", "test")),
+                validation_size: Some(256),
+                ..DataTable::default()
+            },
+            rewards: sum_of([Xmlcount, SoftFormat, StrictFormat, Int, Correctness]),
+            prompt_template: None,
+            demonstration_template: None,
+        }
+    }
+}
+
+fn gsm8k_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DataTable, D::Error> {
+    DataTable::over(deserializer, Gsm8kTable::default().data)
+}
+
+fn gsm8k_rewards<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RewardWeights, D::Error> {
+    weights_over(deserializer, Gsm8kTable::default().rewards)
+}
+
+/// `[task.math]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MathTable {
+    /// Where the records come from: `problem`, `solution` with the answer in its last box, and `answer` if there is one.
+    #[serde(deserialize_with = "math_data")]
+    pub data: DataTable,
+    /// Weights of the reward functions.
+    #[serde(deserialize_with = "math_rewards")]
+    pub rewards: RewardWeights,
+    /// Jinja template of the prompt with the fields of a record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_template: Option<String>,
+    /// Jinja template of a demonstration with the fields of a record and `final_answer`, for `spg sft`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub demonstration_template: Option<String>,
+}
+
+impl Default for MathTable {
+    fn default() -> Self {
+        Self {
+            data: DataTable {
+                train: Some(SourceTable::hub("ankner/math-500", "default", "train")),
+                test: Some(SourceTable::hub("HuggingFaceH4/MATH-500", "default", "test")),
+                validation_size: Some(256),
+                ..DataTable::default()
+            },
+            rewards: sum_of([RewardFunction::MathCorrectness, RewardFunction::MathFormat]),
+            prompt_template: None,
+            demonstration_template: None,
+        }
+    }
+}
+
+fn math_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DataTable, D::Error> {
+    DataTable::over(deserializer, MathTable::default().data)
+}
+
+fn math_rewards<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RewardWeights, D::Error> {
+    weights_over(deserializer, MathTable::default().rewards)
+}
+
+/// `[task.custom]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomTable {
+    /// Where the records come from.
+    pub data: DataTable,
+    /// Jinja template of the prompt with the fields of a record and `examples` (a list of training records).
+    pub prompt_template: String,
+    /// Training records shown as examples, if the template shows them.
+    #[serde(default)]
+    pub few_shot: usize,
+    /// Jinja template of a demonstration with the fields of a record, for `spg sft`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demonstration_template: Option<String>,
+    /// Weights of built-in reward functions.
+    #[serde(default)]
+    pub rewards: RewardWeights,
+    /// A program that rewards completions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_command: Option<RewardCommandTable>,
+    /// How evaluation decides what is right.
+    #[serde(default)]
+    pub grader: GraderName,
+    /// Least training reward of a completion that counts as right, for `grader = "reward"`.
+    #[serde(default = "default_solved_reward")]
+    pub solved_reward: Weight,
+}
+
+fn default_solved_reward() -> Weight {
+    number!(1.0)
 }

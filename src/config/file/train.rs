@@ -107,7 +107,9 @@ pub struct SftTable {
 pub struct EvalTable {
     /// Updates between evaluations; 0 evaluates only at the start and at the end.
     pub eval_steps: usize,
-    /// Temperatures at which the held-out set is decoded.
+    /// The records that are decoded: `validation` while training, `test` for final figures (`spg eval` only).
+    pub split: Split,
+    /// Temperatures at which they are decoded.
     pub temperatures: Vec<NonNegative>,
     /// Lengths of the completion canvas in tokens; none: the rollout's.
     pub max_completion_length: Option<Vec<NonZeroUsize>>,
@@ -121,7 +123,7 @@ pub struct EvalTable {
     pub num_samples: NonZeroUsize,
     /// Completions decoded together.
     pub batch_size: NonZeroUsize,
-    /// Only the first records of the held-out set; 0 takes all.
+    /// Only the first records of the split; 0 takes all.
     pub limit: usize,
     /// Seed of sampled evaluations (kept apart from the run's seed so that runs are compared on the same draws).
     pub seed: u64,
@@ -131,6 +133,7 @@ impl Default for EvalTable {
     fn default() -> Self {
         Self {
             eval_steps: 100,
+            split: Split::Validation,
             temperatures: vec![number!(0.0)],
             max_completion_length: None,
             block_length: None,

@@ -65,7 +65,7 @@ impl Reference {
 
     /// The training reward of a completion that ends before its first end token.
     pub fn reward(&self, completion: &str) -> Reward {
-        Reward::of(vec![("countdown", self.countdown(completion))])
+        Reward::of([("countdown", self.countdown(completion))])
     }
 
     /// 1 if the last closed answer reaches the target, 0.1 for any other, 0 where there is none.

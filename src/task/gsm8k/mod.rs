@@ -53,7 +53,7 @@ impl Reference {
     /// The training reward of a completion that ends before its first end token.
     pub fn reward(&self, completion: &str) -> Reward {
         let answer = self.answer.as_deref();
-        Reward::of(vec![
+        Reward::of([
             ("xmlcount", xmlcount(completion)),
             ("soft_format", soft_format(completion)),
             ("strict_format", strict_format(completion)),
@@ -164,8 +164,8 @@ mod tests {
         let reference = reference(r#"{"ground_truth": 18}"#).unwrap();
         let reward = reference.reward("<reasoning>\n9 * 2\n</reasoning>\n<answer>\n18\n</answer>\n");
         assert_eq!(
-            reward.parts,
-            [
+            reward,
+            Reward::of([
                 // four tags, less the 13 characters after the third
                 ("xmlcount", 0.5 - 13.0 * 0.001),
                 // its lines are one each, so the soft form, which has no line breaks inside, does not match
@@ -173,7 +173,7 @@ mod tests {
                 ("strict_format", 0.5),
                 ("int", 0.5),
                 ("correctness", 2.0),
-            ]
+            ])
         );
         assert!(reference.grade("<answer>18.0</answer>").solved());
         assert_eq!(reference.reward("<answer>18.0</answer>").total, 0.0);

@@ -43,7 +43,7 @@ impl Reference {
 
     /// The training reward of a completion that ends before its first end token.
     pub fn reward(&self, completion: &str) -> Reward {
-        Reward::of(vec![("correctness", correctness(completion, &self.boxed)), ("format", format(completion))])
+        Reward::of([("correctness", correctness(completion, &self.boxed)), ("format", format(completion))])
     }
 }
 
@@ -115,10 +115,19 @@ mod tests {
         assert!(half.grade(r"\boxed{<answer>0.5</answer>").solved());
         assert!(half.grade("0.5").solved() && !half.grade("<answer>0.5</answer>").solved());
         assert_eq!((correctness("1/2", "0.5"), correctness(r"\boxed{1/2", "0.5")), (2.0, 0.0));
-        assert_eq!(half.reward(r"<answer>\boxed{0.5}</answer>").parts, [("correctness", 2.0), ("format", 1.0)]);
-        assert_eq!(half.reward("<answer>0.5</answer>").parts, [("correctness", 0.0), ("format", 0.75)]);
-        assert_eq!(half.reward(r"\boxed{0.5}").parts, [("correctness", 2.0), ("format", 0.5)]);
-        assert_eq!(half.reward(r"<answer>so</answer>\boxed{0.5}").parts, [("correctness", 2.0), ("format", 0.75)]);
-        assert_eq!(half.reward("").parts, [("correctness", 0.0), ("format", 0.25)]);
+        assert_eq!(
+            half.reward(r"<answer>\boxed{0.5}</answer>").parts,
+            Reward::of([("correctness", 2.0), ("format", 1.0)]).parts
+        );
+        assert_eq!(
+            half.reward("<answer>0.5</answer>").parts,
+            Reward::of([("correctness", 0.0), ("format", 0.75)]).parts
+        );
+        assert_eq!(half.reward(r"\boxed{0.5}").parts, Reward::of([("correctness", 2.0), ("format", 0.5)]).parts);
+        assert_eq!(
+            half.reward(r"<answer>so</answer>\boxed{0.5}").parts,
+            Reward::of([("correctness", 2.0), ("format", 0.75)]).parts
+        );
+        assert_eq!(half.reward("").parts, Reward::of([("correctness", 0.0), ("format", 0.25)]).parts);
     }
 }

@@ -6,63 +6,56 @@ mod grid;
 mod puzzles;
 mod settings;
 
-use minijinja::{Value, context};
-
+use super::demonstration::Demonstrator;
+use super::grader::Grader;
+use super::prompt::PromptWriter;
+use super::rewards::Rewards;
+use super::splits::Splits;
 use super::template::Template;
-use super::{Grade, Problem, Record, Result, Reward, Rules, TaskError};
-use crate::config::SudokuTable;
+use super::{Grade, Problem, Record, Result, Reward, Task, TaskError};
+use crate::config::{Benchmark, SudokuTable};
 use crate::rng::Rng;
 use puzzles::{Puzzle, PuzzleMaker, shuffled_grids};
 
-/// The task; see [`crate::config::SudokuTable`] for its settings.
-#[derive(Clone, Debug)]
-pub struct Sudoku {
-    train: Vec<Record>,
-    eval: Vec<Record>,
-    few_shot: usize,
-    prompt: Template,
-    demonstration: Template,
-    demonstration_solve: f64,
-    demonstration_fill: f64,
+/// Generates the puzzles and compiles the templates.
+///
+/// # Errors
+/// [`TaskError::Config`] with every problem of the table.
+pub(super) fn task(table: &SudokuTable) -> Result<Task> {
+    let mut problems = settings::problems(table);
+    let mut keep = |result: Result<Template, Problem>| result.map_err(|problem| problems.push(problem)).ok();
+    let prompt = keep(settings::prompt_template(table));
+    let demonstration = keep(settings::demonstration_template(table));
+    let (true, Some(prompt), Some(demonstration)) = (problems.is_empty(), prompt, demonstration) else {
+        return Err(TaskError::Config(problems));
+    };
+    let solver = LazySolver { solve: table.demonstration_solve.get(), fill: table.demonstration_fill.get() };
+    Ok(Task {
+        name: "sudoku",
+        splits: generate(table)?,
+        // The first training records are of different grids, so no example shows the record's own.
+        prompt: PromptWriter::new(prompt).with_examples(table.few_shot, "solution"),
+        rewards: Rewards::new(&table.rewards),
+        grader: Grader::Benchmark(Benchmark::Sudoku),
+        demonstrator: Demonstrator::Sudoku(demonstration, solver),
+    })
 }
 
-impl Sudoku {
-    /// Generates the puzzles and compiles the templates.
-    ///
-    /// # Errors
-    /// [`TaskError::Config`] with every problem of the table.
-    pub fn from_config(table: &SudokuTable) -> Result<Self> {
-        let mut problems = settings::problems(table);
-        let mut keep = |result: Result<Template, Problem>| result.map_err(|problem| problems.push(problem)).ok();
-        let prompt = keep(settings::prompt_template(table));
-        let demonstration = keep(settings::demonstration_template(table));
-        let (true, Some(prompt), Some(demonstration)) = (problems.is_empty(), prompt, demonstration) else {
-            return Err(TaskError::Config(problems));
-        };
-
-        let maker = PuzzleMaker::new(table.data_seed, table.min_empty_cells.get()..=table.max_empty_cells.get());
-        let grids = shuffled_grids(table.data_seed);
-        let (train, eval) = grids.split_at(table.train_grids.get());
-        let make = |grids, wanted: usize, key| {
-            records(&maker, grids, wanted).map_err(|problem| TaskError::Config(vec![Problem::new(key, problem)]))
-        };
-        Ok(Self {
-            train: make(train, table.puzzles_per_train_grid.get(), "task.sudoku.puzzles_per_train_grid")?,
-            eval: make(eval, table.puzzles_per_eval_grid.get(), "task.sudoku.puzzles_per_eval_grid")?,
-            few_shot: table.few_shot,
-            prompt,
-            demonstration,
-            demonstration_solve: table.demonstration_solve.get(),
-            demonstration_fill: table.demonstration_fill.get(),
-        })
-    }
-
-    /// The worked examples of a record's prompt. The first training records are of different grids, and
-    /// there is one more grid than examples, so the record's own can be left out.
-    fn examples(&self, solution: &str) -> impl Iterator<Item = &Record> {
-        let other_grid = move |record: &&Record| record.text("solution") != Ok(solution);
-        self.train.iter().take(self.few_shot + 1).filter(other_grid).take(self.few_shot)
-    }
+/// The puzzles of the table's seed; no grid is in two splits.
+fn generate(table: &SudokuTable) -> Result<Splits> {
+    let maker = PuzzleMaker::new(table.data_seed, table.min_empty_cells.get()..=table.max_empty_cells.get());
+    let grids = shuffled_grids(table.data_seed);
+    let (train, held_out) = grids.split_at(table.train_grids.get());
+    let (validation, test) = held_out.split_at(table.validation_grids.get());
+    let make = |grids, wanted: usize, key| {
+        records(&maker, grids, wanted).map_err(|problem| TaskError::Config(vec![Problem::new(key, problem)]))
+    };
+    let make_held_out = |grids| make(grids, table.puzzles_per_eval_grid.get(), "task.sudoku.puzzles_per_eval_grid");
+    Ok(Splits {
+        train: make(train, table.puzzles_per_train_grid.get(), "task.sudoku.puzzles_per_train_grid")?,
+        validation: make_held_out(validation)?,
+        test: make_held_out(test)?,
+    })
 }
 
 /// The records of some grids: the first puzzle of each, then the second of each, and so on, so that any
@@ -83,13 +76,19 @@ fn records(maker: &PuzzleMaker, grids: &[usize], wanted: usize) -> Result<Vec<Re
     Ok((0..wanted).flat_map(|i| by_grid.iter().map(move |puzzles| record(&puzzles[i]))).collect())
 }
 
-/// The puzzle and its solution, both empty in a record that is not one of this task's: nothing in it can
-/// be right then, and scoring needs no error path.
-fn cells(record: &Record) -> (&str, &str) {
-    match (record.text("puzzle"), record.text("solution")) {
-        (Ok(puzzle), Ok(solution)) => (puzzle, solution),
-        _ => ("", ""),
-    }
+/// The puzzle and the solution of a record, 16 digits each.
+///
+/// # Errors
+/// If one is missing or something else.
+pub fn cells(record: &Record) -> Result<(&str, &str)> {
+    let digits = |field| {
+        let text = record.text(field)?;
+        if text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(text);
+        }
+        Err(TaskError::bad_field(field, "16 digits", record.value(field)?))
+    };
+    Ok((digits("puzzle")?, digits("solution")?))
 }
 
 /// The training reward: the fraction of the empty cells that the last closed answer has right.
@@ -97,7 +96,7 @@ pub fn reward(puzzle: &str, solution: &str, completion: &str) -> Reward {
     let answer = answer::for_reward(completion).unwrap_or_default();
     let (correct, empty) = answer::count_correct(puzzle, solution, &answer);
     let fraction = if empty == 0 { 0.0 } else { correct as f64 / empty as f64 };
-    Reward::of(vec![("sudoku", fraction)])
+    Reward::of([("sudoku", fraction)])
 }
 
 /// The evaluation grade, in cells: `out_of` is the number of empty ones.
@@ -107,50 +106,26 @@ pub fn grade(puzzle: &str, solution: &str, completion: &str) -> Grade {
     Grade { answer, correct, out_of }
 }
 
-impl Rules for Sudoku {
-    fn name(&self) -> &'static str {
-        "sudoku"
-    }
+/// Writes a lazy solver's answers: sometimes the solution, else the puzzle with a few cells filled. A model that
+/// imitates it earns some reward from the start and has something left to learn.
+#[derive(Clone, Copy, Debug)]
+pub struct LazySolver {
+    solve: f64,
+    fill: f64,
+}
 
-    fn train_records(&self) -> &[Record] {
-        &self.train
-    }
-
-    fn eval_records(&self) -> &[Record] {
-        &self.eval
-    }
-
-    fn prompt(&self, record: &Record) -> Result<String> {
-        let solution = record.text("solution")?;
-        let examples = self
-            .examples(solution)
-            .map(|r| Ok(context! { puzzle => r.text("puzzle")?, solution => r.text("solution")? }))
-            .collect::<Result<Vec<Value>>>()?;
-        self.prompt.render(&context! { puzzle => record.text("puzzle")?, examples => examples })
-    }
-
-    fn reward(&self, record: &Record, completion: &str) -> Reward {
-        let (puzzle, solution) = cells(record);
-        reward(puzzle, solution, completion)
-    }
-
-    fn grade(&self, record: &Record, completion: &str) -> Grade {
-        let (puzzle, solution) = cells(record);
-        grade(puzzle, solution, completion)
-    }
-
-    /// A lazy solver's answer: sometimes the solution, else the puzzle with a few cells filled. A model that
-    /// imitates it earns some reward from the start and has something left to learn.
-    fn demonstration(&self, record: &Record, rng: &mut Rng) -> Result<String> {
-        let (puzzle, solution) = (record.text("puzzle")?, record.text("solution")?);
-        let answer: String = if rng.bernoulli(self.demonstration_solve) {
-            solution.to_owned()
-        } else {
-            let fill =
-                |(given, digit)| if given == '0' && rng.bernoulli(self.demonstration_fill) { digit } else { given };
-            puzzle.chars().zip(solution.chars()).map(fill).collect()
-        };
-        self.demonstration.render(&context! { puzzle => puzzle, answer => answer })
+impl LazySolver {
+    /// An answer for a record.
+    ///
+    /// # Errors
+    /// If the record has no puzzle.
+    pub fn answer(&self, record: &Record, rng: &mut Rng) -> Result<String> {
+        let (puzzle, solution) = cells(record)?;
+        if rng.bernoulli(self.solve) {
+            return Ok(solution.to_owned());
+        }
+        let fill = |(given, digit)| if given == '0' && rng.bernoulli(self.fill) { digit } else { given };
+        Ok(puzzle.chars().zip(solution.chars()).map(fill).collect())
     }
 }
 

@@ -21,11 +21,21 @@ pub fn problems(table: &SudokuTable) -> Vec<Problem> {
         }
     };
     let (grids, train) = (all_grids().len(), table.train_grids.get());
+    let held_out = grids.saturating_sub(train);
     let (fewest, most) = (table.min_empty_cells.get(), table.max_empty_cells.get());
     check(
-        train < grids,
+        train + 1 < grids,
         "task.sudoku.train_grids",
-        format!("{train} of the {grids} grids leave none to hold out: use at most {}", grids - 1),
+        format!("{train} of the {grids} grids leave too few to hold out: use at most {}", grids - 2),
+    );
+    check(
+        table.validation_grids.get() < held_out || held_out < 2,
+        "task.sudoku.validation_grids",
+        format!(
+            "{} of the {held_out} grids that are not for training leave none for the test: use at most {}",
+            table.validation_grids,
+            held_out.saturating_sub(1)
+        ),
     );
     check(
         most <= 16 - FEWEST_CLUES,

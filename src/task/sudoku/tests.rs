@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::*;
-use crate::config::TaskTable;
+use crate::config::{Split, TaskTable};
 use crate::rng::{Key, Purpose};
-use crate::task::Task;
+use crate::task::{Attempt, Task};
 
 fn build(change: impl FnOnce(&mut SudokuTable)) -> Result<Task> {
     let mut table = SudokuTable { puzzles_per_train_grid: count(3), ..SudokuTable::default() };
@@ -19,31 +19,44 @@ fn count(n: usize) -> NonZeroUsize {
     n.try_into().unwrap()
 }
 
+fn reward(task: &Task, record: &Record, completion: &str) -> Reward {
+    task.rewards(&[Attempt { record, prompt: "", completion }]).unwrap().remove(0)
+}
+
+fn grade(task: &Task, record: &Record, completion: &str) -> Grade {
+    task.grade(record, completion, &Reward::default()).unwrap()
+}
+
 fn solutions(records: &[Record]) -> Vec<&str> {
     records.iter().map(|record| record.text("solution").unwrap()).collect()
 }
 
 fn demonstrations(task: &Task) -> Vec<(&Record, String)> {
     let mut rng = Key::new(0, Purpose::Demonstration).rng();
-    task.train_records().iter().map(|record| (record, task.demonstration(record, &mut rng).unwrap())).collect()
+    task.records(Split::Train)
+        .unwrap()
+        .iter()
+        .map(|record| (record, task.demonstration(record, &mut rng).unwrap()))
+        .collect()
 }
 
 #[test]
-fn no_held_out_grid_is_seen_in_training() {
-    let task = build(|table| table.puzzles_per_eval_grid = count(2)).unwrap();
-    assert_eq!((task.train_records().len(), task.eval_records().len()), (600, 176));
-    let train: HashSet<&str> = solutions(task.train_records()).into_iter().collect();
-    let eval: HashSet<&str> = solutions(task.eval_records()).into_iter().collect();
-    assert_eq!((train.len(), eval.len()), (200, 88));
-    assert!(train.is_disjoint(&eval));
-    // the beginning of either list covers as many grids as it can
-    assert_eq!(solutions(&task.eval_records()[..88]).into_iter().collect::<HashSet<_>>(), eval);
-    assert_eq!(solutions(&task.train_records()[..200]).into_iter().collect::<HashSet<_>>(), train);
+fn no_grid_is_in_two_splits() {
+    let task = build(|table| table.validation_grids = count(50)).unwrap();
+    let records = Split::ALL.map(|split| task.records(split).unwrap());
+    assert_eq!(records.map(<[Record]>::len), [600, 100, 76]);
+    let grids = records.map(|records| solutions(records).into_iter().collect::<HashSet<_>>());
+    assert_eq!(grids.each_ref().map(HashSet::len), [200, 50, 38]);
+    assert_eq!(grids.iter().flatten().collect::<HashSet<_>>().len(), 288);
+    // the beginning of a list covers as many grids as it can
+    for (records, grids) in records.iter().zip(&grids) {
+        assert_eq!(&solutions(&records[..grids.len()]).into_iter().collect::<HashSet<_>>(), grids);
+    }
 }
 
 #[test]
 fn the_data_depends_on_its_seed_alone() {
-    let records = |seed| build(|table| table.data_seed = seed).unwrap().train_records().to_vec();
+    let records = |seed| build(|table| table.data_seed = seed).unwrap().records(Split::Train).unwrap().to_vec();
     assert_eq!(records(1), records(1));
     assert_ne!(records(1), records(2));
     // pinned: a change here makes old runs irreproducible
@@ -76,7 +89,7 @@ fn all_problems_of_a_table_are_reported_with_their_keys() {
             "task.sudoku.demonstration_template",
         ]
     );
-    assert!(message.contains("at most 287"), "{message}");
+    assert!(message.contains("at most 286"), "{message}");
 }
 
 #[test]
@@ -94,7 +107,7 @@ fn too_many_puzzles_of_a_grid_are_an_error_that_says_how_many_there_are() {
 #[test]
 fn the_default_prompt_shows_the_puzzle_last_and_asks_for_the_tags() {
     let task = build(|_| ()).unwrap();
-    let record = &task.eval_records()[0];
+    let record = &task.records(Split::Validation).unwrap()[0];
     let prompt = task.prompt(record).unwrap();
     assert!(prompt.ends_with(&format!("</answer>\n\nPuzzle: {}", record.text("puzzle").unwrap())), "{prompt}");
     assert!(prompt.contains("<reasoning>") && !prompt.contains("Example"), "{prompt}");
@@ -107,8 +120,8 @@ fn examples_are_of_training_grids_and_never_of_the_records_own() {
         table.prompt_template = Some("{% for e in examples %}{{ e.solution }} {% endfor %}|{{ puzzle }}".into());
     })
     .unwrap();
-    let train: HashSet<&str> = solutions(task.train_records()).into_iter().collect();
-    for record in task.train_records().iter().chain(task.eval_records()) {
+    let train: HashSet<&str> = solutions(task.records(Split::Train).unwrap()).into_iter().collect();
+    for record in Split::ALL.into_iter().flat_map(|split| task.records(split).unwrap()) {
         let prompt = task.prompt(record).unwrap();
         let examples: HashSet<&str> = prompt.split('|').next().unwrap().split_whitespace().collect();
         assert_eq!(examples.len(), 3, "{prompt}");
@@ -121,7 +134,7 @@ fn the_lazy_solver_solves_and_fills_as_often_as_it_is_told() {
     let task = build(|table| table.puzzles_per_train_grid = count(50)).unwrap();
     let (mut solved, mut filled, mut unsolved_cells) = (0, 0, 0);
     for (record, text) in demonstrations(&task) {
-        let grade = task.grade(record, &text);
+        let grade = grade(&task, record, &text);
         if grade.solved() {
             solved += 1;
         } else {
@@ -130,7 +143,7 @@ fn the_lazy_solver_solves_and_fills_as_often_as_it_is_told() {
         }
         // an unsolved cell stays empty, a given one stays as it is
         let answer = grade.answer.unwrap();
-        let (puzzle, solution) = cells(record);
+        let (puzzle, solution) = cells(record).unwrap();
         for ((digit, given), right) in answer.chars().zip(puzzle.chars()).zip(solution.chars()) {
             assert!(digit == right || (digit == '0' && given == '0'), "{answer} for {puzzle}");
         }
@@ -146,7 +159,7 @@ fn the_ends_of_the_lazy_solver() {
     let always = build(|table| table.demonstration_solve = 1.0.try_into().unwrap()).unwrap();
     for (record, text) in demonstrations(&always) {
         assert_eq!(text, format!("<answer>{}</answer>", record.text("solution").unwrap()));
-        assert_eq!(always.reward(record, &text).total, 1.0);
+        assert_eq!(reward(&always, record, &text).total, 1.0);
     }
     let never = build(|table| {
         table.demonstration_solve = 0.0.try_into().unwrap();
@@ -155,28 +168,30 @@ fn the_ends_of_the_lazy_solver() {
     .unwrap();
     for (record, text) in demonstrations(&never) {
         assert_eq!(text, format!("<answer>{}</answer>", record.text("puzzle").unwrap()));
-        assert_eq!(never.reward(record, &text).total, 0.0);
+        assert_eq!(reward(&never, record, &text).total, 0.0);
     }
 }
 
 #[test]
 fn the_reward_needs_a_closed_answer_and_the_grade_does_not() {
     let task = build(|_| ()).unwrap();
-    let record = &task.train_records()[0];
+    let record = &task.records(Split::Train).unwrap()[0];
     let text = format!("<answer>{}", record.text("solution").unwrap());
-    assert_eq!(task.reward(record, &text).total, 0.0);
-    assert!(task.grade(record, &text).solved());
-    let silent = task.grade(record, "no idea");
+    assert_eq!(reward(&task, record, &text).total, 0.0);
+    assert!(grade(&task, record, &text).solved());
+    let silent = grade(&task, record, "no idea");
     assert_eq!((silent.answer.as_deref(), silent.correct, silent.out_of), (None, 0, 8));
 }
 
 #[test]
-fn a_record_of_another_task_earns_nothing_and_cannot_be_asked() {
+fn a_record_of_another_task_is_refused() {
     let task = build(|_| ()).unwrap();
     let record = Record::from([("question", "1 + 1?".to_owned())]);
-    assert_eq!(task.reward(&record, "<answer>0</answer>").total, 0.0);
-    assert!(!task.grade(&record, "no idea").solved());
-    assert!(task.prompt(&record).unwrap_err().to_string().contains("`solution`"));
+    let attempt = Attempt { record: &record, prompt: "", completion: "<answer>0</answer>" };
+    let message = "a record has no field `puzzle` (its fields: question)";
+    assert_eq!(task.rewards(&[attempt]).unwrap_err().to_string(), message);
+    assert_eq!(task.grade(&record, "no idea", &Reward::default()).unwrap_err().to_string(), message);
+    assert!(task.prompt(&record).unwrap_err().to_string().starts_with("task.sudoku.prompt_template fails on a record"));
 }
 
 /// Real completions with the reference's verdicts lie beside some checkouts, not in the repository.
@@ -192,7 +207,7 @@ fn real_completions_get_the_references_verdicts() {
         let puzzle = text("question").split(": ").last().unwrap().trim().to_owned();
         let record = Record::from([("puzzle", puzzle), ("solution", text("ground_truth"))]);
 
-        let grade = task.grade(&record, &text("completion"));
+        let grade = grade(&task, &record, &text("completion"));
         assert_eq!(grade.answer.as_deref(), row["eval"]["extracted_answer"].as_str(), "row {i}");
         assert_eq!(Some(grade.correct as u64), row["eval"]["correct_cells"].as_u64(), "row {i}");
         assert_eq!(Some(grade.out_of as u64), row["eval"]["empty_cells"].as_u64(), "row {i}");
@@ -202,7 +217,7 @@ fn real_completions_get_the_references_verdicts() {
         // the reasoning tag was part of the prompt, and training sees the text up to the first end token
         let completion = format!("<reasoning>{}", text("completion"));
         let end = ["<|eot_id|>", "<|endoftext|>"].iter().filter_map(|token| completion.find(token)).min();
-        let reward = task.reward(&record, &completion[..end.unwrap_or(completion.len())]);
+        let reward = reward(&task, &record, &completion[..end.unwrap_or(completion.len())]);
         assert_eq!(Some(reward.total), row["train_reward"]["sudoku"].as_f64(), "row {i}");
     }
     assert_eq!((correct, out_of), (240, 2048));

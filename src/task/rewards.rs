@@ -1,0 +1,78 @@
+//! Training rewards: named functions and their weights.
+
+use std::borrow::Cow;
+
+use super::{Record, Result, Reward, countdown, gsm8k, math, sudoku};
+use crate::config::{RewardFunction, RewardWeights};
+
+/// A completion to be rewarded.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// What was asked.
+    pub record: &'a Record,
+    /// The user's turn that asked it.
+    pub prompt: &'a str,
+    /// The answer up to its first end-of-sequence token, without special tokens.
+    pub completion: &'a str,
+}
+
+/// The reward functions of a task.
+#[derive(Debug)]
+pub struct Rewards {
+    functions: Vec<(RewardFunction, f64)>,
+}
+
+impl Rewards {
+    /// Functions with their weights; those of weight 0 are left out.
+    pub fn new(weights: &RewardWeights) -> Self {
+        let weights = weights.iter().map(|(&function, weight)| (function, weight.get()));
+        Self { functions: weights.filter(|&(_, weight)| weight != 0.0).collect() }
+    }
+
+    /// Checks that every function can read a record, so that none fails in the middle of a run.
+    ///
+    /// # Errors
+    /// Names the field that is missing or wrong.
+    pub fn check(&self, record: &Record) -> Result<()> {
+        self.functions.iter().try_for_each(|&(function, _)| value(function, record, "").map(drop))
+    }
+
+    /// What completions earn: the parts are the functions' own values, the total is their weighted sum.
+    ///
+    /// # Errors
+    /// A record that a function cannot read.
+    pub fn score(&self, attempts: &[Attempt<'_>]) -> Result<Vec<Reward>> {
+        attempts.iter().map(|attempt| self.score_one(attempt)).collect()
+    }
+
+    fn score_one(&self, attempt: &Attempt<'_>) -> Result<Reward> {
+        let mut reward = Reward::default();
+        for &(function, weight) in &self.functions {
+            let value = value(function, attempt.record, attempt.completion)?;
+            reward.total += weight * value;
+            reward.parts.push((Cow::Borrowed(function.name()), value));
+        }
+        Ok(reward)
+    }
+}
+
+/// What one function gives for a completion.
+fn value(function: RewardFunction, record: &Record, completion: &str) -> Result<f64> {
+    Ok(match function {
+        RewardFunction::Xmlcount => gsm8k::xmlcount(completion),
+        RewardFunction::SoftFormat => gsm8k::soft_format(completion),
+        RewardFunction::StrictFormat => gsm8k::strict_format(completion),
+        RewardFunction::Int => gsm8k::int(completion),
+        RewardFunction::Correctness => match gsm8k::Reference::from_record(record)?.answer {
+            Some(answer) => gsm8k::correctness(completion, &answer),
+            None => 0.0,
+        },
+        RewardFunction::MathCorrectness => math::correctness(completion, &math::Reference::from_record(record)?.boxed),
+        RewardFunction::MathFormat => math::format(completion),
+        RewardFunction::Countdown => countdown::Reference::from_record(record)?.countdown(completion),
+        RewardFunction::Sudoku => {
+            let (puzzle, solution) = sudoku::cells(record)?;
+            sudoku::reward(puzzle, solution, completion).total
+        }
+    })
+}
