@@ -30,7 +30,7 @@ pub use error::{ConfigError, Problem};
 pub use file::*;
 pub use grid::Setting;
 pub use load::{RESOLVED_FILE, from_text, load, near_checkpoint};
-pub use overrides::{Assignment, Overrides};
+pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use request::{EvalRequest, GradeRequest, Resume, RunRequest, VerifyRequest};
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};

@@ -3,8 +3,8 @@
 use super::check::check;
 use super::grid;
 use super::{
-    AlgorithmTable, ConfigError, ConfigFile, EvalTable, LoraTable, ModelTable, Problem, RolloutTable, RunTable, Setting,
-    SftTable, TaskTable, TrainTable,
+    AlgorithmTable, ConfigError, ConfigFile, EvalTable, LoraTable, ModelTable, Problem, RolloutTable, RunTable,
+    Setting, SftTable, TaskTable, TrainTable,
 };
 
 /// The subcommand a configuration is resolved for: it decides what must be there.
