@@ -22,7 +22,7 @@ mod table;
 mod timestamp;
 
 pub use command::run;
-pub use evaluate::Evaluator;
+pub use evaluate::{Evaluator, Outcome};
 pub use figures::Evaluation;
 pub use pass_at_k::pass_at_k;
 pub use sample::{Response, Sample};

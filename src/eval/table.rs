@@ -23,7 +23,7 @@ pub fn render(columns: &[Column<'_>]) -> String {
         0.0 => "greedy".to_owned(),
         t => t.to_string(),
     };
-    table.right("temperature", text(&temperature));
+    table.right("temp", text(&temperature));
     table.varying("remasking", text(&|e| e.setting.remasking.name().into()));
     table.varying("canvas", text(&|e| e.setting.max_completion_length.to_string()));
     table.varying("order", text(&|e| e.setting.order.name().into()));
