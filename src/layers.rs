@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Used by everybody; they use nobody but each other.
-const SHARED: [&str; 4] = ["error", "rng", "runtime", "signal"];
+const SHARED: [&str; 5] = ["error", "hub", "rng", "runtime", "signal"];
 
 /// The pipeline from left to right; modules of one entry may name each other.
 const PIPELINE: [&[&str]; 12] = [

@@ -1,7 +1,7 @@
 //! Reinforcement learning for masked diffusion language models with Sandwiched Policy Gradient (arXiv 2510.09541).
 //!
 //! # The pipeline
-//! Data moves one way; a module uses only modules to its left (and `rng`, `error`):
+//! Data moves one way; a module uses only modules to its left (and `rng`, `error`, `hub`):
 //!
 //! ```text
 //! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> eval -> grade -> train, verify
@@ -20,6 +20,7 @@
 //! | [`session`] | model, tokenizer and task of a command |
 //! | [`eval`], [`train`], [`verify`] | the loops that know everybody |
 //! | [`grade`] | completions from files, by the tasks' graders |
+//! | [`hub`] | files of models and datasets on the Hugging Face hub, shared by all |
 //!
 //! # The shape alphabet
 //! | letter | meaning |
@@ -37,6 +38,7 @@ pub mod config;
 pub mod error;
 pub mod eval;
 pub mod grade;
+pub mod hub;
 pub mod model;
 pub mod objective;
 pub mod optim;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 
-use crate::config::RunConfig;
+use crate::config::{RunConfig, Split};
 use crate::model::{Llada, Weights, device, source};
 use crate::task::{Attempt, Record, Task};
 use crate::text::{Prompt, PromptEncoder, TooLong};
@@ -68,7 +68,8 @@ impl Session {
     pub fn open_dir(config: &RunConfig, model_dir: PathBuf, origin: Origin) -> Result<Self> {
         let table = config.model();
         let device: Device = device::open(table.device)?;
-        let task = Task::from_config(config.task())?;
+        let task = Task::from_config(config.task(), config.eval().split == Split::Test)?;
+        task.start_rewards()?;
         let too_long = if config.rollout().truncate_prompts { TooLong::Truncate } else { TooLong::Skip };
         let encoder = PromptEncoder::load(&model_dir, config.rollout().max_prompt_length, too_long)?;
         let model = match origin {

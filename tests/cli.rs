@@ -6,6 +6,9 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
 
+#[path = "cli/reward_command.rs"]
+mod reward_command;
+
 fn spg(args: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("spg"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("RUST_LOG").args(args);

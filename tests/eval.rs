@@ -165,6 +165,24 @@ fn settings_multiply_and_the_table_shows_what_varies() {
 }
 
 #[test]
+fn what_is_evaluated_beside_a_setting_changes_none_of_its_draws() {
+    let responses = |args: &[&str], setting: &str| -> Vec<Value> {
+        let dir = tempfile::tempdir().unwrap();
+        printed(eval(&["--limit", "4"]).args(args).arg("--output-dir").arg(dir.path()));
+        let path = starting(&dir.path().join("sudoku-tiny"), &format!("samples_sudoku-{setting}_"));
+        rows(&path).into_iter().map(|mut row| row["resps"][0].take()).collect()
+    };
+    let one = responses(&["--temperature", "0.9"], "t0.9");
+    let three = responses(&["--temperature", "0.9", "--samples", "3"], "t0.9");
+    let first = |all: &[Value]| all.iter().map(|r| json!([r[0]])).collect::<Vec<_>>();
+    assert_eq!(first(&three), one);
+    let beside = ["--temperature", "0.9", "--temperature", "0.5", "--order", "canvas", "--order", "block"];
+    assert_eq!(responses(&beside, "t0.9-block"), one);
+    // the place of a temperature in its list is part of the key
+    assert_ne!(responses(&["--temperature", "0.5", "--temperature", "0.9"], "t0.9"), one);
+}
+
+#[test]
 fn what_cannot_be_decoded_is_refused_with_all_its_numbers() {
     eval(&["--block-length", "16", "--max-completion-length", "42"]).assert().code(2).stderr(
         contains("eval.max_completion_length = 42 takes no whole number of steps").and(contains("use 40 or 44")),

@@ -1,27 +1,16 @@
 //! What needs more than one key, or the subcommand, to be judged. Every problem is found in one pass.
 
-mod evaluation;
-
-use super::{
-    AlgorithmTable, Command, ConfigFile, ForwardType, Precision, Problem, Scope, SpgTable, SudokuTable, TaskTable,
-    Trainable,
-};
-
-/// Number of complete 4x4 Sudoku grids.
-pub const SUDOKU_GRIDS: usize = 288;
-
-/// A 4x4 Sudoku needs at least four clues to have one solution.
-const MOST_EMPTY_CELLS: usize = 12;
+use super::check_eval::check_eval;
+use super::check_task::check_task;
+use super::{AlgorithmTable, Command, ConfigFile, ForwardType, Precision, Problem, Scope, SpgTable, Trainable};
 
 /// All problems of `file` for `command`; places are filled in by the caller, who knows the text.
 pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     let mut found = Findings(Vec::new());
     found.names(file);
     let schedule_fits = found.rollout(file, command);
-    found.evaluation(file, command, schedule_fits);
-    match &file.task {
-        TaskTable::Sudoku(sudoku) => found.sudoku(sudoku),
-    }
+    check_eval(&mut found, file, command, schedule_fits);
+    check_task(&mut found, &file.task, command);
     if let Some(AlgorithmTable::Spg(spg)) = &file.algorithm {
         found.spg(spg);
     }
@@ -33,11 +22,12 @@ pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     found.0
 }
 
-struct Findings(Vec<Problem>);
+pub(super) struct Findings(Vec<Problem>);
 
 impl Findings {
-    fn add(&mut self, keys: &[&'static str], text: String) {
-        self.0.push(Problem { keys: keys.to_vec(), text, places: Vec::new() });
+    pub(super) fn add(&mut self, keys: &[&str], text: String) {
+        let keys = keys.iter().map(|&key| key.to_owned()).collect();
+        self.0.push(Problem { keys, text, places: Vec::new() });
     }
 
     fn names(&mut self, file: &ConfigFile) {
@@ -103,49 +93,6 @@ impl Findings {
             );
         }
         schedule_fits
-    }
-
-    fn sudoku(&mut self, task: &SudokuTable) {
-        let (min, max) = (task.min_empty_cells.get(), task.max_empty_cells.get());
-        if min > max {
-            self.add(
-                &["task.sudoku.min_empty_cells", "task.sudoku.max_empty_cells"],
-                format!(
-                    "task.sudoku.min_empty_cells = {min} is above task.sudoku.max_empty_cells = {max}: \
-                     lower the first or raise the second"
-                ),
-            );
-        }
-        if max > MOST_EMPTY_CELLS {
-            self.add(
-                &["task.sudoku.max_empty_cells"],
-                format!(
-                    "task.sudoku.max_empty_cells = {max}: a 4x4 puzzle with more than {MOST_EMPTY_CELLS} empty cells \
-                     never has a single solution; use at most {MOST_EMPTY_CELLS}"
-                ),
-            );
-        }
-        let (grids, validation) = (task.train_grids.get(), task.validation_grids.get());
-        if grids.saturating_add(validation) >= SUDOKU_GRIDS {
-            self.add(
-                &["task.sudoku.train_grids", "task.sudoku.validation_grids"],
-                format!(
-                    "task.sudoku.train_grids = {grids} and task.sudoku.validation_grids = {validation} leave none of \
-                     the {SUDOKU_GRIDS} grids for the test: use at most {} together",
-                    SUDOKU_GRIDS - 1
-                ),
-            );
-        }
-        if task.few_shot > grids {
-            self.add(
-                &["task.sudoku.few_shot", "task.sudoku.train_grids"],
-                format!(
-                    "task.sudoku.few_shot = {} is more than task.sudoku.train_grids = {grids}, \
-                     from which the examples are taken: use fewer",
-                    task.few_shot
-                ),
-            );
-        }
     }
 
     fn spg(&mut self, spg: &SpgTable) {
@@ -257,12 +204,12 @@ fn divisors_near(n: usize, x: usize) -> Vec<usize> {
 }
 
 /// The multiples of `m` around `x`, without zero.
-fn multiples_near(m: usize, x: usize) -> Vec<usize> {
+pub(super) fn multiples_near(m: usize, x: usize) -> Vec<usize> {
     let below = x / m * m;
     [below, below + m].into_iter().filter(|&n| n > 0).collect()
 }
 
-fn either(numbers: Vec<usize>) -> String {
+pub(super) fn either(numbers: Vec<usize>) -> String {
     let texts: Vec<String> = numbers.iter().map(usize::to_string).collect();
     texts.join(" or ")
 }

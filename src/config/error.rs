@@ -54,7 +54,7 @@ pub enum ConfigError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The keys, the first one being the one to look at first.
-    pub keys: Vec<&'static str>,
+    pub keys: Vec<String>,
     /// What is wrong and what to do, naming keys and values.
     pub text: String,
     /// Where those of the keys that are written down stand: `line 12`, `--set a.b=v`.

@@ -32,7 +32,7 @@ pub fn from_text(path: &Path, text: &str, overrides: &Overrides, command: Comman
     RunConfig::new(file, command).map_err(|mut problems| {
         let places = places(text, &edits);
         for problem in &mut problems {
-            problem.places = problem.keys.iter().filter_map(|key| places.get(*key).cloned()).collect();
+            problem.places = problem.keys.iter().filter_map(|key| places.get(key).cloned()).collect();
         }
         ConfigError::Invalid { path: path.to_owned(), problems }
     })

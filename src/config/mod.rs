@@ -6,13 +6,15 @@
 //! | tables, keys, defaults | `file` |
 //! | closed choices and ranges of single values | `types` |
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
-//! | what needs two keys to be judged | `check` |
+//! | what needs two keys to be judged | `check`, `check_task`, `check_eval` |
 //! | the settings that an evaluation compares | `grid` |
 //! | the resolved run | `resolve` |
 //! | the files of `configs/`, by name | `shipped` |
 //! | what a subcommand was asked to do | `request` |
 
 mod check;
+mod check_eval;
+mod check_task;
 mod error;
 mod file;
 mod grid;
@@ -25,7 +27,7 @@ mod shipped;
 mod tests;
 mod types;
 
-pub use check::SUDOKU_GRIDS;
+pub use check_task::SUDOKU_GRIDS;
 pub use error::{ConfigError, Problem};
 pub use file::*;
 pub use grid::Setting;

@@ -5,9 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::evaluate::Outcome;
 use super::timestamp::Timestamp;
-use super::{Estimate, Evaluation, Sample};
+use super::{Estimate, Evaluation, Outcome, Sample};
 use crate::config::{RunConfig, Setting};
 use crate::runtime;
 

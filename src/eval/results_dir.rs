@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::evaluate::Outcome;
+use super::Outcome;
 use super::harness::Provenance;
 use crate::config::{EvalRequest, near_checkpoint};
 

@@ -1,7 +1,6 @@
 //! `spg grade`: verdicts and training rewards for completions that anyone produced.
 
 mod command;
-mod json;
 mod rows;
 mod table;
 mod tally;

@@ -1,12 +1,12 @@
 //! Files of completions: JSON lines, or one JSON object with a list `generations`. A line is a completion, or a row of
 //! a samples file with all completions of a record.
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value};
 
-use super::json;
 use crate::config::Benchmark;
 use crate::task::Record;
+use crate::task::data::json;
 
 /// What the prompts of the published evaluation end with, so that the completions begin after it.
 pub const PREFILL: &str = "<reasoning>";
@@ -44,19 +44,10 @@ pub fn parse(task: Benchmark, content: &[u8]) -> Result<Vec<Row>> {
             continue;
         }
         let place = format!("line {}", i + 1);
-        let found = parse_line(line).and_then(|value| read(task, &place, value));
+        let found = json::parse_line(line).map_err(anyhow::Error::msg).and_then(|value| read(task, &place, value));
         rows.extend(found.with_context(|| place)?);
     }
     Ok(rows)
-}
-
-fn parse_line(line: &[u8]) -> Result<Value> {
-    let text = std::str::from_utf8(line).map_err(|e| anyhow!("not UTF-8 after byte {}", e.valid_up_to()))?;
-    json::parse(text).map_err(|error| {
-        // serde_json counts lines too, and every line is its first.
-        let message = error.to_string();
-        anyhow!("not JSON: {}", message.replace(" at line 1 column ", " at column "))
-    })
 }
 
 /// The list of the published form, if the content is that: an object over one line or several.

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::command::CommandError;
+use super::data::DataError;
+
 /// A mistake in the configuration of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -31,6 +34,20 @@ pub enum TaskError {
     /// The configuration cannot work; all its problems are listed.
     #[error("{}", lines(.0))]
     Config(Vec<Problem>),
+    /// The data cannot be loaded.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The reward command failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A record of the data is not one of the task's.
+    #[error("{place}: {reason}")]
+    Record {
+        /// The file and the place in it.
+        place: String,
+        /// What is wrong with it.
+        reason: Box<TaskError>,
+    },
     /// A split without records.
     #[error("task.{task} has no {split} records: {}", no_records_hint(.task, .split))]
     NoRecords {
@@ -64,6 +81,12 @@ pub enum TaskError {
         expected: &'static str,
         /// The value there is, as JSON, its beginning if it is long.
         found: String,
+    },
+    /// A record that nothing can be shown for in supervised fine-tuning.
+    #[error("there is no demonstration for a record: {reason}")]
+    NoDemonstration {
+        /// Why not.
+        reason: String,
     },
     /// A template compiled but fails on a record.
     #[error("{key} fails on a record: {reason}")]

@@ -13,6 +13,14 @@ pub enum Grader {
 }
 
 impl Grader {
+    /// Checks that the grader can read a record.
+    ///
+    /// # Errors
+    /// Names the field that is missing or wrong.
+    pub fn check(self, record: &Record) -> Result<()> {
+        self.grade(record, "", &Reward::default()).map(drop)
+    }
+
     /// The grade of a completion as decoded, special tokens included, that earned `reward` in training.
     ///
     /// # Errors

@@ -5,12 +5,16 @@
 //! `countdown`, `sudoku`) holds its rules and says which parts make its task; a custom task takes them from the
 //! configuration.
 
+pub mod command;
 pub mod countdown;
+mod custom;
+pub mod data;
 mod demonstration;
 mod error;
 mod grader;
 pub mod grading;
 pub mod gsm8k;
+mod load;
 pub mod math;
 mod order;
 mod prompt;
@@ -50,13 +54,19 @@ pub struct Task {
 }
 
 impl Task {
-    /// Builds the task of a configuration.
+    /// Builds the task of a configuration and loads its data; that of the test only if `with_test`, so that nobody
+    /// has to download what is not used.
     ///
     /// # Errors
-    /// [`TaskError::Config`] with every problem of the table, each naming its key.
-    pub fn from_config(table: &TaskTable) -> Result<Self> {
+    /// [`TaskError::Config`] with every problem of the table, each naming its key; data that cannot be had or is not
+    /// the task's.
+    pub fn from_config(table: &TaskTable, with_test: bool) -> Result<Self> {
         match table {
-            TaskTable::Sudoku(table) => sudoku::task(table),
+            TaskTable::Gsm8k(table) => gsm8k::task(table, with_test),
+            TaskTable::Math(table) => math::task(table, with_test),
+            TaskTable::Custom(table) => custom::task(table, with_test),
+            TaskTable::Countdown(table) => countdown::task(table, with_test),
+            TaskTable::Sudoku(table) => sudoku::task(table, with_test),
         }
     }
 
@@ -81,10 +91,18 @@ impl Task {
         self.prompt.write(record, &self.splits.train)
     }
 
+    /// Starts the reward command, if there is one, so that a command that cannot be used ends a run at its start.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start_rewards(&self) -> Result<()> {
+        self.rewards.start()
+    }
+
     /// The training rewards of completions.
     ///
     /// # Errors
-    /// A record that is not one of this task's.
+    /// A record that is not one of this task's, and whatever the reward command does wrong.
     pub fn rewards(&self, attempts: &[Attempt<'_>]) -> Result<Vec<Reward>> {
         self.rewards.score(attempts)
     }
@@ -104,5 +122,10 @@ impl Task {
     /// As for [`Task::prompt`], and for a task without demonstrations.
     pub fn demonstration(&self, record: &Record, rng: &mut Rng) -> Result<String> {
         self.demonstrator.write(record, rng)
+    }
+
+    /// Whether [`Task::demonstration`] always gives the same text for a record.
+    pub fn has_fixed_demonstrations(&self) -> bool {
+        self.demonstrator.is_fixed()
     }
 }

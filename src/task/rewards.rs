@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::command::{Request, RewardCommand};
 use super::{Record, Result, Reward, countdown, gsm8k, math, sudoku};
 use crate::config::{RewardFunction, RewardWeights};
 
@@ -20,13 +21,27 @@ pub struct Attempt<'a> {
 #[derive(Debug)]
 pub struct Rewards {
     functions: Vec<(RewardFunction, f64)>,
+    command: Option<(RewardCommand, f64)>,
 }
 
 impl Rewards {
     /// Functions with their weights; those of weight 0 are left out.
     pub fn new(weights: &RewardWeights) -> Self {
         let weights = weights.iter().map(|(&function, weight)| (function, weight.get()));
-        Self { functions: weights.filter(|&(_, weight)| weight != 0.0).collect() }
+        Self { functions: weights.filter(|&(_, weight)| weight != 0.0).collect(), command: None }
+    }
+
+    /// With the reward of a command beside them.
+    pub fn with_command(self, command: RewardCommand, weight: f64) -> Self {
+        Self { command: Some((command, weight)), ..self }
+    }
+
+    /// Starts the command, if there is one.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start(&self) -> Result<()> {
+        Ok(self.command.as_ref().map_or(Ok(()), |(command, _)| command.check())?)
     }
 
     /// Checks that every function can read a record, so that none fails in the middle of a run.
@@ -37,15 +52,26 @@ impl Rewards {
         self.functions.iter().try_for_each(|&(function, _)| value(function, record, "").map(drop))
     }
 
-    /// What completions earn: the parts are the functions' own values, the total is their weighted sum.
+    /// What completions earn: the parts are the functions' own values, the total is their weighted sum. The reward of
+    /// a command is the part `command`, and a part of it `command/<name>`, which is not added again.
     ///
     /// # Errors
-    /// A record that a function cannot read.
+    /// A record that a function cannot read, and whatever the command does wrong.
     pub fn score(&self, attempts: &[Attempt<'_>]) -> Result<Vec<Reward>> {
-        attempts.iter().map(|attempt| self.score_one(attempt)).collect()
+        let mut rewards: Vec<Reward> = attempts.iter().map(|attempt| self.built_in(attempt)).collect::<Result<_>>()?;
+        if let Some((command, weight)) = &self.command {
+            let requests: Vec<Request<'_>> = attempts.iter().map(Request::from).collect();
+            for (reward, answer) in rewards.iter_mut().zip(command.score(&requests)?) {
+                reward.total += weight * answer.reward;
+                reward.parts.push((Cow::Borrowed("command"), answer.reward));
+                let parts = answer.parts.into_iter().map(|(name, value)| (format!("command/{name}").into(), value));
+                reward.parts.extend(parts);
+            }
+        }
+        Ok(rewards)
     }
 
-    fn score_one(&self, attempt: &Attempt<'_>) -> Result<Reward> {
+    fn built_in(&self, attempt: &Attempt<'_>) -> Result<Reward> {
         let mut reward = Reward::default();
         for &(function, weight) in &self.functions {
             let value = value(function, attempt.record, attempt.completion)?;
@@ -53,6 +79,12 @@ impl Rewards {
             reward.parts.push((Cow::Borrowed(function.name()), value));
         }
         Ok(reward)
+    }
+}
+
+impl<'a> From<&Attempt<'a>> for Request<'a> {
+    fn from(attempt: &Attempt<'a>) -> Self {
+        Self { prompt: attempt.prompt, completion: attempt.completion, record: attempt.record }
     }
 }
 

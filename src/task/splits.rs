@@ -1,5 +1,8 @@
 //! The records of a task, split by name.
 
+use minijinja::Value;
+use minijinja::value::Serde;
+
 use super::{Record, Result, TaskError};
 use crate::config::Split;
 
@@ -29,5 +32,16 @@ impl Splits {
             return Err(TaskError::NoRecords { task: task.into(), split: split.name() });
         }
         Ok(records)
+    }
+
+    /// The fields of the first training record, for templates to be tried with.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn sample(&self) -> Result<Value> {
+        let first = self.get(Split::Train, "")?.first().map(Record::fields);
+        Ok(Value::from_pairs(
+            first.into_iter().flatten().map(|(name, value)| (name.clone(), Value::from(Serde(value)))),
+        ))
     }
 }

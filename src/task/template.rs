@@ -18,9 +18,9 @@ impl Template {
     /// As in chat templates, a line that holds only a block leaves no empty line behind, and text has Python's methods.
     ///
     /// # Errors
-    /// If it does not compile, uses another variable, fails on the sample, or does not use `required`,
-    /// without which all its renderings would be the same.
-    pub(super) fn compile(key: &'static str, source: &str, sample: &Value, required: &str) -> Result<Self, Problem> {
+    /// If it does not compile, uses another variable, fails on the sample, or does not use one of `required`
+    /// (of all, if that is empty), without which renderings would be the same that should differ.
+    pub(super) fn compile(key: &'static str, source: &str, sample: &Value, required: &[&str]) -> Result<Self, Problem> {
         let problem = |message: String| Problem::new(key, message);
         let failed = |error: minijinja::Error| Problem::new(key, reason(&error));
         let mut env = Environment::new();
@@ -40,8 +40,11 @@ impl Template {
             let (unknown, known) = (unknown.join("`, `"), known.join("`, `"));
             return Err(problem(format!("the template uses `{unknown}`, but it has only `{known}`")));
         }
-        if !used.contains(required) {
-            return Err(problem(format!("the template does not use `{required}`")));
+        if let Some(unused) = required.iter().find(|name| !used.contains(**name)) {
+            return Err(problem(format!("the template does not use `{unused}`")));
+        }
+        if required.is_empty() && !known.iter().any(|name| used.contains(name)) {
+            return Err(problem(format!("the template uses none of `{}`", known.join("`, `"))));
         }
         let template = Self { key, env };
         template.try_render(sample).map_err(failed)?;
@@ -63,6 +66,16 @@ impl Template {
     }
 }
 
+/// Templates that all compiled.
+///
+/// # Errors
+/// [`TaskError::Config`] with the problems of all that did not.
+pub(super) fn compile_all<const N: usize>(compiled: [Result<Template, Problem>; N]) -> Result<[Template; N]> {
+    let problems: Vec<Problem> = compiled.iter().filter_map(|result| result.as_ref().err().cloned()).collect();
+    let templates: Vec<Template> = compiled.into_iter().flatten().collect();
+    templates.try_into().map_err(|_| TaskError::Config(problems))
+}
+
 /// The engine's message with the line but without the template's name, which is the key and said already.
 fn reason(error: &minijinja::Error) -> String {
     let mut reason = error.kind().to_string();
@@ -82,7 +95,7 @@ mod tests {
 
     fn compile(source: &str) -> Result<Template, String> {
         let sample = context! { puzzle => "0", examples => Vec::<Value>::new() };
-        Template::compile("task.x.template", source, &sample, "puzzle").map_err(|problem| problem.to_string())
+        Template::compile("task.x.template", source, &sample, &["puzzle"]).map_err(|problem| problem.to_string())
     }
 
     #[test]

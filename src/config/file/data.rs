@@ -109,10 +109,11 @@ impl DataTable {
         let given = Self::deserialize(deserializer)?;
         Ok(Self {
             train: given.train.or(defaults.train),
-            validation: given.validation.or(defaults.validation),
-            test: given.test.or(defaults.test),
-            validation_size: given.validation_size.or(defaults.validation_size),
-            test_size: given.test_size.or(defaults.test_size),
+            // A source and a size exclude each other, so that the default of one must not join the other.
+            validation_size: given.validation_size.or(defaults.validation_size.filter(|_| given.validation.is_none())),
+            test_size: given.test_size.or(defaults.test_size.filter(|_| given.test.is_none())),
+            validation: given.validation.or(defaults.validation.filter(|_| given.validation_size.is_none())),
+            test: given.test.or(defaults.test.filter(|_| given.test_size.is_none())),
             data_seed: given.data_seed,
         })
     }

@@ -2,23 +2,35 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::SudokuTable;
 use super::data::{DataTable, SourceTable};
 use super::reward::{RewardCommandTable, RewardWeights, sum_of, weights_over};
+use super::{CountdownTable, SudokuTable};
 use crate::config::types::*;
 
 /// `[task.<name>]`: exactly one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskTable {
+    /// Word problems whose answer is a number.
+    Gsm8k(Gsm8kTable),
+    /// Competition problems whose answer is a LaTeX text.
+    Math(MathTable),
+    /// Reach a target with some numbers.
+    Countdown(CountdownTable),
     /// 4x4 Sudoku.
     Sudoku(SudokuTable),
+    /// Whatever the configuration says.
+    Custom(CustomTable),
 }
 
 impl TaskTable {
     /// The seed that the records were made or split with.
     pub fn data_seed(&self) -> u64 {
         match self {
+            Self::Gsm8k(table) => table.data.data_seed,
+            Self::Math(table) => table.data.data_seed,
+            Self::Custom(table) => table.data.data_seed,
+            Self::Countdown(table) => table.generate.as_ref().map_or(table.data.data_seed, |made| made.data_seed),
             Self::Sudoku(table) => table.data.as_ref().map_or(table.data_seed, |data| data.data_seed),
         }
     }

@@ -2,6 +2,14 @@
 //! and SPG code, except that expressions are evaluated exactly and by a grammar of their own, where Python's `eval`
 //! could be kept busy for ever.
 
+pub mod expression;
+mod problems;
+mod settings;
+
+pub use problems::{Exhausted, ProblemMaker};
+pub use settings::LazySolver;
+pub(super) use settings::task;
+
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use serde_json::Value;
@@ -41,12 +49,7 @@ impl Reference {
     /// # Errors
     /// If one is missing or holds something else.
     pub fn from_record(record: &Record) -> Result<Self> {
-        let found = record.value("numbers")?;
-        let numbers: Option<Vec<i64>> = found.as_array().and_then(|list| list.iter().map(as_integer).collect());
-        let numbers = numbers.ok_or_else(|| TaskError::bad_field("numbers", "a list of integers", found))?;
-        let found = record.value("target")?;
-        let target = as_integer(found).ok_or_else(|| TaskError::bad_field("target", "an integer", found))?;
-        Ok(Self::new(numbers, target))
+        Ok(Self::new(numbers(record)?, target(record)?))
     }
 
     /// What evaluation makes of a completion as decoded, special tokens included.
@@ -86,6 +89,19 @@ impl Reference {
         used.sort_unstable();
         if used == self.numbers { arithmetic::evaluate(expression).ok() } else { None }
     }
+}
+
+/// The numbers of a record.
+fn numbers(record: &Record) -> Result<Vec<i64>> {
+    let found = record.value("numbers")?;
+    let numbers: Option<Vec<i64>> = found.as_array().and_then(|list| list.iter().map(as_integer).collect());
+    numbers.ok_or_else(|| TaskError::bad_field("numbers", "a list of integers", found))
+}
+
+/// The target of a record.
+fn target(record: &Record) -> Result<i64> {
+    let found = record.value("target")?;
+    as_integer(found).ok_or_else(|| TaskError::bad_field("target", "an integer", found))
 }
 
 /// An integer, which may be written as `3.0`: tables of other programs do that.

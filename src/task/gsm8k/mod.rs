@@ -1,8 +1,10 @@
 //! GSM8K: word problems whose answer is a number. Training rewards and grader; both follow the published d1 and SPG code.
 
 mod format;
+mod settings;
 
 pub use format::{soft_format, strict_format, xmlcount};
+pub(super) use settings::{task, worked};
 
 use serde_json::Value;
 
@@ -66,6 +68,11 @@ impl Reference {
 /// The part of a dataset's solution that follows `####`; any other text as it is.
 fn final_answer(solution: &str) -> &str {
     solution.split("####").nth(1).unwrap_or(solution).trim()
+}
+
+/// The part of a dataset's solution that comes before `####`.
+fn reasoning(solution: &str) -> &str {
+    solution.split("####").next().unwrap_or_default().trim()
 }
 
 fn number_in_answer(answer: &str) -> Option<f64> {

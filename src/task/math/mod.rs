@@ -1,6 +1,10 @@
 //! MATH: competition problems whose answer is a LaTeX text. Training rewards and grader; both follow the published d1
 //! and SPG code.
 
+mod settings;
+
+pub(super) use settings::task;
+
 use super::grading::boxed::{self, LastBox};
 use super::grading::latex;
 use super::tags::{ANSWER, END_OF_ANSWER, after, before_any, first_answer};

@@ -8,6 +8,7 @@ mod settings;
 
 use super::demonstration::Demonstrator;
 use super::grader::Grader;
+use super::load::{self, keys};
 use super::prompt::PromptWriter;
 use super::rewards::Rewards;
 use super::splits::Splits;
@@ -17,11 +18,11 @@ use crate::config::{Benchmark, SudokuTable};
 use crate::rng::Rng;
 use puzzles::{Puzzle, PuzzleMaker, shuffled_grids};
 
-/// Generates the puzzles and compiles the templates.
+/// Generates or loads the puzzles and compiles the templates.
 ///
 /// # Errors
 /// [`TaskError::Config`] with every problem of the table.
-pub(super) fn task(table: &SudokuTable) -> Result<Task> {
+pub(super) fn task(table: &SudokuTable, with_test: bool) -> Result<Task> {
     let mut problems = settings::problems(table);
     let mut keep = |result: Result<Template, Problem>| result.map_err(|problem| problems.push(problem)).ok();
     let prompt = keep(settings::prompt_template(table));
@@ -32,13 +33,20 @@ pub(super) fn task(table: &SudokuTable) -> Result<Task> {
     let solver = LazySolver { solve: table.demonstration_solve.get(), fill: table.demonstration_fill.get() };
     Ok(Task {
         name: "sudoku",
-        splits: generate(table)?,
+        splits: splits(table, with_test)?,
         // The first training records are of different grids, so no example shows the record's own.
         prompt: PromptWriter::new(prompt).with_examples(table.few_shot, "solution"),
         rewards: Rewards::new(&table.rewards),
         grader: Grader::Benchmark(Benchmark::Sudoku),
         demonstrator: Demonstrator::Sudoku(demonstration, solver),
     })
+}
+
+fn splits(table: &SudokuTable, with_test: bool) -> Result<Splits> {
+    match &table.data {
+        Some(data) => load::load(data, &keys!("sudoku"), with_test, &|record| cells(record).map(|_| true)),
+        None => generate(table),
+    }
 }
 
 /// The puzzles of the table's seed; no grid is in two splits.

@@ -15,6 +15,9 @@ const DEFAULT_PROMPT: &str = include_str!("prompt.jinja");
 /// What is wrong with the numbers of the table.
 pub fn problems(table: &SudokuTable) -> Vec<Problem> {
     let mut problems = Vec::new();
+    if table.data.is_some() {
+        return problems;
+    }
     let mut check = |ok: bool, key, message: String| {
         if !ok {
             problems.push(Problem::new(key, message));
@@ -71,7 +74,7 @@ pub fn prompt_template(table: &SudokuTable) -> Result<Template, Problem> {
     // No more than there are grids, whatever the table says: `problems` reports a larger number.
     let examples: Vec<Value> = vec![example; table.few_shot.min(all_grids().len())];
     let sample = context! { puzzle => "1234341221434320", examples => examples };
-    Template::compile("task.sudoku.prompt_template", source, &sample, "puzzle")
+    Template::compile("task.sudoku.prompt_template", source, &sample, &["puzzle"])
 }
 
 /// The template of a demonstration.
@@ -80,5 +83,5 @@ pub fn prompt_template(table: &SudokuTable) -> Result<Template, Problem> {
 /// If it cannot be used.
 pub fn demonstration_template(table: &SudokuTable) -> Result<Template, Problem> {
     let sample = context! { puzzle => "1234341221434320", answer => "1234341221434321" };
-    Template::compile("task.sudoku.demonstration_template", &table.demonstration_template, &sample, "answer")
+    Template::compile("task.sudoku.demonstration_template", &table.demonstration_template, &sample, &["answer"])
 }

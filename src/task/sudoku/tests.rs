@@ -12,7 +12,7 @@ use crate::task::{Attempt, Task};
 fn build(change: impl FnOnce(&mut SudokuTable)) -> Result<Task> {
     let mut table = SudokuTable { puzzles_per_train_grid: count(3), ..SudokuTable::default() };
     change(&mut table);
-    Task::from_config(&TaskTable::Sudoku(table))
+    Task::from_config(&TaskTable::Sudoku(table), true)
 }
 
 fn count(n: usize) -> NonZeroUsize {

@@ -12,6 +12,15 @@ pub fn parse(text: &str) -> Result<Value, serde_json::Error> {
     })
 }
 
+/// Reads one line of a file of JSON lines, as [`parse`] does; an error says what is wrong with it, and in which column.
+pub fn parse_line(line: &[u8]) -> Result<Value, String> {
+    let text = std::str::from_utf8(line).map_err(|e| format!("not UTF-8 after byte {}", e.valid_up_to()))?;
+    parse(text).map_err(|error| {
+        // serde_json counts lines too, and every line is its first.
+        format!("not JSON: {}", error.to_string().replace(" at line 1 column ", " at column "))
+    })
+}
+
 /// The text with what serde_json refuses replaced, if there is any of it.
 fn mend(text: &str) -> Option<String> {
     let bytes = text.as_bytes();

@@ -1,0 +1,103 @@
+//! The parts of the task, from `[task.countdown]`.
+
+use minijinja::context;
+
+use super::expression;
+use super::problems::{Exhausted, ProblemMaker};
+use super::{numbers, target};
+use crate::config::{Benchmark, CountdownGenerateTable, CountdownTable};
+use crate::rng::Rng;
+use crate::task::demonstration::Demonstrator;
+use crate::task::grader::Grader;
+use crate::task::load::{self, keys};
+use crate::task::prompt::PromptWriter;
+use crate::task::rewards::Rewards;
+use crate::task::splits::Splits;
+use crate::task::template::{Template, compile_all};
+use crate::task::{Problem, Record, Result, Task, TaskError};
+
+/// The task of a table.
+///
+/// # Errors
+/// Data that cannot be loaded or made, and templates that cannot be used.
+pub fn task(table: &CountdownTable, with_test: bool) -> Result<Task> {
+    let asked = context! { numbers => [3, 7, 2], target => 17 };
+    let solved = context! { expression => "7*2+3", ..asked.clone() };
+    let prompt = table.prompt_template.as_deref().unwrap_or(include_str!("prompt.jinja"));
+    let demonstration = &table.demonstration_template;
+    let [prompt, demonstration] = compile_all([
+        Template::compile("task.countdown.prompt_template", prompt, &asked, &["numbers", "target"]),
+        Template::compile("task.countdown.demonstration_template", demonstration, &solved, &["expression"]),
+    ])?;
+    Ok(Task {
+        name: "countdown",
+        splits: splits(table, with_test)?,
+        prompt: PromptWriter::new(prompt),
+        rewards: Rewards::new(&table.rewards),
+        grader: Grader::Benchmark(Benchmark::Countdown),
+        demonstrator: Demonstrator::Countdown(demonstration, LazySolver { solve: table.demonstration_solve.get() }),
+    })
+}
+
+fn splits(table: &CountdownTable, with_test: bool) -> Result<Splits> {
+    let count = table.num_numbers.get();
+    if let Some(generate) = &table.generate {
+        return generated(generate, count);
+    }
+    let accept = |record: &mut Record| {
+        target(record)?;
+        Ok(numbers(record)?.len() == count)
+    };
+    load::load(&table.data, &keys!("countdown"), with_test, &accept)
+}
+
+/// Problems of the table's seed; none is in two splits. Held-out problems come first, so that they stay the same
+/// whatever the size of the training set.
+fn generated(table: &CountdownGenerateTable, count: usize) -> Result<Splits> {
+    let sizes = [table.test_size.get(), table.validation_size.get(), table.train_size.get()];
+    let maker = ProblemMaker {
+        seed: table.data_seed,
+        count,
+        range: as_i64(table.min_number.get())..=as_i64(table.max_number.get()),
+        max_target: as_i64(table.max_target.get()),
+    };
+    let wanted = sizes.iter().fold(0usize, |sum, &size| sum.saturating_add(size));
+    let mut records = maker.records(wanted).map_err(|Exhausted { available }| {
+        let message = format!(
+            "{wanted} problems are wanted in all, but only {available} were found: lower train_size, validation_size or \
+             test_size, or raise max_number or max_target"
+        );
+        TaskError::Config(vec![Problem::new("task.countdown.generate", message)])
+    })?;
+    let train = records.split_off(sizes[0] + sizes[1]);
+    let validation = records.split_off(sizes[0]);
+    Ok(Splits { train, validation, test: records })
+}
+
+fn as_i64(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Writes expressions for demonstrations: one that reaches the target, or, now and then, any. A model that imitates it
+/// earns some reward from the start and has something left to learn.
+#[derive(Clone, Copy, Debug)]
+pub struct LazySolver {
+    solve: f64,
+}
+
+impl LazySolver {
+    /// An expression for a record.
+    ///
+    /// # Errors
+    /// If the record is not one of this task's, or its target cannot be reached.
+    pub fn expression(self, record: &Record, rng: &mut Rng) -> Result<String> {
+        let (numbers, target) = (numbers(record)?, target(record)?);
+        let found = match rng.bernoulli(self.solve) {
+            true => expression::solve(&numbers, target),
+            false => expression::random(&numbers, rng).map(|(expression, _)| expression),
+        };
+        found.ok_or_else(|| TaskError::NoDemonstration {
+            reason: format!("no expression over {numbers:?} that reaches {target} is found"),
+        })
+    }
+}

@@ -1,0 +1,120 @@
+//! CSV and TSV with a line of column names.
+
+use std::path::Path;
+
+use ::csv::{ByteRecord, Error, ErrorKind, ReaderBuilder, StringRecord};
+use serde_json::{Map, Value};
+
+use super::{DataError, Result, Row};
+use crate::task::Record;
+
+/// Reads the rows below the line of names. The place of a row is the line it begins in.
+pub fn read(path: &Path, content: &[u8], delimiter: u8) -> Result<Vec<Row>> {
+    let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(content);
+    let names = reader.headers().map_err(|error| refused(path, 1, &error))?.clone();
+    for (i, name) in names.iter().enumerate() {
+        if names.iter().take(i).any(|earlier| earlier == name) {
+            return Err(DataError::row(path, "line 1", format!("two columns are named `{name}`")));
+        }
+    }
+    let mut rows = Vec::new();
+    let mut last = (0, 1);
+    for record in reader.records() {
+        let record = record.map_err(|error| refused(path, last.1, &error))?;
+        if let Some(start) = record.position() {
+            last = (usize::try_from(start.byte()).unwrap_or(usize::MAX), start.line());
+        }
+        rows.push(Row { place: format!("line {}", last.1), record: to_record(&names, &record) });
+    }
+    // An open quote would take the rest of the file into one cell without an error.
+    if is_open(content.get(last.0..).unwrap_or_default(), delimiter) {
+        return Err(DataError::row(path, format!("line {}", last.1), "a quote (\") is opened and not closed"));
+    }
+    Ok(rows)
+}
+
+fn to_record(names: &StringRecord, cells: &StringRecord) -> Record {
+    let fields = names.iter().zip(cells).map(|(name, text)| (name.to_owned(), cell(text)));
+    Record::from(fields.collect::<Map<_, _>>())
+}
+
+/// What a cell holds: null if nothing, a list or an object if it is one in JSON, else its text.
+pub(super) fn cell(text: &str) -> Value {
+    match text.as_bytes().first() {
+        None => Value::Null,
+        Some(b'[' | b'{') => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+        Some(_) => text.into(),
+    }
+}
+
+/// Whether a row that follows the last one would become part of it.
+fn is_open(last: &[u8], delimiter: u8) -> bool {
+    let records = |content: &[u8]| {
+        let mut builder = ReaderBuilder::new();
+        builder.has_headers(false).flexible(true).delimiter(delimiter);
+        let mut reader = builder.from_reader(content);
+        let mut record = ByteRecord::new();
+        let mut count = 0;
+        while matches!(reader.read_byte_record(&mut record), Ok(true)) {
+            count += 1;
+        }
+        count
+    };
+    records(&[last, b"\nx\n"].concat()) == records(last)
+}
+
+fn refused(path: &Path, after_line: u64, error: &Error) -> DataError {
+    let line = error.position().map_or(after_line, ::csv::Position::line);
+    let reason = match error.kind() {
+        ErrorKind::UnequalLengths { expected_len, len, .. } => format!("{len} cells, but {expected_len} columns"),
+        ErrorKind::Utf8 { err, .. } => format!("cell {} is not UTF-8", err.field() + 1),
+        _ => error.to_string(),
+    };
+    DataError::row(path, format!("line {line}"), reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(content: &[u8]) -> Result<Vec<(String, String)>, String> {
+        let show = |row: &Row| (row.place.clone(), serde_json::to_string(&row.record).unwrap());
+        read(Path::new("a.csv"), content, b',')
+            .map(|rows| rows.iter().map(show).collect())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn cells_are_text_lists_or_null() {
+        let rows = parse("\u{feff}numbers,target,note\r\n\"[3, 4]\",7,\r\n\r\n[x,\"a \"\"b\"\"\nc\",{}\r\n".as_bytes())
+            .unwrap();
+        let expected = [
+            ("line 2", r#"{"numbers":[3,4],"target":"7","note":null}"#),
+            ("line 4", r#"{"numbers":"[x","target":"a \"b\"\nc","note":{}}"#),
+        ];
+        assert_eq!(rows, expected.map(|(place, text)| (place.to_owned(), text.to_owned())));
+        let rows = read(Path::new("a.tsv"), b"a\tb\n1,2\t3\n", b'\t').unwrap();
+        assert_eq!(rows[0].record.text("a"), Ok("1,2"));
+        assert_eq!(parse(b""), Ok(vec![]));
+        assert_eq!(parse(b"a,b"), Ok(vec![]));
+    }
+
+    #[test]
+    fn broken_rows_are_named() {
+        assert_eq!(parse(b"a,b\n1,2\n\n\n1,2,3\n").unwrap_err(), "a.csv, line 5: 3 cells, but 2 columns");
+        assert_eq!(parse(b"a,b\n\"x\ny\",2\n1\n").unwrap_err(), "a.csv, line 4: 1 cells, but 2 columns");
+        assert_eq!(parse(b"a,b\n1,2\n1,\xff\n").unwrap_err(), "a.csv, line 3: cell 2 is not UTF-8");
+        assert_eq!(parse(b"a,\xff\n1,2\n").unwrap_err(), "a.csv, line 1: cell 2 is not UTF-8");
+        assert_eq!(parse(b"a,b,a\n").unwrap_err(), "a.csv, line 1: two columns are named `a`");
+    }
+
+    #[test]
+    fn an_open_quote_does_not_swallow_the_file() {
+        let error = "a.csv, line 3: a quote (\") is opened and not closed";
+        assert_eq!(parse(b"a,b\n1,2\n1,\"2\n3,4\n").unwrap_err(), error);
+        assert_eq!(parse(b"\"a\n1\n").unwrap_err(), "a.csv, line 1: a quote (\") is opened and not closed");
+        for fine in ["a\n\"1\"", "a\n\"1\"\n", "a\n5\" pipe\n", "a\n\"x\"\"\"\n", "a\n1\n\n\n"] {
+            assert_eq!(parse(fine.as_bytes()).map(|rows| rows.len()), Ok(1), "{fine}");
+        }
+    }
+}
