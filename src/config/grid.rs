@@ -66,8 +66,7 @@ pub(super) fn settings(eval: &EvalTable, rollout: &RolloutTable) -> Vec<Setting>
                             max_completion_length: canvas,
                             order,
                             block_length,
-                            diffusion_steps: canvas * rollout.diffusion_steps.get()
-                                / rollout.max_completion_length.get(),
+                            diffusion_steps: steps(canvas, rollout),
                         });
                     }
                 }
@@ -75,6 +74,12 @@ pub(super) fn settings(eval: &EvalTable, rollout: &RolloutTable) -> Vec<Setting>
         }
     }
     settings
+}
+
+/// Steps of a canvas at the rollout's pace. (The product may be too large for a `usize`, the quotient is not.)
+fn steps(canvas: usize, rollout: &RolloutTable) -> usize {
+    let planned = rollout.diffusion_steps.get() as u128 * canvas as u128;
+    (planned / rollout.max_completion_length.get() as u128) as usize
 }
 
 #[cfg(test)]
