@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use spg::task::grading::boxed::Unboxed;
 use spg::task::{countdown, gsm8k, math, sudoku};
 
 /// Reasoning that fills a completion up to 1,000 bytes in front of its answer.
@@ -28,9 +29,10 @@ fn graders(c: &mut Criterion) {
     let text = completion(r"\boxed{\left(\dfrac12, 2\sqrt3\right)}");
     let answer = r"\left( \frac{1}{2}, 2\sqrt{3} \right)".to_owned();
     let reference = math::Reference { boxed: answer.clone(), answer };
-    assert!(reference.grade(&text).solved());
-    group
-        .bench_function("math", |b| b.iter(|| (reference.grade(black_box(&text)), reference.reward(black_box(&text)))));
+    assert!(reference.grade(&text, Unboxed::Answer).solved());
+    group.bench_function("math", |b| {
+        b.iter(|| (reference.grade(black_box(&text), Unboxed::Answer), reference.reward(black_box(&text))))
+    });
 
     // Evaluation reads the box, training the answer.
     let text = completion("(87 - 85) * 60 / 3") + r"\boxed{(87 - 85) \times 60 \div 3 = 40}";

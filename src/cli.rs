@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and how it becomes a request to the library.
 
+mod data;
 mod eval;
 
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ enum Job {
     /// Grade completions from files
     #[command(after_help = GRADE_HELP)]
     Grade(GradeArgs),
+    /// Show the data of a configuration, or make a data set
+    Data(data::DataArgs),
     /// Check this build and device against golden tensors
     Verify(VerifyArgs),
     /// List the shipped configurations, or print one
@@ -116,7 +119,8 @@ lm-evaluation-harness), with the record in `doc` and its completions in `resps`.
   math       ground_truth, solution, or both
   countdown  numbers, target
   sudoku     puzzle, solution
-or the question and ground_truth of the published rows. Verdicts are taken on the whole completion; training rewards on
+or the question and ground_truth of the published rows, which are graded to the letter of the published evaluation: for
+math and countdown it reads the whole text where there is no box; in other rows <answer> is read then. Verdicts are taken on the whole completion; training rewards on
 the text before its first end token, after what the prompt held of it already (--prefill).";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -188,6 +192,7 @@ impl Job {
             Self::Sft(args) => spg::train::sft(&args.request(Command::Sft)?),
             Self::Eval(args) => spg::eval::run(&args.request()?),
             Self::Grade(args) => spg::grade::run(&args.request()),
+            Self::Data(args) => args.run(),
             Self::Verify(args) => spg::verify::run(&args.request()),
             Self::Configs { name } => configs(name.as_deref()),
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const SHARED: [&str; 5] = ["error", "hub", "rng", "runtime", "signal"];
 
 /// The pipeline from left to right; modules of one entry may name each other.
-const PIPELINE: [&[&str]; 12] = [
+const PIPELINE: [&[&str]; 13] = [
     &["config"],
     &["task"],
     &["text"],
@@ -16,6 +16,7 @@ const PIPELINE: [&[&str]; 12] = [
     &["optim"],
     &["report"],
     &["session"],
+    &["data"],
     &["eval"],
     &["grade"],
     &["train", "verify"],

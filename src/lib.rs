@@ -4,7 +4,7 @@
 //! Data moves one way; a module uses only modules to its left (and `rng`, `error`, `hub`):
 //!
 //! ```text
-//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> eval -> grade -> train, verify
+//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> data -> eval -> grade -> train, verify
 //! ```
 //!
 //! | module | what it holds |
@@ -18,6 +18,7 @@
 //! | [`optim`] | AdamW, clipping, learning-rate schedules |
 //! | [`report`] | metrics, progress, logs |
 //! | [`session`] | model, tokenizer and task of a command |
+//! | [`data`] | records shown as prompts, and data sets made from a seed |
 //! | [`eval`], [`train`], [`verify`] | the loops that know everybody |
 //! | [`grade`] | completions from files, by the tasks' graders |
 //! | [`hub`] | files of models and datasets on the Hugging Face hub, shared by all |
@@ -35,6 +36,7 @@
 //! | `R` | LoRA rank |
 
 pub mod config;
+pub mod data;
 pub mod error;
 pub mod eval;
 pub mod grade;

@@ -6,7 +6,7 @@ use super::{AlgorithmTable, Command, ConfigFile, ForwardType, Precision, Problem
 
 /// All problems of `file` for `command`; places are filled in by the caller, who knows the text.
 pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
-    let mut found = Findings(Vec::new());
+    let mut found = Findings::default();
     found.names(file);
     let schedule_fits = found.rollout(file, command);
     check_eval(&mut found, file, command, schedule_fits);
@@ -22,9 +22,15 @@ pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     found.0
 }
 
+/// The problems found so far.
+#[derive(Default)]
 pub(super) struct Findings(Vec<Problem>);
 
 impl Findings {
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.0
+    }
+
     pub(super) fn add(&mut self, keys: &[&str], text: String) {
         let keys = keys.iter().map(|&key| key.to_owned()).collect();
         self.0.push(Problem { keys, text, places: Vec::new() });

@@ -1,7 +1,9 @@
 //! What needs more than one key of a task's table to be judged.
 
 use super::check::Findings;
-use super::{Command, CountdownTable, CustomTable, DataTable, GraderName, SourceTable, SudokuTable, TaskTable};
+use super::{
+    Command, CountdownTable, CustomTable, DataTable, GraderName, Problem, SourceTable, SudokuTable, TaskTable,
+};
 
 /// Number of complete 4x4 Sudoku grids.
 pub const SUDOKU_GRIDS: usize = 288;
@@ -12,6 +14,13 @@ const MOST_EMPTY_CELLS: usize = 12;
 /// The most numbers of a generated Countdown problem, and the largest: solutions are found by trying them all.
 const MOST_NUMBERS: usize = 5;
 const LARGEST_NUMBER: usize = 10_000;
+
+/// All problems of a task's table that stands alone.
+pub fn task_problems(task: &TaskTable) -> Vec<Problem> {
+    let mut found = Findings::default();
+    check_task(&mut found, task, Command::Eval);
+    found.into_problems()
+}
 
 /// Adds all problems of a task's table.
 pub(super) fn check_task(found: &mut Findings, task: &TaskTable, command: Command) {

@@ -27,13 +27,13 @@ mod shipped;
 mod tests;
 mod types;
 
-pub use check_task::SUDOKU_GRIDS;
+pub use check_task::{SUDOKU_GRIDS, task_problems};
 pub use error::{ConfigError, Problem};
 pub use file::*;
 pub use grid::Setting;
 pub use load::{RESOLVED_FILE, from_text, load, near_checkpoint};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
-pub use request::{EvalRequest, GradeRequest, Resume, RunRequest, VerifyRequest};
+pub use request::{EvalRequest, GradeRequest, MakeDataRequest, Resume, RunRequest, ShowDataRequest, VerifyRequest};
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};
 pub use types::*;

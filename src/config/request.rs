@@ -3,10 +3,11 @@
 //! The command line builds these; the loops read them and know nothing of arguments.
 
 use std::convert::Infallible;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Benchmark, DeviceSpec, RunConfig};
+use super::{Benchmark, DeviceSpec, RunConfig, Split, TaskTable};
 
 /// `spg train` and `spg sft`.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,4 +76,32 @@ pub struct VerifyRequest {
     pub device: DeviceSpec,
     /// Print JSON instead of a line an item.
     pub json: bool,
+}
+
+/// `spg data show`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShowDataRequest {
+    /// The configuration whose prompts to show.
+    pub config: RunConfig,
+    /// Which of its records.
+    pub split: Split,
+    /// How many prompts to print; all are counted.
+    pub count: usize,
+    /// Print JSON instead of text.
+    pub json: bool,
+}
+
+/// `spg data sudoku` and `spg data countdown`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MakeDataRequest {
+    /// The task that makes the records.
+    pub task: TaskTable,
+    /// Which of its records.
+    pub split: Split,
+    /// How many of them.
+    pub count: NonZeroUsize,
+    /// The file.
+    pub out: PathBuf,
+    /// Replace a file that exists.
+    pub force: bool,
 }

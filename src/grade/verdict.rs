@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{PREFILL, Row};
 use crate::config::Benchmark;
+use crate::task::grading::boxed::Unboxed;
 use crate::task::tags::{END_TOKENS, before_any};
 use crate::task::{Grade, Reward, TaskError, countdown, gsm8k, math, sudoku};
 
@@ -27,7 +28,7 @@ impl Verdict {
     }
 }
 
-/// Grades a row as it is, and rewards what training would see of it: the text before the first end token, after what
+/// Grades a row as it is, one of the published form to the letter of the published evaluation, and rewards what training would see of it: the text before the first end token, after what
 /// the prompt held already (`prefill`, or [`PREFILL`] for a row of the published form).
 ///
 /// # Errors
@@ -36,6 +37,7 @@ pub fn judge(task: Benchmark, row: &Row, prefill: Option<&str>) -> Result<Verdic
     let (record, completion) = (&row.record, row.completion.as_str());
     let begun = prefill.unwrap_or(if row.published { PREFILL } else { "" });
     let trained = format!("{begun}{}", before_any(completion, &END_TOKENS).unwrap_or(completion));
+    let unboxed = if row.published { Unboxed::WholeText } else { Unboxed::Answer };
     match task {
         Benchmark::Gsm8k => {
             let reference = gsm8k::Reference::from_record(record)?;
@@ -51,13 +53,13 @@ pub fn judge(task: Benchmark, row: &Row, prefill: Option<&str>) -> Result<Verdic
         }
         Benchmark::Math => {
             let reference = math::Reference::from_record(record)?;
-            let grade = reference.grade(completion);
+            let grade = reference.grade(completion, unboxed);
             let eval = json!({ "extracted_answer": grade.answer, "is_correct": grade.solved() });
             Ok(Verdict { grade, eval, reward: Some(reference.reward(&trained)) })
         }
         Benchmark::Countdown => {
             let reference = countdown::Reference::from_record(record)?;
-            let countdown::Attempt { expression, value, correct } = reference.attempt(completion);
+            let countdown::Attempt { expression, value, correct } = reference.attempt(completion, unboxed);
             let value = value.and_then(|value| match value.is_integer() {
                 true => value.to_i64().map(Value::from),
                 false => value.to_f64().map(Value::from),

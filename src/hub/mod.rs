@@ -175,7 +175,7 @@ impl HubRepo {
     }
 }
 
-/// Whether a name could be a repository's: `owner/name` with the hub's characters, not something that looks like a path.
+/// Whether a name could be that of a repository: `owner/name` with the characters of the hub, not the look of a path.
 pub fn is_hub_id(name: &str) -> bool {
     let allowed = |part: &str| {
         !part.is_empty()

@@ -15,7 +15,7 @@ const BRANCH: &str = "refs/convert/parquet";
 fn cache(cache: &Path, folder: &str, revision: &str, commit: &str, files: &[&str]) -> Result<()> {
     let reference = cache.join(folder).join("refs").join(revision);
     std::fs::create_dir_all(reference.parent().unwrap_or(cache))?;
-    std::fs::write(reference, commit)?;
+    std::fs::write(reference, format!("{commit}\n"))?;
     for file in files {
         let path = cache.join(folder).join("snapshots").join(commit).join(file);
         std::fs::create_dir_all(path.parent().unwrap_or(cache))?;
@@ -43,7 +43,7 @@ fn ids_are_told_from_paths() {
 #[test]
 fn offline_the_cache_is_all_there_is() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    cache(dir.path(), "datasets--o--n", BRANCH, "abc\n", &["main/train/0001.parquet", "main/train/0000.parquet", "a"])?;
+    cache(dir.path(), "datasets--o--n", BRANCH, "abc", &["main/train/0001.parquet", "main/train/0000.parquet", "a"])?;
     let repo = HubRepo::at(offline(dir.path()), Kind::Dataset, "o/n", BRANCH)?;
     assert_eq!(repo.list()?, ["a", "main/train/0000.parquet", "main/train/0001.parquet"]);
     let path = repo.get("main/train/0000.parquet")?;

@@ -2,6 +2,7 @@
 
 use super::{Grade, Record, Result, Reward, countdown, gsm8k, math, sudoku, tags};
 use crate::config::Benchmark;
+use crate::task::grading::boxed::Unboxed;
 
 /// The grader of a task.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,9 @@ impl Grader {
     pub fn grade(self, record: &Record, completion: &str, reward: &Reward) -> Result<Grade> {
         Ok(match self {
             Grader::Benchmark(Benchmark::Gsm8k) => gsm8k::Reference::from_record(record)?.grade(completion),
-            Grader::Benchmark(Benchmark::Math) => math::Reference::from_record(record)?.grade(completion),
+            Grader::Benchmark(Benchmark::Math) => {
+                math::Reference::from_record(record)?.grade(completion, Unboxed::Answer)
+            }
             Grader::Benchmark(Benchmark::Countdown) => countdown::Reference::from_record(record)?.grade(completion),
             Grader::Benchmark(Benchmark::Sudoku) => {
                 let (puzzle, solution) = sudoku::cells(record)?;

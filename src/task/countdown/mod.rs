@@ -14,7 +14,7 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use serde_json::Value;
 
-use super::grading::boxed::{self, LastBox};
+use super::grading::boxed::{self, LastBox, Unboxed};
 use super::grading::{arithmetic, number};
 use super::tags::{first_answer, last_answer};
 use super::{Grade, Record, Result, Reward, TaskError};
@@ -53,8 +53,8 @@ impl Reference {
     }
 
     /// What evaluation makes of a completion as decoded, special tokens included.
-    pub fn attempt(&self, completion: &str) -> Attempt {
-        let expression = extract(completion);
+    pub fn attempt(&self, completion: &str, unboxed: Unboxed) -> Attempt {
+        let expression = extract(completion, unboxed);
         let value = self.value(&expression);
         let correct = value.as_ref().is_some_and(|value| arithmetic::close(value, &self.target));
         Attempt { expression, value, correct }
@@ -62,7 +62,7 @@ impl Reference {
 
     /// The evaluation grade of a completion as decoded, special tokens included.
     pub fn grade(&self, completion: &str) -> Grade {
-        let Attempt { expression, correct, .. } = self.attempt(completion);
+        let Attempt { expression, correct, .. } = self.attempt(completion, Unboxed::Answer);
         Grade { answer: Some(expression), correct: usize::from(correct), out_of: 1 }
     }
 
@@ -112,14 +112,14 @@ fn as_integer(value: &Value) -> Option<i64> {
 }
 
 /// The text that evaluation takes for an expression: what the last box holds; if that stays open, the first closed
-/// answer; without any box, or without such an answer, the whole completion. (The reference does not look at `<answer>`
-/// when there is no box, though it means to, and its published verdicts depend on it.) LaTeX operators are read as plain
-/// ones, and of an equation the left side is taken.
-pub fn extract(completion: &str) -> String {
-    let text = match boxed::last(completion) {
-        LastBox::Content(content) => content,
-        LastBox::Open => first_answer(completion).map_or(completion, str::trim),
-        LastBox::Absent => completion,
+/// answer; without any box what `unboxed` says; the whole completion where there is no answer. LaTeX operators are read
+/// as plain ones, and of an equation the left side is taken.
+pub fn extract(completion: &str, unboxed: Unboxed) -> String {
+    let answer = || first_answer(completion).map_or(completion, str::trim);
+    let text = match (boxed::last(completion), unboxed) {
+        (LastBox::Content(content), _) => content,
+        (LastBox::Open, _) | (LastBox::Absent, Unboxed::Answer) => answer(),
+        (LastBox::Absent, Unboxed::WholeText) => completion,
     };
     let text = text.replace(r"\div", "/").replace(r"\times", "*").replace(r"\cdot", "*");
     left_side(&text).map(str::to_owned).unwrap_or(text)
@@ -159,11 +159,18 @@ mod tests {
             (r"\boxed{}<answer>1</answer>", ""),
             ("\\boxed{1 <answer>\n (2+1) \n</answer>", "(2+1)"),
             (r"\boxed{1", r"\boxed{1"),
-            ("<answer>1</answer>", "<answer>1</answer>"),
-            ("so 1+2 = 3 <answer>2+1</answer>", "1+2"),
         ];
         for (text, expected) in cases {
-            assert_eq!(extract(text), expected, "{text:?}");
+            assert_eq!(extract(text, Unboxed::Answer), expected, "{text:?}");
+            assert_eq!(extract(text, Unboxed::WholeText), expected, "{text:?}");
+        }
+        for (text, answer, whole) in [
+            ("<answer> 1 </answer>", "1", "<answer> 1 </answer>"),
+            ("so 1+2 = 3 <answer>2+1</answer>", "2+1", "1+2"),
+            ("so 1+2 = 3 <answer>2+1", "1+2", "1+2"),
+        ] {
+            assert_eq!(extract(text, Unboxed::Answer), answer, "{text:?}");
+            assert_eq!(extract(text, Unboxed::WholeText), whole, "{text:?}");
         }
     }
 
@@ -175,8 +182,10 @@ mod tests {
         for wrong in ["6 + 1", "3 + 4", "3 + 3 + 1 + 0", "3 + 1", "3 + 3 * 1", "3 + 3 + 01", "3 + 3 + 1 x", ""] {
             assert!(!solved(wrong), "{wrong}");
         }
-        assert_eq!(reference.attempt(r"\boxed{3 + 3 * 1}").value, Some(BigRational::from_integer(6.into())));
-        assert_eq!(reference.attempt(r"\boxed{3 + 4}").value, None);
+        let attempt = |text| reference.attempt(text, Unboxed::Answer);
+        assert_eq!(attempt(r"\boxed{3 + 3 * 1}").value, Some(BigRational::from_integer(6.into())));
+        assert_eq!(attempt(r"\boxed{3 + 4}").value, None);
+        assert!(attempt("<answer>3+3+1</answer>").correct);
     }
 
     #[test]

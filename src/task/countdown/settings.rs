@@ -1,11 +1,13 @@
 //! The parts of the task, from `[task.countdown]`.
 
+use std::num::NonZeroUsize;
+
 use minijinja::context;
 
 use super::expression;
 use super::problems::{Exhausted, ProblemMaker};
 use super::{numbers, target};
-use crate::config::{Benchmark, CountdownGenerateTable, CountdownTable};
+use crate::config::{Benchmark, CountdownGenerateTable, CountdownTable, Split};
 use crate::rng::Rng;
 use crate::task::demonstration::Demonstrator;
 use crate::task::grader::Grader;
@@ -51,27 +53,28 @@ fn splits(table: &CountdownTable, with_test: bool) -> Result<Splits> {
     load::load(&table.data, &keys!("countdown"), with_test, &accept)
 }
 
-/// Problems of the table's seed; none is in two splits. Held-out problems come first, so that they stay the same
-/// whatever the size of the training set.
+/// Problems of the table's seed; none is in two splits.
 fn generated(table: &CountdownGenerateTable, count: usize) -> Result<Splits> {
-    let sizes = [table.test_size.get(), table.validation_size.get(), table.train_size.get()];
     let maker = ProblemMaker {
         seed: table.data_seed,
         count,
         range: as_i64(table.min_number.get())..=as_i64(table.max_number.get()),
         max_target: as_i64(table.max_target.get()),
     };
-    let wanted = sizes.iter().fold(0usize, |sum, &size| sum.saturating_add(size));
-    let mut records = maker.records(wanted).map_err(|Exhausted { available }| {
-        let message = format!(
-            "{wanted} problems are wanted in all, but only {available} were found: lower train_size, validation_size or \
-             test_size, or raise max_number or max_target"
-        );
-        TaskError::Config(vec![Problem::new("task.countdown.generate", message)])
-    })?;
-    let train = records.split_off(sizes[0] + sizes[1]);
-    let validation = records.split_off(sizes[0]);
-    Ok(Splits { train, validation, test: records })
+    let records = |split, wanted: NonZeroUsize, key| {
+        maker.records(split, wanted.get()).map_err(|Exhausted { available }| {
+            let message = format!(
+                "only {available} different problems were found for this split, not {wanted}: lower the size, or raise \
+                 max_number or max_target"
+            );
+            TaskError::Config(vec![Problem::new(key, message)])
+        })
+    };
+    Ok(Splits {
+        train: records(Split::Train, table.train_size, "task.countdown.generate.train_size")?,
+        validation: records(Split::Validation, table.validation_size, "task.countdown.generate.validation_size")?,
+        test: records(Split::Test, table.test_size, "task.countdown.generate.test_size")?,
+    })
 }
 
 fn as_i64(n: usize) -> i64 {

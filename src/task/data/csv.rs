@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ::csv::{ByteRecord, Error, ErrorKind, ReaderBuilder, StringRecord};
+use ::csv::{ByteRecord, Error, ErrorKind, Position, ReaderBuilder, StringRecord};
 use serde_json::{Map, Value};
 
 use super::{DataError, Result, Row};
@@ -11,26 +11,46 @@ use crate::task::Record;
 /// Reads the rows below the line of names. The place of a row is the line it begins in.
 pub fn read(path: &Path, content: &[u8], delimiter: u8) -> Result<Vec<Row>> {
     let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(content);
-    let names = reader.headers().map_err(|error| refused(path, 1, &error))?.clone();
+    let mut lines = Lines { content, byte: 0, line: 1 };
+    let names = reader.headers().map_err(|error| refused(path, &mut lines, &error))?.clone();
     for (i, name) in names.iter().enumerate() {
         if names.iter().take(i).any(|earlier| earlier == name) {
             return Err(DataError::row(path, "line 1", format!("two columns are named `{name}`")));
         }
     }
     let mut rows = Vec::new();
-    let mut last = (0, 1);
     for record in reader.records() {
-        let record = record.map_err(|error| refused(path, last.1, &error))?;
-        if let Some(start) = record.position() {
-            last = (usize::try_from(start.byte()).unwrap_or(usize::MAX), start.line());
-        }
-        rows.push(Row { place: format!("line {}", last.1), record: to_record(&names, &record) });
+        let record = record.map_err(|error| refused(path, &mut lines, &error))?;
+        lines.go_to(record.position());
+        rows.push(Row { place: lines.place(), record: to_record(&names, &record) });
     }
     // An open quote would take the rest of the file into one cell without an error.
-    if is_open(content.get(last.0..).unwrap_or_default(), delimiter) {
-        return Err(DataError::row(path, format!("line {}", last.1), "a quote (\") is opened and not closed"));
+    if is_open(&content[lines.byte..], delimiter) {
+        return Err(DataError::row(path, lines.place(), "a quote (\") is opened and not closed"));
     }
     Ok(rows)
+}
+
+/// The line of a record. The library counts blank lines, and half of a line's end, to the record that follows them.
+struct Lines<'a> {
+    content: &'a [u8],
+    byte: usize,
+    line: usize,
+}
+
+impl Lines<'_> {
+    fn go_to(&mut self, position: Option<&Position>) {
+        let Some(rest) = position.and_then(|at| self.content.get(usize::try_from(at.byte()).ok()?..)) else { return };
+        let blank = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let byte = self.content.len() - rest.len() + blank;
+        let passed = self.content.get(self.byte..byte).unwrap_or_default();
+        self.line += passed.iter().filter(|&&byte| byte == b'\n').count();
+        self.byte = byte;
+    }
+
+    fn place(&self) -> String {
+        format!("line {}", self.line)
+    }
 }
 
 fn to_record(names: &StringRecord, cells: &StringRecord) -> Record {
@@ -63,14 +83,16 @@ fn is_open(last: &[u8], delimiter: u8) -> bool {
     records(&[last, b"\nx\n"].concat()) == records(last)
 }
 
-fn refused(path: &Path, after_line: u64, error: &Error) -> DataError {
-    let line = error.position().map_or(after_line, ::csv::Position::line);
+fn refused(path: &Path, lines: &mut Lines, error: &Error) -> DataError {
+    lines.go_to(error.position());
     let reason = match error.kind() {
-        ErrorKind::UnequalLengths { expected_len, len, .. } => format!("{len} cells, but {expected_len} columns"),
+        ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("its number of cells is {len}, of columns {expected_len}")
+        }
         ErrorKind::Utf8 { err, .. } => format!("cell {} is not UTF-8", err.field() + 1),
         _ => error.to_string(),
     };
-    DataError::row(path, format!("line {line}"), reason)
+    DataError::row(path, lines.place(), reason)
 }
 
 #[cfg(test)]
@@ -101,8 +123,14 @@ mod tests {
 
     #[test]
     fn broken_rows_are_named() {
-        assert_eq!(parse(b"a,b\n1,2\n\n\n1,2,3\n").unwrap_err(), "a.csv, line 5: 3 cells, but 2 columns");
-        assert_eq!(parse(b"a,b\n\"x\ny\",2\n1\n").unwrap_err(), "a.csv, line 4: 1 cells, but 2 columns");
+        assert_eq!(
+            parse(b"a,b\n1,2\n\n\n1,2,3\n").unwrap_err(),
+            "a.csv, line 5: its number of cells is 3, of columns 2"
+        );
+        assert_eq!(
+            parse(b"a,b\n\"x\ny\",2\n1\n").unwrap_err(),
+            "a.csv, line 4: its number of cells is 1, of columns 2"
+        );
         assert_eq!(parse(b"a,b\n1,2\n1,\xff\n").unwrap_err(), "a.csv, line 3: cell 2 is not UTF-8");
         assert_eq!(parse(b"a,\xff\n1,2\n").unwrap_err(), "a.csv, line 1: cell 2 is not UTF-8");
         assert_eq!(parse(b"a,b,a\n").unwrap_err(), "a.csv, line 1: two columns are named `a`");

@@ -42,9 +42,7 @@ pub enum DataError {
         reason: String,
     },
     /// A column that is to become a field is not there.
-    #[error(
-        "{place}: there is no column `{column}`, which {key}.columns names for the field `{field}` (the columns: {present})"
-    )]
+    #[error("{place}: no column `{column}`, which {key}.columns names for the field `{field}` (there are: {present})")]
     Column {
         /// The file and the place of the first row without it.
         place: String,

@@ -150,7 +150,7 @@ impl HubDataset {
     }
 
     /// Those of a repository's files that hold the split, in order.
-    fn parquet_files(&self, key: &str, all: Vec<String>, offline: bool) -> Result<Vec<String>> {
+    pub(super) fn parquet_files(&self, key: &str, all: Vec<String>, offline: bool) -> Result<Vec<String>> {
         let folder_of = |file: &str| {
             let (folder, _) = file.rsplit_once('/').filter(|_| file.ends_with(".parquet"))?;
             Some(folder.to_owned())

@@ -1,5 +1,15 @@
 //! Finding `\boxed{..}`.
 
+/// What the evaluation of MATH and Countdown reads where a completion has no box at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unboxed {
+    /// The first closed `<answer>`, the whole text where there is none.
+    Answer,
+    /// The whole text. The published evaluation means to read the answer, but does not get to it, and its verdicts
+    /// depend on that.
+    WholeText,
+}
+
 /// What a text has for its last box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastBox<'a> {

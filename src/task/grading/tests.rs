@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use crate::task::grading::boxed::Unboxed;
 use crate::task::{countdown, gsm8k, math, sudoku};
 
 /// Runs every grader and every reward on a text.
@@ -14,7 +15,7 @@ fn grade_all(text: &str) {
     let (puzzle, solution) = ("0204032001400402", "1234432121433412");
     for (grade, reward) in [
         (number.grade(text), number.reward(text)),
-        (latex.grade(text), latex.reward(text)),
+        (latex.grade(text, Unboxed::Answer), latex.reward(text)),
         (target.grade(text), target.reward(text)),
         (sudoku::grade(puzzle, solution, text), sudoku::reward(puzzle, solution, text)),
     ] {

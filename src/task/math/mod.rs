@@ -5,7 +5,7 @@ mod settings;
 
 pub(super) use settings::task;
 
-use super::grading::boxed::{self, LastBox};
+use super::grading::boxed::{self, LastBox, Unboxed};
 use super::grading::latex;
 use super::tags::{ANSWER, END_OF_ANSWER, after, before_any, first_answer};
 use super::{Grade, Record, Result, Reward};
@@ -39,8 +39,8 @@ impl Reference {
     }
 
     /// The evaluation grade of a completion as decoded, special tokens included.
-    pub fn grade(&self, completion: &str) -> Grade {
-        let answer = extract(completion);
+    pub fn grade(&self, completion: &str, unboxed: Unboxed) -> Grade {
+        let answer = extract(completion, unboxed);
         let correct = usize::from(answer.is_some_and(|answer| latex::equivalent(answer, &self.answer)));
         Grade { answer: answer.map(str::to_owned), correct, out_of: 1 }
     }
@@ -52,17 +52,16 @@ impl Reference {
 }
 
 /// The answer that evaluation reads: what the last box holds. If that is nothing, or the box stays open, the first
-/// closed answer.
-///
-/// Without any box it is the whole completion: the reference does not look at `<answer>` then, though it means to, and
-/// its published verdicts depend on it.
-pub fn extract(completion: &str) -> Option<&str> {
-    let found = match boxed::last(completion) {
-        LastBox::Absent => Some(completion),
-        LastBox::Open => None,
-        LastBox::Content(content) => Some(content),
+/// closed answer; without any box what `unboxed` says, the whole completion where there is no answer.
+pub fn extract(completion: &str, unboxed: Unboxed) -> Option<&str> {
+    let answer = || first_answer(completion).map(str::trim);
+    let found = match (boxed::last(completion), unboxed) {
+        (LastBox::Absent, Unboxed::Answer) => Some(answer().unwrap_or(completion)),
+        (LastBox::Absent, Unboxed::WholeText) => Some(completion),
+        (LastBox::Open, _) => None,
+        (LastBox::Content(content), _) => Some(content),
     };
-    found.filter(|text| !text.is_empty()).or_else(|| first_answer(completion).map(str::trim)).or(found)
+    found.filter(|text| !text.is_empty()).or_else(answer).or(found)
 }
 
 /// 2 if what the last box holds is equivalent to the answer; without a closed box, if the whole completion is.
@@ -90,14 +89,19 @@ mod tests {
 
     #[test]
     fn the_answer_is_the_last_box_else_the_first_block() {
-        assert_eq!(extract(r"\boxed{1} \boxed{\frac{1}{2}} <answer>3</answer>"), Some(r"\frac{1}{2}"));
-        assert_eq!(extract(r"\boxed{1} \boxed{2 <answer> 3 </answer><answer>4</answer>"), Some("3"));
-        assert_eq!(extract(r"\boxed{}<answer>3</answer>"), Some("3"));
-        assert_eq!(extract(r"\boxed{}"), Some(""));
-        assert_eq!(extract(r"\boxed{1"), None);
+        let boxed = |text| extract(text, Unboxed::Answer);
+        assert_eq!(boxed(r"\boxed{1} \boxed{\frac{1}{2}} <answer>3</answer>"), Some(r"\frac{1}{2}"));
+        assert_eq!(boxed(r"\boxed{1} \boxed{2 <answer> 3 </answer><answer>4</answer>"), Some("3"));
+        assert_eq!(boxed(r"\boxed{}<answer>3</answer>"), Some("3"));
+        assert_eq!(boxed(r"\boxed{}"), Some(""));
+        assert_eq!(boxed(r"\boxed{1"), None);
+        assert_eq!(extract(r"\boxed{1}<answer>3</answer>", Unboxed::WholeText), Some("1"));
         // without any box
-        assert_eq!(extract("so <answer>5</answer>"), Some("so <answer>5</answer>"));
-        assert_eq!(extract(""), Some(""));
+        assert_eq!(boxed("so <answer> 5 </answer>"), Some("5"));
+        assert_eq!(boxed("so 5"), Some("so 5"));
+        assert_eq!(boxed(""), Some(""));
+        let text = "so <answer>5</answer>";
+        assert_eq!(extract(text, Unboxed::WholeText), Some(text));
     }
 
     #[test]
@@ -115,9 +119,14 @@ mod tests {
     #[test]
     fn grades_and_rewards() {
         let half = reference(r#"{"ground_truth": "\\frac12"}"#).unwrap();
-        assert!(half.grade(r"\boxed{1/2}<|eot_id|>").solved());
-        assert!(half.grade(r"\boxed{<answer>0.5</answer>").solved());
-        assert!(half.grade("0.5").solved() && !half.grade("<answer>0.5</answer>").solved());
+        let solved = |text, unboxed| half.grade(text, unboxed).solved();
+        for unboxed in [Unboxed::Answer, Unboxed::WholeText] {
+            assert!(solved(r"\boxed{1/2}<|eot_id|>", unboxed));
+            assert!(solved(r"\boxed{<answer>0.5</answer>", unboxed));
+            assert!(solved("0.5", unboxed));
+        }
+        assert!(solved("<answer>0.5</answer>", Unboxed::Answer));
+        assert!(!solved("<answer>0.5</answer>", Unboxed::WholeText));
         assert_eq!((correctness("1/2", "0.5"), correctness(r"\boxed{1/2", "0.5")), (2.0, 0.0));
         assert_eq!(
             half.reward(r"<answer>\boxed{0.5}</answer>").parts,
