@@ -1,15 +1,17 @@
 //! The command line: what can be typed, and how it becomes a request to the library.
 
 mod data;
+mod eval;
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use spg::config::{
-    self, Assignment, Benchmark, Command, DeviceSpec, EvalRequest, GradeRequest, Overrides, Resume, RunRequest,
-    VerifyRequest,
+    self, Assignment, Benchmark, Command, DeviceSpec, GradeRequest, Overrides, Resume, RunRequest, VerifyRequest,
 };
 use spg::report::{LogFormat, Verbosity};
+
+use eval::{EVAL_HELP, EvalArgs};
 
 /// Fine-tune masked diffusion language models with Sandwiched Policy Gradient.
 #[derive(Debug, Parser)]
@@ -26,6 +28,7 @@ Examples:
   spg train --config configs/sudoku-tiny.toml
   spg train --config configs/sudoku-tiny.toml --resume
   spg eval --ckpt runs/sudoku-tiny --base
+  spg eval --ckpt runs/sudoku-tiny --split test --temperature 0.9 --samples 8
   spg grade --task gsm8k completions.jsonl --details verdicts.jsonl
 
 Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 75 stopped by a signal after saving a checkpoint,
@@ -38,6 +41,7 @@ enum Job {
     /// Fine-tune a model on demonstrations
     Sft(RunArgs),
     /// Decode the held-out set with a checkpoint and grade it
+    #[command(after_help = EVAL_HELP)]
     Eval(EvalArgs),
     /// Grade completions from files
     #[command(after_help = GRADE_HELP)]
@@ -88,30 +92,6 @@ struct SetArgs {
 }
 
 #[derive(Debug, Args)]
-struct EvalArgs {
-    /// A run folder, one of its checkpoints, or a plain model folder
-    #[arg(long, value_name = "DIR")]
-    ckpt: PathBuf,
-    /// Configuration file; by default the one in the run folder. A plain model folder has none, so it needs this
-    #[arg(long, short, value_name = "FILE")]
-    config: Option<PathBuf>,
-    #[command(flatten)]
-    set: SetArgs,
-    /// Evaluate the base model too and show both side by side
-    #[arg(long)]
-    base: bool,
-    /// Print JSON instead of a table
-    #[arg(long)]
-    json: bool,
-    /// Only the first N records of the held-out set, instead of eval.limit; 0 takes all
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// Sampling temperature, instead of eval.temperatures; 0 is greedy; may be repeated
-    #[arg(long, value_name = "T")]
-    temperature: Vec<f64>,
-}
-
-#[derive(Debug, Args)]
 struct GradeArgs {
     /// The task whose grader to use
     #[arg(long, value_enum, value_name = "TASK")]
@@ -133,7 +113,8 @@ struct GradeArgs {
 
 const GRADE_HELP: &str = "\
 Files are JSON lines, or one JSON object with a list `generations` as d1 and SPG write it. A row has its completion in
-`completion` (or `generations`) and the fields of its record:
+`completion` (or `generations`) and the fields of its record; or it is a row of a samples file of `spg eval` (or
+lm-evaluation-harness), with the record in `doc` and its completions in `resps`. The fields:
   gsm8k      ground_truth, or answer with #### before the number
   math       ground_truth, solution, or both
   countdown  numbers, target
@@ -250,23 +231,6 @@ impl RunArgs {
 impl SetArgs {
     fn overrides(self) -> Overrides {
         Overrides { set: self.set, device: self.device, ..Overrides::default() }
-    }
-}
-
-impl EvalArgs {
-    fn request(self) -> anyhow::Result<EvalRequest> {
-        let overrides = Overrides { limit: self.limit, temperatures: self.temperature, ..self.set.overrides() };
-        let Some(path) = self.config.or_else(|| config::near_checkpoint(&self.ckpt)) else {
-            let message = format!(
-                "{} is neither a run folder nor one of its checkpoints (there is no {} in it or above it): \
-                 add --config FILE",
-                self.ckpt.display(),
-                config::RESOLVED_FILE
-            );
-            return Err(spg::error::Usage(message).into());
-        };
-        let config = config::load(&path, &overrides, Command::Eval)?;
-        Ok(EvalRequest { config, checkpoint: self.ckpt, base: self.base, json: self.json })
     }
 }
 

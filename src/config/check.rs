@@ -1,16 +1,15 @@
 //! What needs more than one key, or the subcommand, to be judged. Every problem is found in one pass.
 
+use super::check_eval::check_eval;
 use super::check_task::check_task;
-use super::{
-    AlgorithmTable, Command, ConfigFile, ForwardType, Precision, Problem, Remasking, Scope, SpgTable, Split, Trainable,
-};
+use super::{AlgorithmTable, Command, ConfigFile, ForwardType, Precision, Problem, Scope, SpgTable, Trainable};
 
 /// All problems of `file` for `command`; places are filled in by the caller, who knows the text.
 pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     let mut found = Findings::default();
     found.names(file);
-    found.rollout(file, command);
-    found.evaluation(file, command);
+    let schedule_fits = found.rollout(file, command);
+    check_eval(&mut found, file, command, schedule_fits);
     check_task(&mut found, &file.task, command);
     if let Some(AlgorithmTable::Spg(spg)) = &file.algorithm {
         found.spg(spg);
@@ -46,7 +45,9 @@ impl Findings {
         }
     }
 
-    fn rollout(&mut self, file: &ConfigFile, command: Command) {
+    /// Returns whether the schedule (canvas, blocks, steps) can be decoded.
+    fn rollout(&mut self, file: &ConfigFile, command: Command) -> bool {
+        let before = self.0.len();
         let r = &file.rollout;
         let (canvas, block, steps) = (r.max_completion_length.get(), r.block_length.get(), r.diffusion_steps.get());
         if canvas % block != 0 {
@@ -78,12 +79,15 @@ impl Findings {
                 );
             }
         }
-        if command == Command::Train && r.temperature.get() == 0.0 && r.remasking == Remasking::LowConfidence {
+        let schedule_fits = self.0.len() == before;
+        if command == Command::Train && r.temperature.get() == 0.0 && r.remasking.is_deterministic() {
             self.add(
                 &["rollout.temperature", "rollout.remasking"],
-                "rollout.temperature = 0 with rollout.remasking = \"low_confidence\" decodes the same completion \
-                 for a whole group, so that no advantage differs from 0: use a temperature above 0"
-                    .into(),
+                format!(
+                    "rollout.temperature = 0 with rollout.remasking = \"{}\" decodes the same completion for a whole \
+                     group, so that no advantage differs from 0: use a temperature above 0",
+                    r.remasking.name()
+                ),
             );
         }
         if r.merge_adapters && file.model.dtype != Precision::F32 {
@@ -94,28 +98,7 @@ impl Findings {
                     .into(),
             );
         }
-    }
-
-    fn evaluation(&mut self, file: &ConfigFile, command: Command) {
-        if file.eval.split == Split::Test && command != Command::Eval {
-            self.add(
-                &["eval.split"],
-                format!(
-                    "eval.split = \"test\" under `spg {}`: a run is watched, and checkpoints are chosen, on validation \
-                     records; use `spg eval --split test` once for the final figures",
-                    command.name()
-                ),
-            );
-        }
-        let temperatures = &file.eval.temperatures;
-        if temperatures.is_empty() {
-            self.add(&["eval.temperatures"], "eval.temperatures is empty: give at least one, such as [0.0]".into());
-        }
-        for (i, t) in temperatures.iter().enumerate() {
-            if temperatures[..i].contains(t) {
-                self.add(&["eval.temperatures"], format!("eval.temperatures lists {} twice: remove one", t.get()));
-            }
-        }
+        schedule_fits
     }
 
     fn spg(&mut self, spg: &SpgTable) {
@@ -227,12 +210,12 @@ fn divisors_near(n: usize, x: usize) -> Vec<usize> {
 }
 
 /// The multiples of `m` around `x`, without zero.
-fn multiples_near(m: usize, x: usize) -> Vec<usize> {
+pub(super) fn multiples_near(m: usize, x: usize) -> Vec<usize> {
     let below = x / m * m;
     [below, below + m].into_iter().filter(|&n| n > 0).collect()
 }
 
-fn either(numbers: Vec<usize>) -> String {
+pub(super) fn either(numbers: Vec<usize>) -> String {
     let texts: Vec<String> = numbers.iter().map(usize::to_string).collect();
     texts.join(" or ")
 }

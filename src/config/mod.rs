@@ -6,15 +6,18 @@
 //! | tables, keys, defaults | `file` |
 //! | closed choices and ranges of single values | `types` |
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
-//! | what needs two keys to be judged | `check`, `check_task` |
+//! | what needs two keys to be judged | `check`, `check_task`, `check_eval` |
+//! | the settings that an evaluation compares | `grid` |
 //! | the resolved run | `resolve` |
 //! | the files of `configs/`, by name | `shipped` |
 //! | what a subcommand was asked to do | `request` |
 
 mod check;
+mod check_eval;
 mod check_task;
 mod error;
 mod file;
+mod grid;
 mod load;
 mod overrides;
 mod request;
@@ -27,8 +30,9 @@ mod types;
 pub use check_task::{SUDOKU_GRIDS, task_problems};
 pub use error::{ConfigError, Problem};
 pub use file::*;
+pub use grid::Setting;
 pub use load::{RESOLVED_FILE, from_text, load, near_checkpoint};
-pub use overrides::{Assignment, Overrides};
+pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use request::{EvalRequest, GradeRequest, MakeDataRequest, Resume, RunRequest, ShowDataRequest, VerifyRequest};
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};

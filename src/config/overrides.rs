@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use toml::{Table, Value};
 
-use super::{ConfigError, DeviceSpec};
+use super::{ConfigError, DeviceSpec, Order, Remasking, Split};
 
 /// What the command line changes in the file. The named flags win over `--set`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,10 +20,31 @@ pub struct Overrides {
     pub max_steps: Option<usize>,
     /// `--device`: `model.device`.
     pub device: Option<DeviceSpec>,
+    /// What `spg eval` changes in `[eval]`.
+    pub eval: EvalOverrides,
+}
+
+/// What the command line changes in `[eval]`. An empty list leaves the file's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EvalOverrides {
+    /// `--split`: `eval.split`.
+    pub split: Option<Split>,
     /// `--limit`: `eval.limit`.
     pub limit: Option<usize>,
-    /// `--temperature`, repeated: `eval.temperatures`; empty leaves the file's.
+    /// `--batch-size`: `eval.batch_size`.
+    pub batch_size: Option<usize>,
+    /// `--samples`: `eval.num_samples`.
+    pub num_samples: Option<usize>,
+    /// `--temperature`, repeated: `eval.temperatures`.
     pub temperatures: Vec<f64>,
+    /// `--max-completion-length`, repeated: `eval.max_completion_length`.
+    pub max_completion_length: Vec<usize>,
+    /// `--block-length`, repeated: `eval.block_length`.
+    pub block_length: Vec<usize>,
+    /// `--remasking`, repeated: `eval.remasking`.
+    pub remasking: Vec<Remasking>,
+    /// `--order`, repeated: `eval.order`.
+    pub order: Vec<Order>,
 }
 
 /// One `a.b=v`.
@@ -95,14 +116,53 @@ impl Overrides {
         if let Some(device) = self.device {
             flag("--device", device.to_string(), "model.device", device.to_string().into());
         }
-        if let Some(limit) = self.limit {
-            let value = integer("--limit", limit as u64)?;
-            flag("--limit", limit.to_string(), "eval.limit", value);
+        edits.extend(self.eval.edits()?);
+        Ok(edits)
+    }
+}
+
+impl EvalOverrides {
+    fn edits(&self) -> Result<Vec<Edit>, ConfigError> {
+        let mut edits = Vec::new();
+        let mut flag = |flag: &str, key: &str, shown: &[String], value: Value| {
+            let path = vec!["eval".to_owned(), key.to_owned()];
+            let origin = format!("{flag} {}", shown.join(&format!(" {flag} ")));
+            edits.push(Edit { path, value, origin });
+        };
+        if let Some(split) = self.split {
+            flag("--split", "split", &[split.name().into()], split.name().into());
+        }
+        for (name, key, number) in [
+            ("--limit", "limit", self.limit),
+            ("--batch-size", "batch_size", self.batch_size),
+            ("--samples", "num_samples", self.num_samples),
+        ] {
+            if let Some(n) = number {
+                flag(name, key, &[n.to_string()], integer(name, n as u64)?);
+            }
         }
         if !self.temperatures.is_empty() {
             let shown: Vec<String> = self.temperatures.iter().map(f64::to_string).collect();
-            let value = Value::Array(self.temperatures.iter().map(|&t| Value::Float(t)).collect());
-            flag("--temperature", shown.join(" --temperature "), "eval.temperatures", value);
+            let values = self.temperatures.iter().map(|&t| Value::Float(t)).collect();
+            flag("--temperature", "temperatures", &shown, Value::Array(values));
+        }
+        for (name, key, numbers) in [
+            ("--max-completion-length", "max_completion_length", &self.max_completion_length),
+            ("--block-length", "block_length", &self.block_length),
+        ] {
+            if !numbers.is_empty() {
+                let shown: Vec<String> = numbers.iter().map(usize::to_string).collect();
+                let values = numbers.iter().map(|&n| integer(name, n as u64)).collect::<Result<_, _>>()?;
+                flag(name, key, &shown, Value::Array(values));
+            }
+        }
+        let remasking: Vec<&str> = self.remasking.iter().map(|r| r.name()).collect();
+        let order: Vec<&str> = self.order.iter().map(|o| o.name()).collect();
+        for (name, key, words) in [("--remasking", "remasking", remasking), ("--order", "order", order)] {
+            if !words.is_empty() {
+                let shown: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+                flag(name, key, &shown, Value::Array(words.into_iter().map(Value::from).collect()));
+            }
         }
         Ok(edits)
     }

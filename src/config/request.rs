@@ -46,6 +46,8 @@ pub struct EvalRequest {
     pub config: RunConfig,
     /// Evaluate the base model too and show both side by side.
     pub base: bool,
+    /// Where result files go; none: into the run folder, if there is one.
+    pub output_dir: Option<PathBuf>,
     /// Print JSON instead of a table.
     pub json: bool,
 }

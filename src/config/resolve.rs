@@ -1,9 +1,10 @@
 //! The run as it will happen: every default filled in, everything checked, nothing to be changed.
 
 use super::check::check;
+use super::grid;
 use super::{
     AlgorithmTable, ConfigError, ConfigFile, EvalTable, LoraTable, ModelTable, Problem, RolloutTable, RunTable,
-    SftTable, TaskTable, TrainTable,
+    Setting, SftTable, TaskTable, TrainTable,
 };
 
 /// The subcommand a configuration is resolved for: it decides what must be there.
@@ -105,9 +106,9 @@ impl RunConfig {
         ConfigError::MissingTable { table, command: self.command.name() }
     }
 
-    /// The temperatures of an evaluation.
-    pub fn eval_temperatures(&self) -> Vec<f64> {
-        self.eval().temperatures.iter().map(|t| t.get()).collect()
+    /// The settings of an evaluation, in the order in which they are decoded.
+    pub fn eval_settings(&self) -> Vec<Setting> {
+        grid::settings(self.eval(), self.rollout())
     }
 
     /// The whole configuration as a file that loads back to this very run, defaults written out.

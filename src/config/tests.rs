@@ -44,6 +44,10 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
 }
 
+fn temperatures(config: &RunConfig) -> Vec<f64> {
+    config.eval().temperatures.iter().map(|t| t.get()).collect()
+}
+
 /// Every leaf as `table.key` with its value.
 fn leaves(table: &Table, prefix: &str, found: &mut BTreeMap<String, Value>) {
     for (key, value) in table {
@@ -87,7 +91,14 @@ fn the_readme_documents_every_key_and_its_default() {
     let defaults: Table = resolve(MINIMAL, &[], Command::Train).unwrap().to_toml().unwrap().parse().unwrap();
     let mut default_values = BTreeMap::new();
     leaves(&defaults, "", &mut default_values);
-    let optional = ["model.revision=x", "lora.init_from=x", "task.sudoku.prompt_template=x"];
+    let optional = [
+        "model.revision=x",
+        "lora.init_from=x",
+        "task.sudoku.prompt_template=x",
+        "eval.max_completion_length=[40]",
+        "eval.block_length=[8]",
+        "eval.remasking=['random']",
+    ];
     let all: Table = resolve(MINIMAL, &optional, Command::Train).unwrap().to_toml().unwrap().parse().unwrap();
     let mut schema = BTreeMap::new();
     leaves(&all, "", &mut schema);
@@ -143,7 +154,10 @@ fn an_unknown_key_shows_its_line_with_a_caret() {
 fn a_value_out_of_range_shows_its_line_with_a_caret() {
     for (value, expected) in [
         ("temperature = -1.0", "-1 is out of range: expected a finite number, 0 or above"),
-        ("remasking = \"most\"", "unknown variant `most`, expected `low_confidence` or `random`"),
+        (
+            "remasking = \"most\"",
+            "unknown variant `most`, expected one of `low_confidence`, `random`, `margin`, `neg_entropy`",
+        ),
         ("batch_size = 0", "expected a nonzero"),
     ] {
         let text = MINIMAL.replace("diffusion_steps = 20", &format!("diffusion_steps = 20\n{value}"));
@@ -180,7 +194,7 @@ fn a_set_is_toml_where_it_can_be_and_creates_missing_tables() {
     let config = resolve(&text, &changes, Command::Train).unwrap();
     let AlgorithmTable::Spg(spg) = config.algorithm().unwrap();
     assert_eq!(spg.beta.get(), 2.0);
-    assert_eq!(config.eval_temperatures(), [0.5, 1.0]);
+    assert_eq!(temperatures(&config), [0.5, 1.0]);
     assert_eq!((config.model().name_or_path.as_str(), config.model().dtype), ("a/b-c", Precision::Bf16));
 }
 
@@ -191,15 +205,14 @@ fn flags_win_over_set_and_repair_what_the_file_lacks() {
         seed: Some(7),
         max_steps: Some(12),
         device: Some(DeviceSpec::Cpu),
-        limit: Some(5),
-        temperatures: vec![0.25],
+        eval: EvalOverrides { limit: Some(5), temperatures: vec![0.25], ..EvalOverrides::default() },
         ..set(&["run.seed=3", "train.max_steps=4"])
     };
     let text = MINIMAL.replace("output_dir = \"runs/x\"", "");
     let config = from_text(Path::new("a.toml"), &text, &overrides, Command::Train).unwrap();
     assert_eq!((config.run().output_dir.as_path(), config.run().seed), (Path::new("elsewhere"), 7));
     assert_eq!((config.train().max_steps.get(), config.model().device), (12, DeviceSpec::Cpu));
-    assert_eq!((config.eval().limit, config.eval_temperatures()), (5, vec![0.25]));
+    assert_eq!((config.eval().limit, temperatures(&config)), (5, vec![0.25]));
 }
 
 #[test]
@@ -247,6 +260,35 @@ fn each_misfit_is_refused() {
         (&["eval.eval_steps=6"], Train, "eval.eval_steps = 6 is not a multiple"),
         (&["eval.temperatures=[]"], Eval, "eval.temperatures is empty"),
         (&["eval.temperatures=[0.5, 0.5]"], Eval, "lists 0.5 twice"),
+        (&["eval.remasking=[]"], Eval, "eval.remasking is empty: give at least one, such as [\"low_confidence\"]"),
+        (&["eval.order=['canvas', 'canvas']"], Eval, "eval.order lists \"canvas\" twice"),
+        (&["eval.num_samples=4"], Eval, "decodes the same completion 4 times"),
+        (
+            &["eval.num_samples=4", "eval.temperatures=[1, 0]", "eval.remasking=['random', 'margin']"],
+            Train,
+            "\"margin\"",
+        ),
+        (
+            &["eval.block_length=[16, 8]"],
+            Eval,
+            "eval.block_length = 16 does not divide rollout.max_completion_length = 40: use 10 or 20",
+        ),
+        (
+            &["eval.max_completion_length=[42]"],
+            Eval,
+            "rollout.block_length = 8 does not divide eval.max_completion_length = 42: use 6 or 14",
+        ),
+        (
+            &["eval.max_completion_length=[43]", "eval.block_length=[8, 20]"],
+            Eval,
+            "(rollout.max_completion_length = 40 / rollout.diffusion_steps = 20 tokens a step): use 42 or 44",
+        ),
+        (
+            &["eval.block_length=[1]"],
+            Eval,
+            "eval.block_length = 1 makes 40 blocks of rollout.max_completion_length = 40, over which its 20 denoising \
+             steps (the rollout's pace) cannot be shared out evenly: use 2",
+        ),
         (&["algorithm.spg.num_generations=1"], Train, "no advantage"),
         (&["algorithm.spg.forward_type=all"], Train, "num_t = 2 with algorithm.spg.forward_type = \"all\""),
         (&["algorithm.spg.scope=block", "algorithm.spg.forward_type=random"], Train, "needs a chosen block"),
@@ -274,6 +316,9 @@ fn each_misfit_is_refused() {
     resolve(MINIMAL, &["train.max_steps=6", "rollout.temperature=0"], Sft).unwrap();
     resolve(MINIMAL, &["model.random_init=true", "sft.trainable=all"], Sft).unwrap();
     resolve(MINIMAL, &["eval.eval_steps=0"], Train).unwrap();
+    // No blocks, nothing for them to divide; and drawn places make greedy completions differ.
+    resolve(MINIMAL, &["eval.max_completion_length=[42]", "eval.order=['canvas']"], Eval).unwrap();
+    resolve(MINIMAL, &["eval.num_samples=4", "eval.remasking=['random']"], Eval).unwrap();
 }
 
 #[test]

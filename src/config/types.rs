@@ -180,6 +180,48 @@ pub enum Remasking {
     LowConfidence,
     /// Commit uniformly random positions.
     Random,
+    /// Commit the candidates where the most probable token is furthest ahead of the second.
+    Margin,
+    /// Commit the candidates whose distribution has the least entropy.
+    NegEntropy,
+}
+
+impl Remasking {
+    /// The value as it is written in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LowConfidence => "low_confidence",
+            Self::Random => "random",
+            Self::Margin => "margin",
+            Self::NegEntropy => "neg_entropy",
+        }
+    }
+
+    /// Whether the choice depends on the logits alone: with greedy tokens every completion of a prompt is the same.
+    pub fn is_deterministic(self) -> bool {
+        self != Self::Random
+    }
+}
+
+/// The order in which an evaluation fills a canvas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Block after block, from left to right.
+    #[default]
+    Block,
+    /// One block: the whole canvas.
+    Canvas,
+}
+
+impl Order {
+    /// The value as it is written in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Canvas => "canvas",
+        }
+    }
 }
 
 /// How completions are masked to estimate their likelihood (method.md, "Masking").

@@ -1,12 +1,17 @@
 //! `spg eval`: a run folder, a checkpoint or a plain model, beside the base model if wanted.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Result, bail};
+use candle_core::DeviceLocation;
 use serde_json::json;
 
+use super::harness::Provenance;
+use super::results_dir::ResultsDir;
+use super::timestamp::Timestamp;
 use super::{Column, Evaluation, Evaluator, render_table};
-use crate::config::{EvalRequest, RunConfig};
+use crate::config::EvalRequest;
 use crate::model::{ADAPTER_CONFIG, Pass, Weights};
 use crate::report::print_result;
 use crate::session::{Origin, Session};
@@ -20,42 +25,79 @@ enum Checkpoint {
     Model(PathBuf),
 }
 
-/// Evaluates what `request` names and prints a table, or JSON.
+/// A model's name, its figures, and the file they were written to.
+struct Evaluated {
+    name: String,
+    evaluations: Vec<Evaluation>,
+    file: Option<PathBuf>,
+}
+
+/// Evaluates what `request` names, writes the result files of every model as it is done, and prints a table, or JSON.
 ///
 /// # Errors
 /// A folder without a checkpoint or model in it, or whatever fails on the way.
 pub fn run(request: &EvalRequest) -> Result<()> {
     let config = &request.config;
     let checkpoint = find(&request.checkpoint)?;
-    let mut results: Vec<(String, Vec<Evaluation>)> = Vec::new();
+    let job = Job { request, folder: ResultsDir::choose(request)? };
+    let origin = Origin::Checkpoint(Weights::Frozen);
+    let mut results = Vec::new();
     match &checkpoint {
         Checkpoint::Adapter(dir) => {
-            let mut session = Session::open(config, Origin::Checkpoint(Weights::Frozen))?;
+            let mut session = Session::open(config, origin)?;
             session.model.load_adapter(dir)?;
-            let evaluator = Evaluator::new(config, &session)?;
             if request.base {
-                results.push(("base".into(), evaluator.run(&session, Pass::BASE)?));
+                results.push(job.evaluate(&session, Pass::BASE, None)?);
             }
-            results.push((name(dir), evaluator.run(&session, Pass::INFERENCE)?));
+            results.push(job.evaluate(&session, Pass::INFERENCE, Some(dir))?);
         }
         Checkpoint::Model(dir) => {
             if request.base {
-                results.push(("base".into(), evaluate_model(config, None)?));
+                results.push(job.evaluate(&Session::open(config, origin)?, Pass::BASE, None)?);
             }
-            results.push((name(dir), evaluate_model(config, Some(dir))?));
+            let session = Session::open_dir(config, dir.to_owned(), origin)?;
+            results.push(job.evaluate(&session, Pass::BASE, Some(dir))?);
         }
     }
-    print_result(&if request.json { as_json(config, &results) } else { as_table(&results) })
+    print_result(&if request.json { as_json(request, &results) } else { as_table(&results) })
 }
 
-/// A model without adapters: the one in `dir`, or the configuration's.
-fn evaluate_model(config: &RunConfig, dir: Option<&Path>) -> Result<Vec<Evaluation>> {
-    let origin = Origin::Checkpoint(Weights::Frozen);
-    let session = match dir {
-        Some(dir) => Session::open_dir(config, dir.to_owned(), origin)?,
-        None => Session::open(config, origin)?,
-    };
-    Evaluator::new(config, &session)?.run(&session, Pass::BASE)
+/// What all models of a command share.
+struct Job<'a> {
+    request: &'a EvalRequest,
+    folder: ResultsDir,
+}
+
+impl Job<'_> {
+    /// Evaluates the adapters or the model of `checkpoint`, or the base model without one, and keeps the results.
+    fn evaluate(&self, session: &Session, pass: Pass<'_>, checkpoint: Option<&Path>) -> Result<Evaluated> {
+        let started = Instant::now();
+        let name = checkpoint.map_or_else(|| "base".to_owned(), name);
+        let evaluator = Evaluator::new(&self.request.config, session)?;
+        let outcomes = evaluator.outcomes(session, pass)?;
+        let provenance = Provenance {
+            config: &self.request.config,
+            task: session.task.name(),
+            checkpoint: checkpoint.map(|dir| dir.display().to_string()),
+            device: device_name(session),
+            split_size: evaluator.split_size(),
+            date: Timestamp::now(),
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        let file = self.folder.write(&name, &provenance, &outcomes)?;
+        if let Some(file) = &file {
+            tracing::info!("{name}: {}", file.display());
+        }
+        Ok(Evaluated { name, evaluations: outcomes.into_iter().map(|o| o.evaluation).collect(), file })
+    }
+}
+
+fn device_name(session: &Session) -> String {
+    match session.model.device().location() {
+        DeviceLocation::Cpu => "cpu".into(),
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    }
 }
 
 /// Looks for adapters, then for a model, then for the last checkpoint of a run.
@@ -80,14 +122,16 @@ fn name(dir: &Path) -> String {
     named.unwrap_or_else(|| dir.display().to_string())
 }
 
-fn as_table(results: &[(String, Vec<Evaluation>)]) -> String {
-    let columns: Vec<Column<'_>> = results.iter().map(|(name, e)| Column { name, evaluations: e }).collect();
+fn as_table(results: &[Evaluated]) -> String {
+    let columns: Vec<Column<'_>> =
+        results.iter().map(|r| Column { name: &r.name, evaluations: &r.evaluations }).collect();
     render_table(&columns)
 }
 
-fn as_json(config: &RunConfig, results: &[(String, Vec<Evaluation>)]) -> String {
-    let models: Vec<_> = results.iter().map(|(name, e)| json!({ "model": name, "results": e })).collect();
-    json!({ "base_model": config.model().name_or_path, "models": models }).to_string()
+fn as_json(request: &EvalRequest, results: &[Evaluated]) -> String {
+    let model = |r: &Evaluated| json!({ "model": r.name, "results": r.evaluations, "file": r.file });
+    let (config, models) = (&request.config, results.iter().map(model).collect::<Vec<_>>());
+    json!({ "base_model": config.model().name_or_path, "split": config.eval().split, "models": models }).to_string()
 }
 
 #[cfg(test)]

@@ -1,148 +1,167 @@
-//! Decoding and grading a set of records at one temperature.
+//! Decoding and grading a set of records, setting by setting.
 
 use std::time::Instant;
 
 use anyhow::Result;
-use serde::Serialize;
 
-use crate::config::RunConfig;
+use super::{Evaluation, Response, Sample};
+use crate::config::{RunConfig, Setting};
 use crate::model::{Llada, Pass};
-use crate::report::{Progress, Row};
+use crate::report::Progress;
 use crate::rng::{Key, Purpose};
-use crate::rollout::{Decoding, Prompt, Sampler};
+use crate::rollout::{Decoded, Decoding, Prompt, Sampler};
 use crate::session::{Example, Session};
-use crate::task::Attempt;
+use crate::task::{Attempt, Record};
 use crate::text::completion_length;
-
-/// The figures of one temperature.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Evaluation {
-    /// Sampling temperature; 0 is greedy.
-    pub temperature: f64,
-    /// Records decoded.
-    pub items: usize,
-    /// Right units of all answers over all units asked for (cells for Sudoku), 0 to 1.
-    pub accuracy: f64,
-    /// Records whose whole answer is right, 0 to 1.
-    pub solved: f64,
-    /// Mean training reward.
-    pub reward: f64,
-    /// Mean tokens up to and including the end of the completion.
-    pub mean_length: f64,
-    /// Tokens decoded a second, canvases counted whole.
-    pub tokens_per_second: f64,
-}
 
 /// Evaluates models on the held-out set of a configuration.
 pub struct Evaluator {
     examples: Vec<Example>,
-    decoding: Decoding,
-    temperatures: Vec<f64>,
+    /// Place of every example in its split.
+    doc_ids: Vec<usize>,
+    /// Records of the split.
+    split_size: usize,
+    settings: Vec<Setting>,
+    num_samples: usize,
+    cfg_scale: f64,
     batch_size: usize,
     merge_adapters: bool,
     seed: u64,
 }
 
+/// What a model did at one setting.
+pub struct Outcome {
+    /// The figures.
+    pub evaluation: Evaluation,
+    /// The completions they are of, record after record.
+    pub samples: Vec<Sample>,
+}
+
 impl Evaluator {
-    /// Encodes the held-out records (the first `eval.limit` of them).
+    /// Encodes the records of `eval.split` (the first `eval.limit` of them).
     ///
     /// # Errors
-    /// If no prompt fits, or the canvas does not.
+    /// If no prompt fits, or the largest canvas does not.
     pub fn new(config: &RunConfig, session: &Session) -> Result<Self> {
-        let eval = config.eval();
+        let (eval, settings) = (config.eval(), config.eval_settings());
         let records = session.task.records(eval.split)?;
         let limit = if eval.limit == 0 { records.len() } else { eval.limit.min(records.len()) };
-        let decoding = Decoding::from_table(config.rollout())?;
+        let canvas = settings.iter().map(|s| s.max_completion_length).max().unwrap_or(0);
+        let examples = session.examples(&records[..limit], canvas)?;
         Ok(Self {
-            examples: session.examples(&records[..limit], decoding.canvas)?,
-            decoding,
-            temperatures: config.eval_temperatures(),
+            doc_ids: places(&examples, records),
+            split_size: records.len(),
+            examples,
+            settings,
+            num_samples: eval.num_samples.get(),
+            cfg_scale: config.rollout().cfg_scale.get(),
             batch_size: eval.batch_size.get(),
             merge_adapters: config.rollout().merge_adapters,
             seed: eval.seed,
         })
     }
 
-    /// Evaluates at every temperature of the configuration.
-    ///
-    /// Draws are keyed by `eval.seed`, the temperature's place and the record, so two models, or two checkpoints of
-    /// a run, are compared on the same random numbers.
-    ///
-    /// # Errors
-    /// If decoding fails.
-    pub fn run(&self, session: &Session, pass: Pass<'_>) -> Result<Vec<Evaluation>> {
-        let merged = (self.merge_adapters && pass.adapters).then(|| session.model.merged()).transpose()?;
-        let model = merged.as_ref().unwrap_or(&session.model);
-        let run = |(i, &t): (usize, &f64)| self.run_at(session, model, pass, i, t);
-        self.temperatures.iter().enumerate().map(run).collect()
+    /// Records of the split, decoded or not.
+    pub fn split_size(&self) -> usize {
+        self.split_size
     }
 
-    fn run_at(
-        &self,
-        session: &Session,
-        model: &Llada,
-        pass: Pass<'_>,
-        place: usize,
-        temperature: f64,
-    ) -> Result<Evaluation> {
-        let decoding = Decoding { temperature, ..self.decoding.clone() };
-        let key = Key::new(self.seed, Purpose::EvalRollout).part(place);
-        let prompts: Vec<Prompt> = (self.examples.iter().enumerate())
-            .map(|(i, example)| Prompt { ids: example.prompt.to_vec(), key: key.prompt(i) })
-            .collect();
-        let started = Instant::now();
-        let sampler = Sampler { model, decoding: &decoding, pass };
-        let mut progress = Progress::new("evaluate", prompts.len(), 0);
-        let canvases = sampler
-            .complete(&prompts, self.batch_size, |done| progress.update(done, &format!("temperature {temperature}")))?;
-        let seconds = started.elapsed().as_secs_f64();
+    /// The figures at every setting of the configuration.
+    ///
+    /// # Errors
+    /// As [`Evaluator::outcomes`].
+    pub fn run(&self, session: &Session, pass: Pass<'_>) -> Result<Vec<Evaluation>> {
+        Ok(self.outcomes(session, pass)?.into_iter().map(|o| o.evaluation).collect())
+    }
 
-        let (mut correct, mut out_of, mut solved, mut reward, mut length) = (0, 0, 0, 0.0, 0);
+    /// Figures and completions at every setting of the configuration.
+    ///
+    /// Draws are keyed by `eval.seed`, the temperature's place, the record and the sample, so two models, two
+    /// checkpoints of a run, or two ways to decode are compared on the same random numbers.
+    ///
+    /// # Errors
+    /// If decoding fails, or a reward.
+    pub fn outcomes(&self, session: &Session, pass: Pass<'_>) -> Result<Vec<Outcome>> {
+        let merged = (self.merge_adapters && pass.adapters).then(|| session.model.merged()).transpose()?;
+        let model = merged.as_ref().unwrap_or(&session.model);
+        let run = |(i, setting): (usize, &Setting)| {
+            let of =
+                if self.settings.len() > 1 { format!(" ({} of {})", i + 1, self.settings.len()) } else { "".into() };
+            let started = Instant::now();
+            let decoded = self.decode(model, pass, setting, &format!("{}{of}", setting.label))?;
+            let seconds = started.elapsed().as_secs_f64();
+            let samples = self.grade(session, decoded)?;
+            Ok(Outcome { evaluation: Evaluation::of(setting, &samples, seconds), samples })
+        };
+        self.settings.iter().enumerate().map(run).collect()
+    }
+
+    /// `num_samples` completions of the first record, then of the second, and so on.
+    fn decode(&self, model: &Llada, pass: Pass<'_>, setting: &Setting, shown: &str) -> Result<Vec<Decoded>> {
+        let schedule = Decoding::greedy(setting.max_completion_length, setting.block_length, setting.diffusion_steps)?;
+        let decoding = Decoding {
+            temperature: setting.temperature,
+            remasking: setting.remasking,
+            cfg_scale: self.cfg_scale,
+            ..schedule
+        };
+        let key = Key::new(self.seed, Purpose::EvalRollout).part(setting.place);
+        let prompt =
+            |i: usize, k: usize| Prompt { ids: self.examples[i].prompt.to_vec(), key: key.prompt(i).sample(k) };
+        let prompts: Vec<Prompt> =
+            (0..self.examples.len()).flat_map(|i| (0..self.num_samples).map(move |k| prompt(i, k))).collect();
+        let mut progress = Progress::new("evaluate", prompts.len(), 0);
+        let sampler = Sampler { model, decoding: &decoding, pass };
+        sampler.complete(&prompts, self.batch_size, |done| progress.update(done, shown))
+    }
+
+    fn grade(&self, session: &Session, decoded: Vec<Decoded>) -> Result<Vec<Sample>> {
         let tokenizer = session.encoder.tokenizer();
         let eos = session.model.config().eos_token_id;
+        let example = |c: usize| &self.examples[c / self.num_samples];
         let texts: Vec<String> =
-            canvases.iter().map(|canvas| tokenizer.decode(&canvas[..completion_length(canvas, eos)])).collect();
-        let attempts: Vec<Attempt<'_>> = self.examples.iter().zip(&texts).map(|(e, text)| e.attempt(text)).collect();
+            decoded.iter().map(|d| tokenizer.decode(&d.canvas[..completion_length(&d.canvas, eos)])).collect();
+        let attempts: Vec<Attempt<'_>> = texts.iter().enumerate().map(|(c, text)| example(c).attempt(text)).collect();
         let rewards = session.task.rewards(&attempts)?;
-        for ((example, canvas), earned) in self.examples.iter().zip(&canvases).zip(&rewards) {
-            let grade = session.task.grade(&example.record, &tokenizer.decode_raw(canvas), earned)?;
-            correct += grade.correct;
-            out_of += grade.out_of;
-            solved += usize::from(grade.solved());
-            reward += earned.total;
-            length += completion_length(canvas, eos);
-        }
-        let items = self.examples.len();
-        Ok(Evaluation {
-            temperature,
-            items,
-            accuracy: correct as f64 / out_of.max(1) as f64,
-            solved: solved as f64 / items as f64,
-            reward: reward / items as f64,
-            mean_length: length as f64 / items as f64,
-            tokens_per_second: (items * decoding.canvas) as f64 / seconds,
-        })
+        let responses = decoded.iter().zip(rewards).enumerate().map(|(c, (Decoded { canvas, steps }, reward))| {
+            let text = tokenizer.decode_raw(canvas);
+            Ok(Response {
+                grade: session.task.grade(&example(c).record, &text, &reward)?,
+                text,
+                reward,
+                length: completion_length(canvas, eos),
+                effective_tokens: canvas.iter().position(|&id| id == eos).unwrap_or(canvas.len()),
+                decoding_steps: *steps,
+            })
+        });
+        let responses: Vec<Response> = responses.collect::<Result<_>>()?;
+        let samples = responses.chunks(self.num_samples).zip(self.examples.iter().zip(&self.doc_ids));
+        Ok(samples
+            .map(|(responses, (example, &doc_id))| Sample {
+                doc_id,
+                record: example.record.clone(),
+                prompt: tokenizer.decode_raw(&example.prompt),
+                responses: responses.to_vec(),
+            })
+            .collect())
     }
 }
 
-impl Evaluation {
-    /// `greedy` or the temperature, as a name for metrics.
-    pub fn label(&self) -> String {
-        if self.temperature == 0.0 { "greedy".into() } else { format!("t{}", self.temperature) }
-    }
+/// Where the examples, which are some of the records in their order, stand among them.
+fn places(examples: &[Example], records: &[Record]) -> Vec<usize> {
+    let mut all = records.iter().enumerate();
+    examples.iter().filter_map(|e| all.find(|(_, record)| **record == e.record)).map(|(place, _)| place).collect()
+}
 
-    /// Adds the figures to a metrics row, under `eval/<label>/`.
-    pub fn report(&self, row: &mut Row) {
-        let label = self.label();
-        let figures = [
-            ("accuracy", self.accuracy),
-            ("solved", self.solved),
-            ("reward", self.reward),
-            ("mean_length", self.mean_length),
-            ("tokens_per_second", self.tokens_per_second),
-        ];
-        for (name, value) in figures {
-            row.set(&format!("eval/{label}/{name}"), value);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_skip_the_records_that_were_left_out() {
+        let records: Vec<Record> = ["a", "b", "c", "b"].map(|t| Record::from([("x", t.to_owned())])).to_vec();
+        let example = |i: usize| Example { record: records[i].clone(), text: "".into(), prompt: [0].into() };
+        assert_eq!(places(&[example(0), example(2)], &records), [0, 2]);
+        assert_eq!(places(&[example(1), example(3)], &records), [1, 3]);
     }
 }

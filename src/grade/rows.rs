@@ -1,4 +1,5 @@
-//! Files of completions: JSON lines, or one JSON object with a list `generations`.
+//! Files of completions: JSON lines, or one JSON object with a list `generations`. A line is a completion, or a row of
+//! a samples file with all completions of a record.
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value};
@@ -30,11 +31,12 @@ pub struct Row {
 pub fn parse(task: Benchmark, content: &[u8]) -> Result<Vec<Row>> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     if let Some(list) = published_list(content) {
-        let row = |(i, value): (usize, Value)| {
+        let mut rows = Vec::new();
+        for (i, value) in list.into_iter().enumerate() {
             let place = format!("generations[{i}]");
-            read(task, place.clone(), value).with_context(|| place)
-        };
-        return list.into_iter().enumerate().map(row).collect();
+            rows.extend(read(task, &place, value).with_context(|| place)?);
+        }
+        return Ok(rows);
     }
     let mut rows = Vec::new();
     for (i, line) in content.split(|&byte| byte == b'\n').enumerate() {
@@ -42,8 +44,8 @@ pub fn parse(task: Benchmark, content: &[u8]) -> Result<Vec<Row>> {
             continue;
         }
         let place = format!("line {}", i + 1);
-        let row = json::parse_line(line).map_err(anyhow::Error::msg).and_then(|value| read(task, place.clone(), value));
-        rows.push(row.with_context(|| place)?);
+        let found = json::parse_line(line).map_err(anyhow::Error::msg).and_then(|value| read(task, &place, value));
+        rows.extend(found.with_context(|| place)?);
     }
     Ok(rows)
 }
@@ -65,8 +67,11 @@ fn published_list(content: &[u8]) -> Option<Vec<Value>> {
     }
 }
 
-fn read(task: Benchmark, place: String, value: Value) -> Result<Row> {
+fn read(task: Benchmark, place: &str, value: Value) -> Result<Vec<Row>> {
     let Value::Object(mut fields) = value else { bail!("not a JSON object") };
+    if let (Some(Value::Object(_)), Some(_)) = (fields.get("doc"), fields.get("resps")) {
+        return responses(place, &fields["doc"], &fields["resps"]);
+    }
     let completion = match fields.remove("completion").or_else(|| fields.remove("generations")) {
         Some(Value::String(completion)) => completion,
         Some(_) => bail!("the completion is not a string"),
@@ -79,7 +84,22 @@ fn read(task: Benchmark, place: String, value: Value) -> Result<Row> {
     if published {
         name_fields(task, &mut fields)?;
     }
-    Ok(Row { place, completion, record: Record::from(fields), published })
+    Ok(vec![Row { place: place.to_owned(), completion, record: Record::from(fields), published }])
+}
+
+/// The rows of a record `doc` with the list `resps`: for each request the list of its completions.
+fn responses(place: &str, doc: &Value, resps: &Value) -> Result<Vec<Row>> {
+    let record = Record::from(doc.as_object().cloned().unwrap_or_default());
+    let requests = resps.as_array().context("resps is not a list of lists of completions")?;
+    let mut rows = Vec::new();
+    for completions in requests {
+        for completion in completions.as_array().context("resps is not a list of lists of completions")? {
+            let place = format!("{place}, response {}", rows.len() + 1);
+            let Value::String(completion) = completion else { bail!("response {} is not a string", rows.len() + 1) };
+            rows.push(Row { place, completion: completion.clone(), record: record.clone(), published: false });
+        }
+    }
+    Ok(rows)
 }
 
 /// Gives what the published form packs into `question` and `ground_truth` the names that the task uses.
@@ -157,6 +177,32 @@ mod tests {
         }
         let own = r#"{"puzzle": "0", "completion": "", "question": "?"}"#;
         assert!(!rows(Benchmark::Sudoku, own).unwrap()[0].published);
+    }
+
+    #[test]
+    fn a_row_of_a_samples_file_is_a_row_for_each_response() {
+        let line = r#"{"doc_id": 4, "doc": {"puzzle": "0", "solution": "1"}, "target": "1", "resps": [["a", "b"]]}"#;
+        let found = rows(Benchmark::Sudoku, &format!("{line}\n{line}\n")).unwrap();
+        let places: Vec<(&str, &str)> = found.iter().map(|r| (r.place.as_str(), r.completion.as_str())).collect();
+        assert_eq!(
+            places,
+            [
+                ("line 1, response 1", "a"),
+                ("line 1, response 2", "b"),
+                ("line 2, response 1", "a"),
+                ("line 2, response 2", "b")
+            ]
+        );
+        assert!(
+            found.iter().all(|r| !r.published && r.record.text("solution") == Ok("1") && r.record.fields().len() == 2)
+        );
+        let refused =
+            |resps: &str| rows(Benchmark::Sudoku, &format!(r#"{{"doc": {{}}, "resps": {resps}}}"#)).unwrap_err();
+        assert_eq!(refused(r#""a""#), "line 1: resps is not a list of lists of completions");
+        assert_eq!(refused(r#"["a"]"#), "line 1: resps is not a list of lists of completions");
+        assert_eq!(refused(r#"[["a", 5]]"#), "line 1: response 2 is not a string");
+        // a record may have a field of that name
+        assert_eq!(rows(Benchmark::Math, r#"{"doc": "text", "completion": "a"}"#).unwrap().len(), 1);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From one row of logits to a candidate token and its confidence.
 
+use crate::config::Remasking;
 use crate::model::ops::cpu;
 
 /// Elements summed in f32 before the sum goes on in f64, and the grain of the search for a sampled token.
@@ -10,7 +11,7 @@ const PART: usize = 1024;
 pub struct Candidate {
     /// The token.
     pub token: u32,
-    /// `softmax(logits)[token]`, without temperature; NaN when the logits are not finite.
+    /// What candidates are ranked by, from the distribution without temperature; NaN when the logits are not finite.
     pub confidence: f64,
 }
 
@@ -20,21 +21,50 @@ pub struct Candidate {
 /// The sample inverts the cumulative distribution at `uniform` in `[0, 1)`: one random number a row, where
 /// Gumbel noise would take one a word. Sums run in parts of [`PART`] words, so the word is found by walking the
 /// parts' sums and then one part.
-pub fn candidate(logits: &[f32], excluded: usize, temperature: f64, uniform: f64) -> Candidate {
+///
+/// The confidence follows from `p = softmax(logits)`, in which `excluded` keeps its share:
+/// `p[token]` for [`Remasking::LowConfidence`] (and `Random`, whose order is drawn elsewhere), the difference of the two
+/// largest `p` (`excluded` aside) for `Margin`, and `sum p ln p`, which is highest (0) where the distribution is most
+/// certain, for `NegEntropy`.
+pub fn candidate(logits: &[f32], excluded: usize, temperature: f64, uniform: f64, remasking: Remasking) -> Candidate {
     let (before, after) = (&logits[..excluded], &logits[excluded + 1..]);
     cpu::simd(|| {
         let best = greater(cpu::max_of(before), cpu::max_of(after));
         let top = greater(best, logits[excluded]);
-        let total: f64 =
-            logits.chunks(PART).map(|part| cpu::sum_of(part.len(), |j| cpu::exp(part[j] - top)) as f64).sum();
-        let token = if temperature == 0.0 {
-            // nothing equals `best` when all logits are NaN; the confidence is then NaN too
-            logits.iter().enumerate().position(|(i, &l)| l == best && i != excluded).unwrap_or(0)
-        } else {
-            sample(logits, excluded, best, temperature, uniform)
+        let (mut total, mut weighted) = (0f64, 0f64);
+        for part in logits.chunks(PART) {
+            total += cpu::sum_of(part.len(), |j| cpu::exp(part[j] - top)) as f64;
+            if remasking == Remasking::NegEntropy {
+                weighted += cpu::sum_of(part.len(), |j| self_weighted(part[j] - top)) as f64;
+            }
+        }
+        // nothing equals `best` when all logits are NaN; the confidence is then NaN too
+        let first = || logits.iter().enumerate().position(|(i, &l)| l == best && i != excluded).unwrap_or(0);
+        let token = if temperature == 0.0 { first() } else { sample(logits, excluded, best, temperature, uniform) };
+        let probability = |logit: f32| ((logit - top) as f64).exp() / total;
+        let confidence = match remasking {
+            Remasking::LowConfidence | Remasking::Random => probability(logits[token]),
+            Remasking::Margin => probability(best) - probability(largest_without(logits, [first(), excluded])),
+            // sum p (l - top - ln total)
+            Remasking::NegEntropy => weighted / total - total.ln(),
         };
-        Candidate { token: token as u32, confidence: ((logits[token] - top) as f64).exp() / total }
+        Candidate { token: token as u32, confidence }
     })
+}
+
+/// `x e^x`; zero where the exponential is, also at minus infinity.
+#[inline(always)]
+fn self_weighted(x: f32) -> f32 {
+    let e = cpu::exp(x);
+    if e == 0.0 { 0.0 } else { x * e }
+}
+
+/// The largest element but for those at two places.
+#[inline(always)]
+fn largest_without(logits: &[f32], places: [usize; 2]) -> f32 {
+    let (low, high) = (places[0].min(places[1]), places[0].max(places[1]));
+    let between = logits.get(low + 1..high).map_or(f32::NEG_INFINITY, cpu::max_of);
+    greater(greater(cpu::max_of(&logits[..low]), between), cpu::max_of(&logits[high + 1..]))
 }
 
 #[inline(always)]
@@ -85,8 +115,64 @@ fn sample(logits: &[f32], excluded: usize, best: f32, temperature: f64, uniform:
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::rng::{Key, Purpose};
+
+    fn candidate(logits: &[f32], excluded: usize, temperature: f64, uniform: f64) -> Candidate {
+        super::candidate(logits, excluded, temperature, uniform, Remasking::LowConfidence)
+    }
+
+    /// The plain computation in f64: `sum p ln p`, the two best words' difference, and the probability of `token`.
+    fn plain(logits: &[f32], excluded: usize, token: usize) -> (f64, f64, f64) {
+        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
+        let weights: Vec<f64> = logits.iter().map(|&l| (l as f64 - top).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let p: Vec<f64> = weights.iter().map(|w| w / total).collect();
+        let entropy = p.iter().map(|&p| if p > 0.0 { p * p.ln() } else { 0.0 }).sum();
+        let mut ranked: Vec<f64> = p.iter().enumerate().filter(|&(i, _)| i != excluded).map(|(_, &p)| p).collect();
+        ranked.sort_by(|a, b| b.total_cmp(a));
+        (entropy, ranked[0] - ranked.get(1).copied().unwrap_or(0.0), p[token])
+    }
+
+    proptest! {
+        #[test]
+        fn every_confidence_is_that_of_the_plain_computation(
+            mut logits in prop::collection::vec(-12f32..12.0, 2..2500),
+            excluded in any::<prop::sample::Index>(),
+            scale in 0f32..4.0,
+            temperature in prop_oneof![Just(0.0), 0.1..2.0f64],
+            uniform in 0f64..1.0,
+        ) {
+            logits.iter_mut().for_each(|l| *l *= scale);
+            let excluded = excluded.index(logits.len());
+            let of = |remasking| super::candidate(&logits, excluded, temperature, uniform, remasking);
+            let by_probability = of(Remasking::LowConfidence);
+            let (entropy, margin, probability) = plain(&logits, excluded, by_probability.token as usize);
+            let close = |a: f64, b: f64| (a - b).abs() <= 2e-6 * (1.0 + b.abs());
+            prop_assert!(close(by_probability.confidence, probability));
+            for (remasking, expected) in [(Remasking::Margin, margin), (Remasking::NegEntropy, entropy)] {
+                let found = of(remasking);
+                prop_assert_eq!(found.token, by_probability.token);
+                prop_assert!(close(found.confidence, expected), "{:?}: {} {}", remasking, found.confidence, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn the_most_certain_distribution_ranks_first() {
+        let (certain, torn, open) = ([9.0, 0.0, 0.0, 0.0], [9.0, 9.0, 0.0, 0.0], [9.0, 8.0, 8.0, 0.0]);
+        let by = |remasking, logits: &[f32]| super::candidate(logits, 3, 0.0, 0.0, remasking).confidence;
+        let entropy = [&certain, &torn, &open].map(|l| by(Remasking::NegEntropy, l));
+        assert!(entropy[0] > entropy[1] && entropy[1] > entropy[2] && entropy[0] <= 0.0, "{entropy:?}");
+        // two words level leave no margin, whatever they leave to the rest
+        let margin = [&certain, &torn, &open].map(|l| by(Remasking::Margin, l));
+        assert!(margin[0] > margin[2] && margin[2] > margin[1] && margin[1] == 0.0, "{margin:?}");
+        // words that cannot come cost nothing
+        assert_eq!(by(Remasking::NegEntropy, &[0.0, f32::NEG_INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY]), 0.0);
+        assert_eq!(by(Remasking::Margin, &[0.0, f32::NEG_INFINITY, f32::NEG_INFINITY, f32::NEG_INFINITY]), 1.0);
+    }
 
     #[test]
     fn greedy_takes_the_first_of_the_largest_and_never_the_mask() {
@@ -132,8 +218,13 @@ mod tests {
 
     #[test]
     fn broken_logits_show_in_the_confidence() {
-        assert!(candidate(&[1.0, f32::NAN, 0.0], 2, 0.0, 0.0).confidence.is_nan());
-        assert!(candidate(&[f32::NAN; 3], 2, 0.9, 0.3).confidence.is_nan());
+        use Remasking::{LowConfidence, Margin, NegEntropy, Random};
+        for remasking in [LowConfidence, Random, Margin, NegEntropy] {
+            let of = |logits: &[f32], t, u| super::candidate(logits, 2, t, u, remasking).confidence;
+            assert!(of(&[1.0, f32::NAN, 0.0], 0.0, 0.0).is_nan());
+            assert!(of(&[1.0, f32::INFINITY, 0.0], 0.0, 0.0).is_nan());
+            assert!(of(&[f32::NAN; 3], 0.9, 0.3).is_nan());
+        }
     }
 
     #[test]

@@ -5,4 +5,4 @@ mod decoding;
 mod sampler;
 
 pub use decoding::{Decoding, UnevenSplit};
-pub use sampler::{Prompt, Sampler};
+pub use sampler::{Decoded, Prompt, Sampler};

@@ -24,6 +24,15 @@ pub struct Prompt {
     pub key: Key,
 }
 
+/// A completed canvas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The completion, `L` tokens.
+    pub canvas: Vec<u32>,
+    /// Denoising steps it took: how often the model was run on it (with guidance, on it and its unconditional twin).
+    pub steps: usize,
+}
+
 /// Decodes completions with a model.
 #[derive(Clone, Copy, Debug)]
 pub struct Sampler<'a> {
@@ -46,16 +55,11 @@ struct Offer {
 impl Sampler<'_> {
     /// Completes the prompts `batch_size` at a time; `done` hears how many are finished.
     ///
-    /// Returns the canvas of every prompt, `L` tokens each. A completion does not depend on `batch_size`.
+    /// Returns the canvas of every prompt. A completion does not depend on `batch_size`.
     ///
     /// # Errors
     /// A prompt that leaves no room for the canvas, or logits that are not finite.
-    pub fn complete(
-        &self,
-        prompts: &[Prompt],
-        batch_size: usize,
-        mut done: impl FnMut(usize),
-    ) -> Result<Vec<Vec<u32>>> {
+    pub fn complete(&self, prompts: &[Prompt], batch_size: usize, mut done: impl FnMut(usize)) -> Result<Vec<Decoded>> {
         let mut completions = Vec::with_capacity(prompts.len());
         for chunk in prompts.chunks(batch_size.max(1)) {
             completions.extend(self.complete_batch(chunk)?);
@@ -64,7 +68,7 @@ impl Sampler<'_> {
         Ok(completions)
     }
 
-    fn complete_batch(&self, prompts: &[Prompt]) -> Result<Vec<Vec<u32>>> {
+    fn complete_batch(&self, prompts: &[Prompt]) -> Result<Vec<Decoded>> {
         let (config, canvas) = (self.model.config(), self.decoding.canvas);
         let masks = vec![config.mask_token_id; canvas];
         let rows: Vec<Vec<u32>> = prompts.iter().map(|p| [p.ids.as_slice(), &masks].concat()).collect();
@@ -76,14 +80,16 @@ impl Sampler<'_> {
             columns - canvas,
             config.max_sequence_length
         );
+        let mut steps = 0;
         for (n, block) in (columns - canvas..columns).step_by(self.decoding.block_length).enumerate() {
-            self.fill_block(&mut batch, prompts, n, block)?;
+            steps += self.fill_block(&mut batch, prompts, n, block)?;
         }
-        Ok(batch.ids.chunks(columns).map(|row| row[columns - canvas..].to_vec()).collect())
+        let rows = batch.ids.chunks(columns);
+        Ok(rows.map(|row| Decoded { canvas: row[columns - canvas..].to_vec(), steps }).collect())
     }
 
-    /// Decodes the block that starts at column `block`.
-    fn fill_block(&self, batch: &mut Batch, prompts: &[Prompt], n: usize, block: usize) -> Result<()> {
+    /// Decodes the block that starts at column `block`; returns the steps it took, the same for every row.
+    fn fill_block(&self, batch: &mut Batch, prompts: &[Prompt], n: usize, block: usize) -> Result<usize> {
         let (length, steps) = (self.decoding.block_length, self.decoding.steps_per_block);
         let columns = batch.columns();
         for step in 0..steps {
@@ -92,6 +98,9 @@ impl Sampler<'_> {
                 .flat_map(|row| (block..block + length).map(move |column| (row, column)))
                 .filter(|&(row, column)| batch.ids[row * columns + column] == mask)
                 .collect();
+            if masked.is_empty() {
+                return Ok(step);
+            }
             let stream = (n * steps + step) as u64;
             let offers = self.offers(batch, prompts, &masked, block, stream)?;
             for mut offers in by_row(offers) {
@@ -102,7 +111,7 @@ impl Sampler<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(steps)
     }
 
     /// A candidate for every masked column of the block.
@@ -131,18 +140,19 @@ impl Sampler<'_> {
             let logits = self.logits(&hidden, start, places.len())?;
             let view = cpu::View::new(&logits)?;
             let width = logits.dim(1)?;
+            let Decoding { temperature, remasking, .. } = *self.decoding;
             let candidates: Vec<Candidate> = (view.par_chunks_exact(width), places)
                 .into_par_iter()
-                .map(|(row, &(r, c))| candidate(row, excluded, self.decoding.temperature, draws[r][c - block].0))
+                .map(|(row, &(r, c))| candidate(row, excluded, temperature, draws[r][c - block].0, remasking))
                 .collect();
             for (&(row, column), found) in places.iter().zip(candidates) {
                 ensure!(
                     !found.confidence.is_nan(),
                     "the model's logits are not finite: check the weights and model.dtype"
                 );
-                let confidence = match self.decoding.remasking {
-                    Remasking::LowConfidence => found.confidence,
+                let confidence = match remasking {
                     Remasking::Random => draws[row][column - block].1,
+                    Remasking::LowConfidence | Remasking::Margin | Remasking::NegEntropy => found.confidence,
                 };
                 offers.push(Offer { row, column, token: found.token, confidence });
             }

@@ -88,7 +88,8 @@ impl Generator {
         let merged = self.merge_adapters.then(|| session.model.merged()).transpose()?;
         let model = merged.as_ref().unwrap_or(&session.model);
         let sampler = Sampler { model, decoding: &self.decoding, pass: Pass::INFERENCE };
-        let canvases = sampler.complete(&prompts, self.batch_size, |_| ())?;
+        let decoded = sampler.complete(&prompts, self.batch_size, |_| ())?;
+        let canvases: Vec<Vec<u32>> = decoded.into_iter().map(|d| d.canvas).collect();
 
         let (eos, tokenizer) = (session.model.config().eos_token_id, session.encoder.tokenizer());
         let lengths: Vec<usize> = canvases.iter().map(|canvas| completion_length(canvas, eos)).collect();

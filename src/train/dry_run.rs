@@ -22,8 +22,8 @@ pub fn report(config: &RunConfig, session: &Session) -> Result<()> {
     let key = Key::new(config.run().seed, Purpose::Rollout);
     let prompt = Prompt { ids: example.prompt.to_vec(), key };
     let sampler = Sampler { model: &session.model, decoding: &decoding, pass: Pass::INFERENCE };
-    let canvases = sampler.complete(&[prompt], 1, |_| ())?;
-    let canvas = canvases.first().context("nothing was decoded")?;
+    let decoded = sampler.complete(&[prompt], 1, |_| ())?;
+    let canvas = &decoded.first().context("nothing was decoded")?.canvas;
     let tokenizer = session.encoder.tokenizer();
     let len = completion_length(canvas, session.model.config().eos_token_id);
     let text = tokenizer.decode(&canvas[..len]);

@@ -40,7 +40,8 @@ pub fn check(golden: &Golden) -> Result<Vec<Item>> {
             let rows: Vec<Prompt> =
                 prompts.iter().map(|ids| Prompt { ids: ids.clone(), key: Key::new(0, Purpose::EvalRollout) }).collect();
             let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::BASE };
-            let completions = sampler.complete(&rows, rows.len(), |_| ())?;
+            let completions: Vec<Vec<u32>> =
+                sampler.complete(&rows, rows.len(), |_| ())?.into_iter().map(|d| d.canvas).collect();
             let mut differing = 0;
             for ((prompt, completion), expected) in prompts.iter().zip(&completions).zip(&expected) {
                 let whole = prompt.iter().chain(completion);

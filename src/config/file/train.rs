@@ -111,6 +111,16 @@ pub struct EvalTable {
     pub split: Split,
     /// Temperatures at which they are decoded.
     pub temperatures: Vec<NonNegative>,
+    /// Lengths of the completion canvas in tokens; none: the rollout's.
+    pub max_completion_length: Option<Vec<NonZeroUsize>>,
+    /// Block lengths in tokens; none: the rollout's.
+    pub block_length: Option<Vec<NonZeroUsize>>,
+    /// Which candidates are committed; none: the rollout's.
+    pub remasking: Option<Vec<Remasking>>,
+    /// In which order the canvas is filled.
+    pub order: Vec<Order>,
+    /// Completions of every record, for pass@k.
+    pub num_samples: NonZeroUsize,
     /// Completions decoded together.
     pub batch_size: NonZeroUsize,
     /// Only the first records of the split; 0 takes all.
@@ -125,6 +135,11 @@ impl Default for EvalTable {
             eval_steps: 100,
             split: Split::Validation,
             temperatures: vec![number!(0.0)],
+            max_completion_length: None,
+            block_length: None,
+            remasking: None,
+            order: vec![Order::Block],
+            num_samples: count(1),
             batch_size: count(48),
             limit: 0,
             seed: 0,

@@ -18,7 +18,8 @@ fn prompts(lengths: &[usize]) -> Vec<Prompt> {
 }
 
 fn decode(model: &Llada, decoding: &Decoding, prompts: &[Prompt], batch: usize) -> Vec<Vec<u32>> {
-    Sampler { model, decoding, pass: Pass::BASE }.complete(prompts, batch, |_| ()).expect("decode")
+    let decoded = Sampler { model, decoding, pass: Pass::BASE }.complete(prompts, batch, |_| ()).expect("decode");
+    decoded.into_iter().map(|d| d.canvas).collect()
 }
 
 fn variants() -> Vec<Decoding> {
@@ -27,7 +28,9 @@ fn variants() -> Vec<Decoding> {
         greedy.clone(),
         Decoding { temperature: 0.9, ..greedy.clone() },
         Decoding { temperature: 1.3, remasking: Remasking::Random, ..greedy.clone() },
-        Decoding { temperature: 0.7, cfg_scale: 1.5, ..greedy },
+        Decoding { temperature: 0.7, cfg_scale: 1.5, ..greedy.clone() },
+        Decoding { temperature: 0.6, remasking: Remasking::Margin, ..greedy.clone() },
+        Decoding { temperature: 0.9, remasking: Remasking::NegEntropy, ..greedy },
     ]
 }
 
@@ -73,12 +76,28 @@ fn sampling_follows_the_key_and_greedy_decoding_ignores_it() {
 }
 
 #[test]
-fn random_remasking_commits_in_another_order_than_confidence() {
+fn every_remasking_commits_in_an_order_of_its_own() {
+    use Remasking::{LowConfidence, Margin, NegEntropy, Random};
     let model = model();
     let greedy = Decoding::greedy(16, 16, 16).expect("one block");
-    let random = Decoding { remasking: Remasking::Random, ..greedy.clone() };
-    let prompts = prompts(&[6]);
-    assert_ne!(decode(&model, &greedy, &prompts, 1), decode(&model, &random, &prompts, 1));
+    let prompts = prompts(&[6, 9, 4]);
+    let of = |remasking| decode(&model, &Decoding { remasking, ..greedy.clone() }, &prompts, 3);
+    let all = [LowConfidence, Random, Margin, NegEntropy].map(of);
+    for (i, one) in all.iter().enumerate() {
+        assert!(all[..i].iter().all(|other| other != one), "{i}");
+    }
+}
+
+#[test]
+fn steps_are_counted_not_planned() {
+    let model = model();
+    let steps = |decoding: Decoding| -> Vec<usize> {
+        let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::BASE };
+        sampler.complete(&prompts(&[5, 7]), 2, |_| ()).expect("decode").iter().map(|d| d.steps).collect()
+    };
+    assert_eq!(steps(Decoding::greedy(16, 8, 6).expect("16 / 8, 6 / 2")), [6, 6]);
+    // a block of 4 has nothing left to do after 4 of its 6 steps
+    assert_eq!(steps(Decoding::greedy(16, 4, 24).expect("16 / 4, 24 / 4")), [16, 16]);
 }
 
 #[test]
