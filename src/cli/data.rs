@@ -164,22 +164,13 @@ impl SudokuArgs {
 
 impl CountdownArgs {
     fn request(self) -> anyhow::Result<MakeDataRequest> {
-        // Splits that nobody asked for need no more than a record.
-        let one = NonZeroUsize::MIN;
-        let mut generate = CountdownGenerateTable {
+        let generate = CountdownGenerateTable {
             data_seed: self.make.seed,
-            train_size: one,
-            validation_size: one,
-            test_size: one,
             min_number: self.min_number,
             max_number: self.max_number,
             max_target: self.max_target,
+            ..CountdownGenerateTable::default()
         };
-        match self.make.split {
-            SplitName::Train => generate.train_size = self.make.count,
-            SplitName::Validation => generate.validation_size = self.make.count,
-            SplitName::Test => generate.test_size = self.make.count,
-        }
         let table =
             CountdownTable { generate: Some(generate), num_numbers: self.num_numbers, ..CountdownTable::default() };
         checked(self.make.request(TaskTable::Countdown(table)))

@@ -20,6 +20,8 @@ mod file;
 mod grid;
 mod load;
 mod overrides;
+#[cfg(test)]
+mod readme_tests;
 mod request;
 mod resolve;
 mod shipped;

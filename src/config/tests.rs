@@ -1,6 +1,5 @@
 //! The configuration as a whole: the files that ship, the documentation, the messages.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -9,7 +8,7 @@ use toml::{Table, Value};
 use super::*;
 
 /// Required keys and nothing else.
-const MINIMAL: &str = r#"
+pub(super) const MINIMAL: &str = r#"
 [run]
 output_dir = "runs/x"
 [model]
@@ -31,7 +30,7 @@ fn set(assignments: &[&str]) -> Overrides {
     Overrides { set: assignments.iter().map(|a| a.parse().unwrap()).collect(), ..Overrides::default() }
 }
 
-fn resolve(text: &str, assignments: &[&str], command: Command) -> Result<RunConfig, String> {
+pub(super) fn resolve(text: &str, assignments: &[&str], command: Command) -> Result<RunConfig, String> {
     from_text(Path::new("a.toml"), text, &set(assignments), command).map_err(|e| e.to_string())
 }
 
@@ -40,22 +39,12 @@ fn refused(assignments: &[&str], command: Command) -> String {
     resolve(MINIMAL, assignments, command).expect_err("accepted")
 }
 
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
 }
 
 fn temperatures(config: &RunConfig) -> Vec<f64> {
     config.eval().temperatures.iter().map(|t| t.get()).collect()
-}
-
-/// Every leaf as `table.key` with its value.
-fn leaves(table: &Table, prefix: &str, found: &mut BTreeMap<String, Value>) {
-    for (key, value) in table {
-        match value {
-            Value::Table(inner) => leaves(inner, &format!("{prefix}{key}."), found),
-            _ => drop(found.insert(format!("{prefix}{key}"), value.clone())),
-        }
-    }
 }
 
 #[test]
@@ -84,53 +73,6 @@ fn every_file_of_the_folder_resolves_and_round_trips() {
         }
     }
     assert!(seen >= 3);
-}
-
-#[test]
-fn the_readme_documents_every_key_and_its_default() {
-    let defaults: Table = resolve(MINIMAL, &[], Command::Train).unwrap().to_toml().unwrap().parse().unwrap();
-    let mut default_values = BTreeMap::new();
-    leaves(&defaults, "", &mut default_values);
-    let optional = [
-        "model.revision=x",
-        "lora.init_from=x",
-        "task.sudoku.prompt_template=x",
-        "eval.max_completion_length=[40]",
-        "eval.block_length=[8]",
-        "eval.remasking=['random']",
-    ];
-    let all: Table = resolve(MINIMAL, &optional, Command::Train).unwrap().to_toml().unwrap().parse().unwrap();
-    let mut schema = BTreeMap::new();
-    leaves(&all, "", &mut schema);
-    let mut required = BTreeMap::new();
-    leaves(&MINIMAL.parse().unwrap(), "", &mut required);
-
-    let readme = std::fs::read_to_string(folder().join("README.md")).unwrap();
-    let mut section = String::new();
-    let mut documented = BTreeMap::new();
-    for line in readme.lines() {
-        if let Some(heading) = line.strip_prefix("## `[") {
-            section = heading.trim_end_matches("]`").to_owned();
-        }
-        let cells: Vec<&str> = line.split(" | ").collect();
-        if let (false, [key, default, _meaning]) = (section.is_empty(), cells.as_slice())
-            && let Some(key) = key.strip_prefix("| `")
-        {
-            documented.insert(format!("{section}.{}", key.trim_end_matches('`')), default.trim_matches('`').to_owned());
-        }
-    }
-    let shared = |key: &str| key.contains(".data.") || key.contains(".rewards.");
-    schema.retain(|key, _| !shared(key));
-    let missing: Vec<&String> = schema.keys().filter(|k| !documented.contains_key(*k)).collect();
-    assert!(missing.is_empty(), "not in configs/README.md: {missing:?}");
-    for (key, default) in &documented {
-        assert!(schema.contains_key(key), "configs/README.md documents `{key}`, which is no key");
-        match default.as_str() {
-            "required" => assert!(required.contains_key(key), "{key} is not required"),
-            "none" => assert!(!default_values.contains_key(key), "{key} has a default"),
-            text => assert_eq!(text.parse::<Value>().as_ref().ok(), default_values.get(key), "default of {key}"),
-        }
-    }
 }
 
 #[test]

@@ -32,7 +32,10 @@ impl SftMethod {
     /// If none fits.
     pub fn new(config: &RunConfig, session: &Session) -> Result<Self> {
         let canvas = config.rollout().max_completion_length.get();
-        let examples = session.examples(session.task.records(Split::Train)?, canvas)?;
+        let mut examples = session.examples(session.task.records(Split::Train)?, canvas)?;
+        if session.task.has_fixed_demonstrations() {
+            examples = keep_those_that_fit(examples, session, canvas)?;
+        }
         Ok(Self {
             order: PromptOrder::new(config.run().seed, examples.len()),
             examples,
@@ -69,6 +72,26 @@ impl SftMethod {
             dropout: key(Purpose::Dropout),
         })
     }
+}
+
+/// Leaves out examples whose demonstration is longer than the canvas, with a warning that counts them.
+fn keep_those_that_fit(examples: Vec<Example>, session: &Session, canvas: usize) -> Result<Vec<Example>> {
+    let total = examples.len();
+    let mut kept = Vec::with_capacity(total);
+    for example in examples {
+        // Nothing is drawn for these, so any generator will do.
+        let mut rng = Key::new(0, Purpose::Demonstration).rng();
+        let text = session.task.demonstration(&example.record, &mut rng)?;
+        if session.encoder.tokenizer().encode(&text).context("cannot encode a demonstration")?.len() <= canvas {
+            kept.push(example);
+        }
+    }
+    if kept.len() < total {
+        let skipped = total - kept.len();
+        tracing::warn!("{skipped} of {total} demonstrations are longer than rollout.max_completion_length: skipped");
+    }
+    ensure!(!kept.is_empty(), "no demonstration fits rollout.max_completion_length = {canvas}: raise it");
+    Ok(kept)
 }
 
 impl Method for SftMethod {

@@ -7,8 +7,8 @@ mod problems;
 mod settings;
 
 pub use problems::{Exhausted, ProblemMaker};
-pub use settings::LazySolver;
 pub(super) use settings::task;
+pub use settings::{LazySolver, made};
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
@@ -98,10 +98,11 @@ fn numbers(record: &Record) -> Result<Vec<i64>> {
     numbers.ok_or_else(|| TaskError::bad_field("numbers", "a list of integers", found))
 }
 
-/// The target of a record.
+/// The target of a record; it may be text, as all cells of a CSV file are.
 fn target(record: &Record) -> Result<i64> {
     let found = record.value("target")?;
-    as_integer(found).ok_or_else(|| TaskError::bad_field("target", "an integer", found))
+    let written = || found.as_str().and_then(|text| text.trim().parse().ok());
+    as_integer(found).or_else(written).ok_or_else(|| TaskError::bad_field("target", "an integer", found))
 }
 
 /// An integer, which may be written as `3.0`: tables of other programs do that.
@@ -224,5 +225,7 @@ mod tests {
             message(r#"{"numbers": [], "target": 0.5}"#).contains("`target` of a record is not an integer but 0.5")
         );
         assert!(message(r#"{"numbers": "1", "target": 3}"#).contains("not a list of integers"));
+        assert_eq!(read(r#"{"numbers": [3, 1], "target": " 4"}"#), read(r#"{"numbers": [3, 1], "target": 4}"#));
+        assert!(message(r#"{"numbers": [1], "target": "four"}"#).contains("is not an integer"));
     }
 }

@@ -54,26 +54,38 @@ fn splits(table: &CountdownTable, with_test: bool) -> Result<Splits> {
 }
 
 /// Problems of the table's seed; none is in two splits.
-fn generated(table: &CountdownGenerateTable, count: usize) -> Result<Splits> {
+fn generated(table: &CountdownGenerateTable, num_numbers: usize) -> Result<Splits> {
+    let size = |wanted: NonZeroUsize, split, key| made(table, num_numbers, split, wanted.get(), key);
+    Ok(Splits {
+        train: size(table.train_size, Split::Train, "task.countdown.generate.train_size")?,
+        validation: size(table.validation_size, Split::Validation, "task.countdown.generate.validation_size")?,
+        test: size(table.test_size, Split::Test, "task.countdown.generate.test_size")?,
+    })
+}
+
+/// The first problems of a split, whatever size the table gives it; `size_key` is what to lower if there are too few.
+///
+/// # Errors
+/// If so many are not found.
+pub fn made(
+    table: &CountdownGenerateTable,
+    num_numbers: usize,
+    split: Split,
+    wanted: usize,
+    size_key: &'static str,
+) -> Result<Vec<Record>> {
     let maker = ProblemMaker {
         seed: table.data_seed,
-        count,
+        count: num_numbers,
         range: as_i64(table.min_number.get())..=as_i64(table.max_number.get()),
         max_target: as_i64(table.max_target.get()),
     };
-    let records = |split, wanted: NonZeroUsize, key| {
-        maker.records(split, wanted.get()).map_err(|Exhausted { available }| {
-            let message = format!(
-                "only {available} different problems were found for this split, not {wanted}: lower the size, or raise \
-                 max_number or max_target"
-            );
-            TaskError::Config(vec![Problem::new(key, message)])
-        })
-    };
-    Ok(Splits {
-        train: records(Split::Train, table.train_size, "task.countdown.generate.train_size")?,
-        validation: records(Split::Validation, table.validation_size, "task.countdown.generate.validation_size")?,
-        test: records(Split::Test, table.test_size, "task.countdown.generate.test_size")?,
+    maker.records(split, wanted).map_err(|Exhausted { available }| {
+        let message = format!(
+            "only {available} different problems were found for this split, not {wanted}: lower the size, or raise the \
+             largest number or target"
+        );
+        TaskError::Config(vec![Problem::new(size_key, message)])
     })
 }
 
