@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
+use rayon::prelude::*;
 
 use crate::config::{RunConfig, Split};
 use crate::model::{Llada, Weights, device, source};
 use crate::task::{Attempt, Record, Task};
 use crate::text::{Prompt, PromptEncoder, TooLong};
+
+/// So many prompts take long enough to encode that the log says so.
+const MANY: usize = 50_000;
 
 /// Everything that is loaded once.
 pub struct Session {
@@ -90,10 +94,16 @@ impl Session {
     /// # Errors
     /// If none is left, or one leaves no room for a canvas of `canvas` tokens.
     pub fn examples(&self, records: &[Record], canvas: usize) -> Result<Vec<Example>> {
-        let (mut examples, mut skipped, mut truncated) = (Vec::with_capacity(records.len()), 0usize, 0usize);
-        for record in records {
+        if records.len() >= MANY {
+            tracing::info!("encoding {} prompts", records.len());
+        }
+        let encode = |record: &Record| -> Result<_> {
             let text = self.task.prompt(record)?;
-            let prompt = self.encoder.encode(&text)?;
+            Ok((self.encoder.encode(&text)?, text))
+        };
+        let encoded: Vec<(Prompt, String)> = records.par_iter().map(encode).collect::<Result<_>>()?;
+        let (mut examples, mut skipped, mut truncated) = (Vec::with_capacity(records.len()), 0usize, 0usize);
+        for (record, (prompt, text)) in records.iter().zip(encoded) {
             truncated += usize::from(matches!(prompt, Prompt::Truncated { .. }));
             match prompt.ids() {
                 Some(ids) => {
