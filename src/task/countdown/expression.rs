@@ -2,6 +2,8 @@
 //!
 //! Both go the same way: two of the terms are joined by an operator until one term is left.
 
+use std::cmp::Reverse;
+
 use num_rational::Ratio;
 use num_traits::{CheckedAdd as _, CheckedDiv as _, CheckedMul as _, CheckedSub as _, Zero as _};
 
@@ -42,7 +44,7 @@ pub fn solve(numbers: &[i64], target: i64) -> Option<String> {
         return None;
     }
     let mut terms = terms(numbers);
-    terms.sort_by(|a, b| b.value.cmp(&a.value));
+    terms.sort_by_key(|term| Reverse(term.value));
     let target = Exact::from_integer(target.into());
     [Values::Natural, Values::Rational].into_iter().find_map(|values| search(&terms, &target, values))
 }
