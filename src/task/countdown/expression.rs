@@ -138,7 +138,8 @@ mod tests {
         assert_eq!(solve(&[3, 7, 2], 17).as_deref(), Some("3+7*2"));
         assert_eq!(solve(&[2, 3, 7], 17).as_deref(), Some("3+7*2"));
         assert_eq!(solve(&[9, 4, 5], 10).as_deref(), Some("9+5-4"));
-        assert_eq!(solve(&[10, 4, 1], 7).as_deref(), Some("10-(4-1)"));
+        assert_eq!(solve(&[10, 4, 1], 7).as_deref(), Some("1+10-4"));
+        assert_eq!(solve(&[5, 2, 7], 21).as_deref(), Some("7*(5-2)"));
         // only through fractions
         assert!(reaches(&solve(&[8, 3, 8, 3], 24).unwrap(), &[8, 3, 8, 3], 24));
         assert_eq!(solve(&[1, 1, 1], 50), None);
