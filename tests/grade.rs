@@ -90,15 +90,15 @@ fn a_table_has_a_line_a_file_and_a_total() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
     for line in &lines[1..3] {
-        assert!(line.starts_with(path) && line.ends_with(" 50.00%"), "{text}");
+        assert!(line.starts_with(path) && line.ends_with(" 50.00%    0.00%"), "{text}");
     }
-    assert!(lines[3].starts_with("total ") && lines[3].ends_with(" 50.00%"), "{text}");
+    assert!(lines[3].starts_with("total ") && lines[3].ends_with(" 50.00%    0.00%"), "{text}");
 }
 
 #[test]
 fn json_counts_cells_for_sudoku_and_reads_standard_input() {
     let text = printed(grade(&["--task", "sudoku", "-", "--json"]).write_stdin(SUDOKU));
-    let counts = json!({"items": 2, "correct": 1, "accuracy": 0.5, "completions": 1});
+    let counts = json!({"items": 2, "correct": 1, "accuracy": 0.5, "exact": 0.0, "completions": 1});
     let mut of_file = json!({"file": "-"});
     of_file.as_object_mut().unwrap().extend(counts.as_object().unwrap().clone());
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!({"total": counts, "files": [of_file]}));

@@ -127,7 +127,7 @@ pub(super) mod testing {
     pub fn sample(doc_id: usize, correct: &[usize]) -> Sample {
         let response = |&correct: &usize| Response {
             text: format!("<answer>{correct}</answer><|endoftext|>"),
-            grade: Grade { answer: Some(correct.to_string()), correct, out_of: 8 },
+            grade: Grade { answer: Some(correct.to_string()), correct, out_of: 8, exact: correct == 8 },
             reward: Reward::of([("sudoku", correct as f64 / 8.0)]),
             length: 10 + correct,
             effective_tokens: 9 + correct,

@@ -6,6 +6,8 @@
 
 pub mod arithmetic;
 pub mod boxed;
+pub mod declared;
+pub mod exact;
 pub mod latex;
 pub mod number;
 
