@@ -133,6 +133,29 @@ fn all_forms_of_one_completion_get_the_same_verdict() {
 }
 
 #[test]
+fn the_exact_verdict_has_a_column_of_its_own() {
+    // by the published rules, then by the exact grader
+    let rows = [
+        (r#""\\boxed{1,000}""#, false, true),
+        (r#""<answer>$1000.00</answer>""#, true, true),
+        (r#""so it is 1000""#, true, false),
+        (r#""<answer>it is 1000</answer>""#, true, false),
+    ];
+    let row = |text: &str| format!(r#"{{"ground_truth": 1000, "completion": {text}}}"#);
+    let (dir, path) = file("a.jsonl", &rows.map(|(text, ..)| row(text)).join("\n"));
+    let out = dir.path().join("out.jsonl");
+    let args = ["--task", "gsm8k", path.to_str().unwrap(), "--details", out.to_str().unwrap()];
+    let table = printed(&mut grade(&args));
+    assert!(table.lines().next().unwrap().ends_with("accuracy    exact"), "{table}");
+    assert!(table.ends_with("  75.00%   50.00%\n"), "{table}");
+    for (details, (text, published, exact)) in json_lines(&out).iter().zip(rows) {
+        assert_eq!((&details["eval"]["is_correct"], &details["exact"]), (&published.into(), &exact.into()), "{text}");
+    }
+    let json: Value = serde_json::from_str(&printed(grade(&args).arg("--json"))).unwrap();
+    assert_eq!((&json["total"]["exact"], &json["files"][0]["exact"]), (&json!(0.5), &json!(0.5)));
+}
+
+#[test]
 fn prefill_says_what_the_prompt_held() {
     let row = r#"{"ground_truth": 1, "completion": "\n1\n</reasoning>\n<answer>\n1\n</answer>\n"}"#;
     let (dir, path) = file("a.jsonl", row);
