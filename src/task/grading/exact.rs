@@ -50,9 +50,9 @@ const WORDS: [&str; 4] = [r"\text{", r"\mathrm{", r"\mbox{", r"\textrm{"];
 const FRAMES: [&str; 7] = ["{", r"\text{", r"\mathrm{", r"\mbox{", r"\textrm{", r"\textbf{", r"\mathbf{"];
 
 /// Words after a number that make it another number, or say that it is not all of the answer.
-const NOT_UNITS: [&str; 22] = [
+const NOT_UNITS: [&str; 19] = [
     "hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "or", "and", "to", "than", "plus",
-    "minus", "times", "over", "mod", "base", "pi", "sqrt", "log", "sin", "cos",
+    "minus", "mod", "base", "pi", "sqrt", "sin", "cos",
 ];
 
 /// The number that an answer is, and nothing else: a sign, digits, thousands in groups of three, a point, an exponent;
@@ -180,13 +180,18 @@ fn without_unit(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Whether words are a unit, such as `cm`, `miles per hour` or `books`: letters, at first more than one, because `5 x`
-/// and `5 i` are no numbers.
+/// Whether words are a unit, such as `cm`, `miles per hour` or `dollars a day`: more than one letter each, because `5 x`
+/// and `5 i` are no numbers; after the space of `\text{ m}` one will do, as in the published rules.
 fn is_unit(words: &str) -> bool {
-    let known = |word: &str| NOT_UNITS.iter().any(|n| word.trim_end_matches('s').eq_ignore_ascii_case(n));
-    words.chars().nth(1).is_some_and(|second| !second.is_whitespace())
+    let named = |word: &str, name: &&str| {
+        word.eq_ignore_ascii_case(name) || word.strip_suffix('s').is_some_and(|one| one.eq_ignore_ascii_case(name))
+    };
+    let known = |word: &str| NOT_UNITS.iter().any(|name| named(word, name));
+    let letter = |word: &str| word.chars().nth(1).is_none();
+    words.chars().nth(1).is_some()
+        && !words.starts_with("a ")
         && words.chars().all(|c| c.is_alphabetic() || " ./-²³".contains(c))
-        && !words.split_whitespace().any(known)
+        && !words.split_whitespace().any(|word| known(word) || (letter(word) && word != "a" && !words.starts_with(' ')))
 }
 
 /// A magnitude with its sign, before or after a currency sign.
