@@ -99,7 +99,7 @@ struct GradeArgs {
     /// Files with completions; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Write a JSON line for each completion: the answer found, the verdict, the training rewards
+    /// Write a JSON line for each completion: the answer found, both verdicts, the training rewards
     #[arg(long, value_name = "OUT.jsonl")]
     details: Option<PathBuf>,
     /// What the prompt held of each completion already: put before it for the training rewards. By default
@@ -120,8 +120,14 @@ lm-evaluation-harness), with the record in `doc` and its completions in `resps`.
   countdown  numbers, target
   sudoku     puzzle, solution
 or the question and ground_truth of the published rows, which are graded to the letter of the published evaluation: for
-math and countdown it reads the whole text where there is no box; in other rows <answer> is read then. Verdicts are taken on the whole completion; training rewards on
-the text before its first end token, after what the prompt held of it already (--prefill).";
+math and countdown it reads the whole text where there is no box; in other rows <answer> is read then.
+Verdicts are taken on the whole completion; training rewards on the text before its first end token, after what the
+prompt held of it already (--prefill).
+
+exact is a second, stricter verdict, the share of all completions. It reads only what a completion declares before its
+first end token: its last closed \\boxed{..}, else its last closed <answer>. Numbers are compared exactly:
+1,000 = 1000, 1/2 = 0.5, 1\\frac{1}{2} = 1.5, $5.00 = 5, 1e3 = 1000, and 50% is 0.5 or 50; other answers to math as
+LaTeX. countdown uses each number once and meets the target with no tolerance; sudoku has all 16 cells right.";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TaskName {

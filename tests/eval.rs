@@ -61,9 +61,13 @@ fn sample_files_hold_what_the_evaluation_counted_and_can_be_graded() {
     for (i, label) in ["t0.9", "t0.5"].into_iter().enumerate() {
         let (figures, name) = (&printed["models"][0]["results"][i], format!("sudoku-{label}"));
         let kept = &results["results"][&name];
-        for (a, b) in
-            [("accuracy", "acc"), ("solved", "solved"), ("reward", "reward"), ("accuracy_stderr", "acc_stderr")]
-        {
+        for (a, b) in [
+            ("accuracy", "acc"),
+            ("solved", "solved"),
+            ("exact", "exact"),
+            ("reward", "reward"),
+            ("accuracy_stderr", "acc_stderr"),
+        ] {
             assert_eq!(figures[a], kept[format!("{b},none")], "{a}");
         }
         assert_eq!(figures["pass_at_k"]["pass@2"], kept["pass@2,none"]);
@@ -89,7 +93,9 @@ fn sample_files_hold_what_the_evaluation_counted_and_can_be_graded() {
             rows.iter().flat_map(|r| r["responses"].as_array().unwrap()).map(|r| r[key].as_u64().unwrap()).sum::<u64>()
         };
         assert_eq!((count("out_of"), count("correct")), (96, graded["total"]["correct"].as_u64().unwrap()));
-        assert_eq!(graded["total"]["items"], 96);
+        assert_eq!((&graded["total"]["items"], &graded["total"]["exact"]), (&json!(96), &figures["exact"]));
+        let exact = |r: &Value| r["responses"].as_array().unwrap().iter().filter(|r| r["exact"] == true).count();
+        assert_eq!(figures["exact"], json!(rows.iter().map(exact).sum::<usize>() as f64 / 12.0));
     }
 }
 

@@ -90,15 +90,15 @@ fn a_table_has_a_line_a_file_and_a_total() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
     for line in &lines[1..3] {
-        assert!(line.starts_with(path) && line.ends_with(" 50.00%"), "{text}");
+        assert!(line.starts_with(path) && line.ends_with(" 50.00%    0.00%"), "{text}");
     }
-    assert!(lines[3].starts_with("total ") && lines[3].ends_with(" 50.00%"), "{text}");
+    assert!(lines[3].starts_with("total ") && lines[3].ends_with(" 50.00%    0.00%"), "{text}");
 }
 
 #[test]
 fn json_counts_cells_for_sudoku_and_reads_standard_input() {
     let text = printed(grade(&["--task", "sudoku", "-", "--json"]).write_stdin(SUDOKU));
-    let counts = json!({"items": 2, "correct": 1, "accuracy": 0.5, "completions": 1});
+    let counts = json!({"items": 2, "correct": 1, "accuracy": 0.5, "exact": 0.0, "completions": 1});
     let mut of_file = json!({"file": "-"});
     of_file.as_object_mut().unwrap().extend(counts.as_object().unwrap().clone());
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!({"total": counts, "files": [of_file]}));
@@ -130,6 +130,29 @@ fn all_forms_of_one_completion_get_the_same_verdict() {
         );
         assert!((reward["xmlcount"].as_f64().unwrap() - 0.487).abs() < 1e-9, "{reward}");
     }
+}
+
+#[test]
+fn the_exact_verdict_has_a_column_of_its_own() {
+    // by the published rules, then by the exact grader
+    let rows = [
+        (r#""\\boxed{1,000}""#, false, true),
+        (r#""<answer>$1000.00</answer>""#, true, true),
+        (r#""so it is 1000""#, true, false),
+        (r#""<answer>it is 1000</answer>""#, true, false),
+    ];
+    let row = |text: &str| format!(r#"{{"ground_truth": 1000, "completion": {text}}}"#);
+    let (dir, path) = file("a.jsonl", &rows.map(|(text, ..)| row(text)).join("\n"));
+    let out = dir.path().join("out.jsonl");
+    let args = ["--task", "gsm8k", path.to_str().unwrap(), "--details", out.to_str().unwrap()];
+    let table = printed(&mut grade(&args));
+    assert!(table.lines().next().unwrap().ends_with("accuracy    exact"), "{table}");
+    assert!(table.ends_with("  75.00%   50.00%\n"), "{table}");
+    for (details, (text, published, exact)) in json_lines(&out).iter().zip(rows) {
+        assert_eq!((&details["eval"]["is_correct"], &details["exact"]), (&published.into(), &exact.into()), "{text}");
+    }
+    let json: Value = serde_json::from_str(&printed(grade(&args).arg("--json"))).unwrap();
+    assert_eq!((&json["total"]["exact"], &json["files"][0]["exact"]), (&json!(0.5), &json!(0.5)));
 }
 
 #[test]

@@ -24,6 +24,10 @@ pub struct Evaluation {
     pub solved: f64,
     /// Its standard error.
     pub solved_stderr: Option<f64>,
+    /// Completions whose whole answer is right by the exact grader ([`Grade::exact`](crate::task::Grade)), 0 to 1.
+    pub exact: f64,
+    /// Its standard error.
+    pub exact_stderr: Option<f64>,
     /// pass@1 to pass@`num_samples`, 0 to 1: the probability that one of so many completions is solved.
     #[serde(serialize_with = "by_k")]
     pub pass_at_k: Vec<Estimate>,
@@ -57,6 +61,7 @@ impl Evaluation {
         let each = |s: &Sample| s.responses.len() as f64;
         let accuracy = pairs(&|s| s.sum(|r| r.grade.correct as f64), &|s| s.sum(|r| r.grade.out_of as f64));
         let solved = pairs(&|s| s.solved() as f64, &each);
+        let exact = pairs(&|s| s.exact() as f64, &each);
         let reward = pairs(&|s| s.sum(|r| r.reward.total), &each);
         let mean = |number: fn(&super::Response) -> usize| {
             samples.iter().flat_map(|s| &s.responses).map(number).sum::<usize>() as f64 / completions
@@ -70,6 +75,8 @@ impl Evaluation {
             accuracy_stderr: accuracy.stderr,
             solved: solved.value,
             solved_stderr: solved.stderr,
+            exact: exact.value,
+            exact_stderr: exact.stderr,
             pass_at_k: (1..=num_samples).map(pass).collect(),
             reward: reward.value,
             reward_stderr: reward.stderr,
@@ -92,6 +99,7 @@ impl Evaluation {
         };
         set("accuracy", self.accuracy);
         set("solved", self.solved);
+        set("exact", self.exact);
         set("reward", self.reward);
         set("mean_length", self.mean_length);
         set("effective_tokens", self.effective_tokens);
@@ -123,11 +131,12 @@ pub(super) mod testing {
         }
     }
 
-    /// A Sudoku of eight empty cells, of which every response has so many right.
+    /// A Sudoku of eight empty cells, of which every response has so many right. The exact verdict is not that of
+    /// `solved`, so that a test sees which of them a figure is made of.
     pub fn sample(doc_id: usize, correct: &[usize]) -> Sample {
         let response = |&correct: &usize| Response {
             text: format!("<answer>{correct}</answer><|endoftext|>"),
-            grade: Grade { answer: Some(correct.to_string()), correct, out_of: 8 },
+            grade: Grade { answer: Some(correct.to_string()), correct, out_of: 8, exact: correct >= 4 },
             reward: Reward::of([("sudoku", correct as f64 / 8.0)]),
             length: 10 + correct,
             effective_tokens: 9 + correct,
@@ -152,6 +161,8 @@ mod tests {
         let e = Evaluation::of(&setting(), &[sample(0, &[8, 4]), sample(1, &[0, 0])], 2.0);
         assert_eq!((e.items, e.num_samples), (2, 2));
         assert_eq!((e.accuracy, e.solved, e.reward), (12.0 / 32.0, 0.25, 0.375));
+        // one record has both completions right, the other none
+        assert_eq!((e.exact, e.exact_stderr), (0.5, Some(0.5)));
         let pass: Vec<f64> = e.pass_at_k.iter().map(|p| p.value).collect();
         assert_eq!(pass, [0.25, 0.5]);
         assert_eq!((e.mean_length, e.effective_tokens, e.decoding_steps), (13.0, 12.0, 10.0));
@@ -167,6 +178,7 @@ mod tests {
         assert_eq!(json["temperature"], 0.0);
         assert_eq!(json["remasking"], "low_confidence");
         assert_eq!(json["pass_at_k"], serde_json::json!({"pass@1": 0.5, "pass@2": 1.0}));
+        assert_eq!((&json["exact"], &json["solved"]), (&serde_json::json!(1.0), &serde_json::json!(0.5)));
         assert_eq!(json["accuracy_stderr"], serde_json::Value::Null);
     }
 
@@ -178,6 +190,7 @@ mod tests {
             row.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
         };
         assert!(names(&[8]).contains(&"eval/greedy/accuracy".to_owned()));
+        assert!(names(&[8]).contains(&"eval/greedy/exact".to_owned()));
         assert!(!names(&[8]).iter().any(|n| n.contains("pass@")));
         assert!(names(&[8, 0]).contains(&"eval/greedy/pass@2".to_owned()));
     }

@@ -86,6 +86,7 @@ impl Provenance<'_> {
         };
         estimate("acc", e.accuracy, e.accuracy_stderr);
         estimate("solved", e.solved, e.solved_stderr);
+        estimate("exact", e.exact, e.exact_stderr);
         for (i, &Estimate { value, stderr }) in e.pass_at_k.iter().enumerate() {
             estimate(&format!("pass@{}", i + 1), value, stderr);
         }
@@ -136,10 +137,11 @@ fn sample_row(sample: &Sample, generation: &Value) -> Value {
     set("resps", json!([texts]));
     set("filtered_resps", json!(answers));
     set("filter", "none".into());
-    set("metrics", json!(["acc", "solved", "reward"]));
+    set("metrics", json!(["acc", "solved", "exact", "reward"]));
     let out_of = sample.sum(|r| r.grade.out_of as f64);
     set("acc", if out_of == 0.0 { 0.0.into() } else { (sample.sum(|r| r.grade.correct as f64) / out_of).into() });
     set("solved", (sample.solved() as f64 / n).into());
+    set("exact", (sample.exact() as f64 / n).into());
     set("reward", (sample.sum(|r| r.reward.total) / n).into());
     set("rewards", mean_parts(sample));
     let details = responses.iter().map(|r| {
@@ -147,6 +149,7 @@ fn sample_row(sample: &Sample, generation: &Value) -> Value {
             "correct": r.grade.correct,
             "out_of": r.grade.out_of,
             "solved": r.grade.solved(),
+            "exact": r.grade.exact,
             "reward": r.reward.total,
             "rewards": r.reward.parts.iter().cloned().map(|(name, v)| (name.into(), v.into())).collect::<Map<_, Value>>(),
             "effective_tokens": r.effective_tokens,
@@ -196,6 +199,7 @@ mod tests {
 
         let figures = &results["results"]["sudoku-greedy"];
         assert_eq!((&figures["acc,none"], &figures["pass@2,none"]), (&json!(0.375), &json!(0.5)));
+        assert_eq!((&figures["exact,none"], &figures["exact_stderr,none"]), (&json!(0.5), &json!(0.5)));
         assert!(figures["acc_stderr,none"].is_f64() && figures["effective_tokens,none"].is_f64(), "{figures}");
         assert_eq!(results["n-samples"]["sudoku-greedy"], json!({"original": 88, "effective": 2}));
         assert_eq!(results["configs"]["sudoku-greedy"]["generation_kwargs"]["block_length"], 8);
@@ -209,7 +213,11 @@ mod tests {
         assert_eq!((&rows[0]["acc"], &rows[0]["solved"]), (&json!(0.75), &json!(0.5)));
         assert_eq!(rows[0]["rewards"], json!({"sudoku": 0.75}));
         assert_eq!(rows[0]["arguments"][0][0], "0");
-        assert_eq!(rows[1]["responses"][1]["solved"], false);
+        assert_eq!((&rows[0]["exact"], &rows[0]["responses"][1]["exact"]), (&json!(1.0), &json!(true)));
+        assert_eq!(
+            (&rows[1]["responses"][1]["solved"], &rows[1]["responses"][1]["exact"]),
+            (&json!(false), &json!(false))
+        );
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Sample {
         self.responses.iter().map(number).sum()
     }
 
+    /// Completions whose whole answer is right by the exact grader.
+    pub fn exact(&self) -> usize {
+        self.responses.iter().filter(|r| r.grade.exact).count()
+    }
+
     /// Completions whose whole answer is right.
     pub fn solved(&self) -> usize {
         self.responses.iter().filter(|r| r.grade.solved()).count()

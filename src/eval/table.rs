@@ -10,6 +10,9 @@ pub struct Column<'a> {
     pub evaluations: &'a [Evaluation],
 }
 
+/// The most pass@k columns beside which there is room for the exact grader's. Result files and JSON always have it.
+const MOST_WITH_EXACT: usize = 3;
+
 /// A table with a line for every model and setting.
 pub fn render(columns: &[Column<'_>]) -> String {
     let rows = columns.iter().map(|c| c.evaluations.len()).max().unwrap_or(0);
@@ -41,6 +44,9 @@ pub fn render(columns: &[Column<'_>]) -> String {
         }
     } else {
         table.right("solved", text(&|e| percent(e.solved, None)));
+    }
+    if shown(samples).len() <= MOST_WITH_EXACT {
+        table.right("exact", text(&|e| percent(e.exact, None)));
     }
     table.right("reward", text(&|e| format!("{:.3}", e.reward)));
     table.right("tokens", text(&|e| format!("{:.1}", e.effective_tokens)));
@@ -122,7 +128,8 @@ mod tests {
         for absent in ["canvas", "block", "order", "remasking", "pass@"] {
             assert!(!lines[0].contains(absent), "{}", lines[0]);
         }
-        assert!(lines[0].contains("solved") && lines[0].contains("tokens  steps") && lines[0].len() < 110);
+        assert!(lines[1].contains("0.0%  100.0%"), "solved and exact: {}", lines[1]);
+        assert!(lines[0].contains("solved   exact") && lines[0].contains("tokens  steps") && lines[0].len() < 110);
     }
 
     #[test]
@@ -153,6 +160,10 @@ mod tests {
             "{}",
             found[1]
         );
-        assert!(header.chars().count() < 110, "{header}");
+        assert!(header.chars().count() < 110 && !header.contains("exact"), "{header}");
+        let evaluations = [at(setting(), &[8, 4, 0, 0])];
+        let found = lines(&[Column { name: "checkpoint-320", evaluations: &evaluations }]);
+        assert!(found[0].contains("pass@4  exact") && found[1].contains("100.0%  50.0%"), "{found:#?}");
+        assert!(found[0].chars().count() < 110, "{}", found[0]);
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Verdict;
+use crate::task::Grade;
 
 /// The count of some verdicts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,12 +14,15 @@ pub struct Tally {
     pub items: usize,
     /// Items that are right.
     pub correct: usize,
+    /// Completions that are right by the exact grader.
+    pub exact: usize,
 }
 
 impl Tally {
     /// Counts a verdict.
     pub fn add(&mut self, verdict: &Verdict) {
-        *self += Self { completions: 1, items: verdict.grade.out_of, correct: verdict.grade.correct };
+        let Grade { correct, out_of: items, exact, .. } = verdict.grade;
+        *self += Self { completions: 1, items, correct, exact: usize::from(exact) };
     }
 
     /// Right items over items, 0 to 1; 0 where there are none.
@@ -26,12 +30,18 @@ impl Tally {
         self.correct as f64 / self.items.max(1) as f64
     }
 
-    /// The counts and the accuracy.
+    /// Completions that are right by the exact grader over all completions, 0 to 1; 0 where there are none.
+    pub fn exact_share(&self) -> f64 {
+        self.exact as f64 / self.completions.max(1) as f64
+    }
+
+    /// The counts and the two shares.
     pub fn as_json(&self) -> Value {
         json!({
             "items": self.items,
             "correct": self.correct,
             "accuracy": self.accuracy(),
+            "exact": self.exact_share(),
             "completions": self.completions,
         })
     }
@@ -42,5 +52,6 @@ impl std::ops::AddAssign for Tally {
         self.completions += other.completions;
         self.items += other.items;
         self.correct += other.correct;
+        self.exact += other.exact;
     }
 }

@@ -21,10 +21,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// The line of a details file: `eval` and `train_reward`, each with the published names.
+    /// The line of a details file: the exact grader's verdict, then `eval` and `train_reward`, each with the published
+    /// names.
     pub fn details(&self, file: &str, row: usize) -> Value {
         let reward = self.reward.as_ref().map(|reward| Value::from_iter(reward.parts.iter().cloned()));
-        json!({ "file": file, "row": row, "eval": self.eval, "train_reward": reward })
+        json!({ "file": file, "row": row, "exact": self.grade.exact, "eval": self.eval, "train_reward": reward })
     }
 }
 
@@ -65,7 +66,8 @@ pub fn judge(task: Benchmark, row: &Row, prefill: Option<&str>) -> Result<Verdic
                 false => value.to_f64().map(Value::from),
             });
             let eval = json!({ "extracted_answer": expression, "is_correct": correct, "evaluation_result": value });
-            let grade = Grade { answer: Some(expression), correct: usize::from(correct), out_of: 1 };
+            let exact = reference.exact(completion);
+            let grade = Grade { answer: Some(expression), correct: usize::from(correct), out_of: 1, exact };
             Ok(Verdict { grade, eval, reward: Some(reference.reward(&trained)) })
         }
         Benchmark::Sudoku => {

@@ -36,7 +36,7 @@ pub enum TaskError {
     Config(Vec<Problem>),
     /// The data cannot be loaded.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Data(Box<DataError>),
     /// The reward command failed.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -96,6 +96,12 @@ pub enum TaskError {
         /// The template engine's message.
         reason: String,
     },
+}
+
+impl From<DataError> for TaskError {
+    fn from(error: DataError) -> Self {
+        Self::Data(Box::new(error))
+    }
 }
 
 impl TaskError {

@@ -40,7 +40,8 @@ impl Grader {
             Grader::Reward(least) => {
                 let end = tags::before_any(completion, &tags::END_TOKENS).unwrap_or(completion);
                 let answer = tags::last_answer(end).unwrap_or(end).trim().to_owned();
-                Grade { answer: Some(answer), correct: usize::from(reward.total >= least), out_of: 1 }
+                let right = reward.total >= least;
+                Grade { answer: Some(answer), correct: usize::from(right), out_of: 1, exact: right }
             }
         })
     }

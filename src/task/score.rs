@@ -31,6 +31,11 @@ pub struct Grade {
     pub correct: usize,
     /// Units asked for.
     pub out_of: usize,
+    /// Whether the exact grader takes the whole answer for right too. It stands beside the rules that `correct` and
+    /// `out_of` follow: it reads only an answer that the completion declares, in a box or a closed `<answer>`, and
+    /// compares numbers exactly. Where there are no such rules, for a task graded by its reward, it is
+    /// [`Grade::solved`].
+    pub exact: bool,
 }
 
 impl Grade {

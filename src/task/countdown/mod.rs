@@ -2,6 +2,7 @@
 //! and SPG code, except that expressions are evaluated exactly and by a grammar of their own, where Python's `eval`
 //! could be kept busy for ever.
 
+mod exact;
 pub mod expression;
 mod problems;
 mod settings;
@@ -15,6 +16,7 @@ use num_rational::BigRational;
 use serde_json::Value;
 
 use super::grading::boxed::{self, LastBox, Unboxed};
+use super::grading::declared::declared;
 use super::grading::{arithmetic, number};
 use super::tags::{first_answer, last_answer};
 use super::{Grade, Record, Result, Reward, TaskError};
@@ -63,7 +65,13 @@ impl Reference {
     /// The evaluation grade of a completion as decoded, special tokens included.
     pub fn grade(&self, completion: &str) -> Grade {
         let Attempt { expression, correct, .. } = self.attempt(completion, Unboxed::Answer);
-        Grade { answer: Some(expression), correct: usize::from(correct), out_of: 1 }
+        let exact = self.exact(completion);
+        Grade { answer: Some(expression), correct: usize::from(correct), out_of: 1, exact }
+    }
+
+    /// Whether the expression that a completion declares uses the numbers exactly once each and is the target exactly.
+    pub fn exact(&self, completion: &str) -> bool {
+        declared(completion).is_some_and(|answer| exact::reaches(answer, &self.numbers, &self.target))
     }
 
     /// The training reward of a completion that ends before its first end token.
@@ -199,6 +207,16 @@ mod tests {
         // a decimal is two integers
         assert!(!Reference::new(vec![1, 5], 1).grade(r"\boxed{1.5}").solved());
         assert_eq!(Reference::new(vec![1, 5, 2], 3).countdown("<answer>1.5 * 2</answer>"), 1.0);
+    }
+
+    #[test]
+    fn the_exact_verdict_is_on_the_declared_expression() {
+        let reference = Reference::new(vec![48, 96, 26], 74);
+        let exact = |text: &str| reference.grade(text).exact;
+        assert!(exact("<answer>\n96 - 48 + 26\n</answer>") && exact(r"\boxed{96 - 48 + 26 = 74}<|eot_id|>"));
+        for text in ["96 - 48 + 26", r"\boxed{96 - 48 + 26 = 75}", r"\boxed{96 - 48 + 26", "<answer>74</answer>", ""] {
+            assert!(!exact(text), "{text}");
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ pub(super) use settings::{task, worked};
 
 use serde_json::Value;
 
-use super::grading::{boxed, number};
+use super::grading::declared::declared;
+use super::grading::{boxed, exact, number};
 use super::tags::{first_answer, loose_answer};
 use super::{Grade, Record, Result, Reward, TaskError};
 
@@ -49,7 +50,17 @@ impl Reference {
     pub fn grade(&self, completion: &str) -> Grade {
         let answer = extract(completion);
         let correct = usize::from(answer.is_some() && answer == self.value);
-        Grade { answer: answer.map(|answer| answer.to_string()), correct, out_of: 1 }
+        let exact = self.exact(completion);
+        Grade { answer: answer.map(|answer| answer.to_string()), correct, out_of: 1, exact }
+    }
+
+    /// Whether the answer that a completion declares is the same number exactly.
+    pub fn exact(&self, completion: &str) -> bool {
+        let Some(value) = self.value else { return false };
+        // The text is exact where it says the same: of an integer above 2^53 the value keeps only the first digits.
+        let as_written = self.answer.clone().filter(|answer| number_in_answer(answer) == Some(value));
+        let reference = as_written.unwrap_or_else(|| value.to_string());
+        declared(completion).is_some_and(|answer| exact::same_number(answer, &reference) == Some(true))
     }
 
     /// The training reward of a completion that ends before its first end token.
@@ -164,6 +175,27 @@ mod tests {
         assert_eq!(none.reward("<answer></answer>").total, 0.0);
         let nan = Reference { value: Some(1.0), answer: None };
         assert!(!nan.grade(r"\boxed{nan}").solved());
+    }
+
+    #[test]
+    fn the_exact_verdict_is_on_a_number_that_is_declared_and_nothing_else() {
+        let thousands = reference(r#"{"answer": "so\n#### 43,500"}"#).unwrap();
+        let grade = |text: &str| thousands.grade(text);
+        for text in [r"\boxed{43,500}", r"\boxed{\$43{,}500.00}", "<answer>\n4.35e4\n</answer>", r"\boxed{87000/2}"] {
+            assert!(grade(text).exact, "{text}");
+        }
+        for text in ["43500", "<answer>43500", r"\boxed{43500", "<answer>it is 43500</answer>", r"\boxed{43500, 1}"] {
+            assert!(grade(text).solved() && !grade(text).exact, "{text}");
+        }
+        assert!(!grade(r"\boxed{43,501}").exact && !grade(r"\boxed{x}").exact);
+        // of these two an f64 makes one
+        let large = reference(r#"{"answer": "9007199254740993"}"#).unwrap();
+        let near = large.grade(r"\boxed{9007199254740992}");
+        assert!(near.solved() && !near.exact && large.grade(r"\boxed{9007199254740993}").exact);
+        let decimal = reference(r#"{"ground_truth": 0.1}"#).unwrap();
+        assert!(decimal.grade(r"\boxed{1/10}").exact && decimal.grade(r"\boxed{10\%}").exact);
+        let none = Reference { value: None, answer: None };
+        assert!(!none.grade(r"\boxed{1}").exact);
     }
 
     #[test]

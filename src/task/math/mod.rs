@@ -6,7 +6,8 @@ mod settings;
 pub(super) use settings::task;
 
 use super::grading::boxed::{self, LastBox, Unboxed};
-use super::grading::latex;
+use super::grading::declared::declared;
+use super::grading::{exact, latex};
 use super::tags::{ANSWER, END_OF_ANSWER, after, before_any, first_answer};
 use super::{Grade, Record, Result, Reward};
 
@@ -42,7 +43,12 @@ impl Reference {
     pub fn grade(&self, completion: &str, unboxed: Unboxed) -> Grade {
         let answer = extract(completion, unboxed);
         let correct = usize::from(answer.is_some_and(|answer| latex::equivalent(answer, &self.answer)));
-        Grade { answer: answer.map(str::to_owned), correct, out_of: 1 }
+        Grade { answer: answer.map(str::to_owned), correct, out_of: 1, exact: self.exact(completion) }
+    }
+
+    /// Whether the answer that a completion declares is the same number or, where it is none, equivalent.
+    pub fn exact(&self, completion: &str) -> bool {
+        declared(completion).is_some_and(|answer| exact::equivalent(answer, &self.answer))
     }
 
     /// The training reward of a completion that ends before its first end token.
@@ -114,6 +120,20 @@ mod tests {
         assert_eq!(reference(r#"{"ground_truth": "7", "solution": "no box"}"#), both("7", "7"));
         assert!(reference(r#"{"solution": "no box"}"#).unwrap_err().to_string().contains("`ground_truth`"));
         assert!(reference(r#"{"ground_truth": 7}"#).unwrap_err().to_string().contains("is not a string but 7"));
+    }
+
+    #[test]
+    fn the_exact_verdict_is_on_what_is_declared() {
+        let half = reference(r#"{"ground_truth": "\\frac12"}"#).unwrap();
+        let grade = |text| half.grade(text, Unboxed::Answer);
+        for text in [r"\boxed{0.50}", "<answer> 2/4 </answer>", r"\boxed{50\%}"] {
+            assert!(grade(text).exact && !grade(text).solved(), "{text}");
+        }
+        // the published rules read the text around an open box, and all of a text without a box
+        for text in ["0.5", r"\boxed{0.5}<|eot_id|>\boxed{1}"] {
+            assert_ne!(grade(text).exact, grade(text).solved(), "{text}");
+        }
+        assert!(!grade(r"\boxed{0.5000001}").exact && !grade("").exact);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod settings;
 
 use super::demonstration::Demonstrator;
 use super::grader::Grader;
+use super::grading::declared::declared;
 use super::load::{self, keys};
 use super::prompt::PromptWriter;
 use super::rewards::Rewards;
@@ -111,7 +112,14 @@ pub fn reward(puzzle: &str, solution: &str, completion: &str) -> Reward {
 pub fn grade(puzzle: &str, solution: &str, completion: &str) -> Grade {
     let answer = answer::for_grade(completion);
     let (correct, out_of) = answer::count_correct(puzzle, solution, answer.as_deref().unwrap_or_default());
-    Grade { answer, correct, out_of }
+    Grade { answer, correct, out_of, exact: exact(puzzle, solution, completion) }
+}
+
+/// Whether the answer that a completion declares is the solution: 16 digits, the clues among them, and white space.
+fn exact(puzzle: &str, solution: &str, completion: &str) -> bool {
+    let right = |answer: &str| answer.chars().filter(|c| !c.is_whitespace()).eq(solution.chars());
+    let keeps_clues = puzzle.chars().zip(solution.chars()).all(|(given, digit)| given == '0' || given == digit);
+    keeps_clues && declared(completion).is_some_and(right)
 }
 
 /// Writes a lazy solver's answers: sometimes the solution, else the puzzle with a few cells filled. A model that

@@ -184,6 +184,23 @@ fn the_reward_needs_a_closed_answer_and_the_grade_does_not() {
 }
 
 #[test]
+fn the_exact_verdict_needs_all_cells_and_nothing_else() {
+    let (puzzle, solution) = ("1200432121433412", "1234432121433412");
+    let verdict = |text: &str| super::grade(puzzle, solution, text);
+    assert!(verdict("<answer>\n1234 4321\n2143 3412 </answer>").exact && verdict(r"\boxed{1234432121433412}").exact);
+    for (text, solved) in [
+        // the published rules read only the empty cells, pad and cut, and need no end
+        ("<answer>1234432121433411</answer>", true),
+        ("<answer>1234</answer>", true),
+        ("<answer>12344321214334129</answer>", true),
+        ("1234432121433412", true),
+        ("<answer>1243432121433412</answer>", false),
+    ] {
+        assert_eq!((verdict(text).exact, verdict(text).solved()), (false, solved), "{text}");
+    }
+}
+
+#[test]
 fn a_record_of_another_task_is_refused() {
     let task = build(|_| ()).unwrap();
     let record = Record::from([("question", "1 + 1?".to_owned())]);
