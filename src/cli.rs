@@ -209,7 +209,8 @@ impl Job {
 fn configs(name: Option<&str>) -> anyhow::Result<()> {
     let list = || {
         let about = |text: &'static str| text.lines().next().unwrap_or_default().trim_start_matches("# ");
-        let lines = config::SHIPPED.iter().map(|(name, text)| format!("{name:16} {}", about(text)));
+        let width = config::SHIPPED.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let lines = config::SHIPPED.iter().map(|(name, text)| format!("{name:width$}  {}", about(text)));
         lines.collect::<Vec<_>>().join("\n")
     };
     match name.map(|name| (name, config::shipped(name))) {

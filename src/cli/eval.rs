@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use spg::config::{self, Command, EvalOverrides, EvalRequest, Order, Overrides, Remasking, Split};
 
 use super::SetArgs;
+use super::data::SplitName;
 
 /// Arguments of `spg eval`.
 #[derive(Debug, Args)]
@@ -65,13 +66,6 @@ denoising step commits are the rollout's at every setting. Results are written a
 DIR/<model>/results_<time>.json and samples_<task>-<setting>_<time>.jsonl, which `spg grade` reads.";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum SplitName {
-    Train,
-    Validation,
-    Test,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum RemaskingName {
     LowConfidence,
@@ -116,16 +110,6 @@ impl EvalArgs {
         let config = config::load(&path, &overrides, Command::Eval)?;
         let Self { ckpt: checkpoint, base, output_dir, json, .. } = self;
         Ok(EvalRequest { config, checkpoint, base, output_dir, json })
-    }
-}
-
-impl From<SplitName> for Split {
-    fn from(name: SplitName) -> Self {
-        match name {
-            SplitName::Train => Self::Train,
-            SplitName::Validation => Self::Validation,
-            SplitName::Test => Self::Test,
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::timestamp::Timestamp;
 use super::{Estimate, Evaluation, Outcome, Sample};
 use crate::config::{RunConfig, Setting};
 use crate::runtime;
+use crate::task::mean_parts;
 
 /// Fields of a record that may hold what is asked for; the first that is there is shown as the target.
 const TARGETS: [&str; 4] = ["ground_truth", "solution", "answer", "target"];
@@ -143,7 +144,8 @@ fn sample_row(sample: &Sample, generation: &Value) -> Value {
     set("solved", (sample.solved() as f64 / n).into());
     set("exact", (sample.exact() as f64 / n).into());
     set("reward", (sample.sum(|r| r.reward.total) / n).into());
-    set("rewards", mean_parts(sample));
+    let parts = mean_parts(responses.iter().map(|r| &r.reward)).into_iter();
+    set("rewards", parts.map(|(name, mean)| (name.to_owned(), mean.into())).collect::<Map<_, Value>>().into());
     let details = responses.iter().map(|r| {
         json!({
             "correct": r.grade.correct,
@@ -158,18 +160,6 @@ fn sample_row(sample: &Sample, generation: &Value) -> Value {
     });
     set("responses", details.collect());
     row.into()
-}
-
-/// Every part of the rewards with its mean over the completions that have it.
-fn mean_parts(sample: &Sample) -> Value {
-    let mut sums: Vec<(&str, f64, f64)> = Vec::new();
-    for (name, value) in sample.responses.iter().flat_map(|r| &r.reward.parts) {
-        match sums.iter_mut().find(|(known, ..)| known == name) {
-            Some((_, sum, n)) => (*sum, *n) = (*sum + value, *n + 1.0),
-            None => sums.push((name, *value, 1.0)),
-        }
-    }
-    Value::Object(sums.into_iter().map(|(name, sum, n)| (name.to_owned(), (sum / n).into())).collect())
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub use error::{Problem, TaskError};
 pub use order::{PromptOrder, record_at};
 pub use record::Record;
 pub use rewards::Attempt;
-pub use score::{Grade, Reward};
+pub use score::{Grade, Reward, mean_parts};
 
 use crate::config::{Split, TaskTable};
 use crate::rng::Rng;

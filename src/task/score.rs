@@ -21,6 +21,18 @@ impl Reward {
     }
 }
 
+/// Every part of some rewards with its mean over the completions that have it, in the order of appearance.
+pub fn mean_parts<'a>(rewards: impl Iterator<Item = &'a Reward>) -> Vec<(&'a str, f64)> {
+    let mut sums: Vec<(&str, f64, f64)> = Vec::new();
+    for (name, value) in rewards.flat_map(|reward| &reward.parts) {
+        match sums.iter_mut().find(|(known, ..)| known == name) {
+            Some((_, sum, n)) => (*sum, *n) = (*sum + value, *n + 1.0),
+            None => sums.push((name, *value, 1.0)),
+        }
+    }
+    sums.into_iter().map(|(name, sum, n)| (name, sum / n)).collect()
+}
+
 /// The evaluation grade of a completion. The accuracy of a set is the sum of `correct` over the sum of
 /// `out_of`, so tasks with partial credit (Sudoku counts cells) and without (1 of 1) read the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

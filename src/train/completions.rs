@@ -13,7 +13,7 @@ use crate::report::Row;
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
 use crate::session::{Example, Session};
-use crate::task::{Attempt, PromptOrder, Reward};
+use crate::task::{Attempt, PromptOrder, Reward, mean_parts};
 use crate::text::completion_length;
 
 /// A sampled completion.
@@ -129,7 +129,7 @@ impl Completions {
         row.set("reward", stats.reward)
             .set("reward_std", stats.reward_std)
             .set("frac_reward_zero_std", stats.frac_reward_zero_std);
-        for (name, mean) in self.mean_parts() {
+        for (name, mean) in mean_parts(self.all.iter().map(|c| &c.reward)) {
             row.set(&format!("rewards/{name}/mean"), mean);
         }
         let lengths = || self.all.iter().map(|c| c.len);
@@ -140,18 +140,6 @@ impl Completions {
             .set("completions/clipped_ratio", unfinished as f64 / n)
             .set("rollout_seconds", self.seconds)
             .set("rollout_tokens_per_second", self.total_canvas() as f64 / self.seconds);
-    }
-
-    /// Every part of the rewards with its mean over the completions that have it, in the order of appearance.
-    fn mean_parts(&self) -> Vec<(&str, f64)> {
-        let mut sums: Vec<(&str, f64, f64)> = Vec::new();
-        for (name, value) in self.all.iter().flat_map(|c| &c.reward.parts) {
-            match sums.iter_mut().find(|(known, ..)| known == name) {
-                Some((_, sum, n)) => (*sum, *n) = (*sum + value, *n + 1.0),
-                None => sums.push((name, *value, 1.0)),
-            }
-        }
-        sums.into_iter().map(|(name, sum, n)| (name, sum / n)).collect()
     }
 
     fn total_canvas(&self) -> usize {
