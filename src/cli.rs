@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and how it becomes a request to the library.
 
+mod bench;
 mod data;
 mod eval;
 
@@ -46,6 +47,8 @@ enum Job {
     /// Grade completions from files
     #[command(after_help = GRADE_HELP)]
     Grade(GradeArgs),
+    /// Time rollouts and updates of a model, by part
+    Bench(bench::BenchArgs),
     /// Show the data of a configuration, or make a data set
     Data(data::DataArgs),
     /// Check this build and device against golden tensors
@@ -198,6 +201,7 @@ impl Job {
             Self::Sft(args) => spg::train::sft(&args.request(Command::Sft)?),
             Self::Eval(args) => spg::eval::run(&args.request()?),
             Self::Grade(args) => spg::grade::run(&args.request()),
+            Self::Bench(args) => spg::bench::run(&args.request()),
             Self::Data(args) => args.run(),
             Self::Verify(args) => spg::verify::run(&args.request()),
             Self::Configs { name } => configs(name.as_deref()),

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 /// Used by everybody; they use nobody but each other.
-const SHARED: [&str; 5] = ["error", "hub", "rng", "runtime", "signal"];
+const SHARED: [&str; 6] = ["error", "hub", "profile", "rng", "runtime", "signal"];
 
 /// The pipeline from left to right; modules of one entry may name each other.
-const PIPELINE: [&[&str]; 13] = [
+const PIPELINE: [&[&str]; 14] = [
     &["config"],
     &["task"],
     &["text"],
@@ -20,6 +20,7 @@ const PIPELINE: [&[&str]; 13] = [
     &["eval"],
     &["grade"],
     &["train", "verify"],
+    &["bench"],
 ];
 
 /// `error` knows `config` because a refused configuration has an exit code of its own; `config` does not know `error`.

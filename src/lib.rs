@@ -1,10 +1,10 @@
 //! Reinforcement learning for masked diffusion language models with Sandwiched Policy Gradient (arXiv 2510.09541).
 //!
 //! # The pipeline
-//! Data moves one way; a module uses only modules to its left (and `rng`, `error`, `hub`):
+//! Data moves one way; a module uses only modules to its left (and `rng`, `error`, `hub`, `profile`):
 //!
 //! ```text
-//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> data -> eval -> grade -> train, verify
+//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> data -> eval -> grade -> train, verify -> bench
 //! ```
 //!
 //! | module | what it holds |
@@ -21,6 +21,8 @@
 //! | [`data`] | records shown as prompts, and data sets made from a seed |
 //! | [`eval`], [`train`], [`verify`] | the loops that know everybody |
 //! | [`grade`] | completions from files, by the tasks' graders |
+//! | [`bench`] | rollouts and updates of any model, timed by part |
+//! | [`profile`] | the stopwatches for that, in the passes of all |
 //! | [`hub`] | files of models and datasets on the Hugging Face hub, shared by all |
 //!
 //! # The shape alphabet
@@ -35,6 +37,7 @@
 //! | `N` | rows after flattening, usually `B * T` |
 //! | `R` | LoRA rank |
 
+pub mod bench;
 pub mod config;
 pub mod data;
 pub mod error;
@@ -44,6 +47,7 @@ pub mod hub;
 pub mod model;
 pub mod objective;
 pub mod optim;
+pub mod profile;
 pub mod report;
 pub mod rng;
 pub mod rollout;

@@ -136,3 +136,36 @@ fn shipped_configurations_are_listed_printed_and_used_by_name() {
     elsewhere.current_dir(folder.path()).assert().code(2).stderr(contains("train.max_steps = 3"));
     spg(&["train", "--config", "chess"]).assert().code(2).stderr(contains("shipped ones: countdown, "));
 }
+
+#[test]
+fn a_benchmark_of_any_checkpoint_says_where_the_time_goes() {
+    let sizes = ["--batch", "2", "--prompt", "16", "--gen", "16", "--steps", "4", "--block", "8", "--rank", "4"];
+    let bench = |more: &[&str]| spg(&[&["bench", "--model", "examples/sudoku-tiny"], &sizes[..], more].concat());
+    let figures = |more: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&bench(more).assert().code(0).get_output().stdout).unwrap()
+    };
+    let both = figures(&["--rollout", "--train", "2", "--json"]);
+    for key in ["rollout_s", "rollout_tokens_per_s", "train_step_s", "gemm_gflops", "gemm_peak_gflops", "gemm_share"] {
+        assert!(both[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {both}");
+    }
+    let share = |part: &str| both["share"][part].as_f64().unwrap();
+    for part in ["attention", "mlp", "head", "sampling", "backward", "optimiser"] {
+        assert!(share(part) > 0.0 && share(part) < 1.0, "{part}: {both}");
+    }
+    assert!(share("other") >= 0.0, "{both}");
+    let rollout = figures(&["--rollout", "--json"]);
+    assert!(rollout["train_step_s"].is_null() && rollout["share"]["backward"] == 0.0, "{rollout}");
+    bench(&[]).assert().code(0).stdout(contains("median of 3").and(contains("tokens/s")).and(contains("sampling ")));
+    bench(&["--dtype", "bf16", "--train", "1"])
+        .assert()
+        .code(0)
+        .stdout(contains("train step").and(contains("rollout").not()));
+    let usage = |more: &[&str], text: &str| {
+        spg(&[&["bench", "--model", "examples/sudoku-tiny"], more].concat()).assert().code(2).stderr(contains(text));
+    };
+    usage(&["--prompt", "250"], "exceed the model's max_sequence_length 256");
+    usage(
+        &["--prompt", "16", "--gen", "20", "--block", "16"],
+        "max_completion_length 20 is not a multiple of block_length 16",
+    );
+}

@@ -35,7 +35,9 @@ pub use file::*;
 pub use grid::Setting;
 pub use load::{RESOLVED_FILE, from_text, load, near_checkpoint};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
-pub use request::{EvalRequest, GradeRequest, MakeDataRequest, Resume, RunRequest, ShowDataRequest, VerifyRequest};
+pub use request::{
+    BenchRequest, EvalRequest, GradeRequest, MakeDataRequest, Resume, RunRequest, ShowDataRequest, VerifyRequest,
+};
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};
 pub use types::*;

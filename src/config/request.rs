@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Benchmark, DeviceSpec, RunConfig, Split, TaskTable};
+use super::{Benchmark, DeviceSpec, Precision, RunConfig, Split, TaskTable};
 
 /// `spg train` and `spg sft`.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,4 +104,33 @@ pub struct MakeDataRequest {
     pub out: PathBuf,
     /// Replace a file that exists.
     pub force: bool,
+}
+
+/// `spg bench`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BenchRequest {
+    /// A model folder or a hub id.
+    pub model: String,
+    /// Completions decoded together, and completions of an update.
+    pub batch: NonZeroUsize,
+    /// Tokens of a prompt.
+    pub prompt: NonZeroUsize,
+    /// Tokens of a completion.
+    pub gen_length: NonZeroUsize,
+    /// Denoising steps of a completion.
+    pub steps: NonZeroUsize,
+    /// Tokens of a block.
+    pub block: NonZeroUsize,
+    /// Rank of the adapters.
+    pub rank: NonZeroUsize,
+    /// Working precision.
+    pub dtype: Precision,
+    /// The device.
+    pub device: DeviceSpec,
+    /// Time a rollout.
+    pub rollout: bool,
+    /// Updates to time.
+    pub train: usize,
+    /// Print JSON instead of text.
+    pub json: bool,
 }

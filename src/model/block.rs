@@ -14,6 +14,7 @@ use super::config::LladaConfig;
 use super::linear::{Linear, Projected};
 use super::ops::{attention, rms_norm, rope, swiglu};
 use super::param::{Gradients, Param};
+use crate::profile::{self, Part};
 use rope::{Positions, Turn};
 
 /// Weights of a block, named as in the checkpoint.
@@ -59,6 +60,28 @@ pub struct Saved {
     down_low: Projected,
 }
 
+/// The part of [`Saved`] that attention makes.
+struct AttentionSaved {
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attended: Tensor,
+    mid: Tensor,
+    q_low: Projected,
+    k_low: Projected,
+    v_low: Projected,
+    out_low: Projected,
+}
+
+/// The part of [`Saved`] that the MLP makes.
+struct MlpSaved {
+    gate: Tensor,
+    up: Tensor,
+    gate_low: Projected,
+    up_low: Projected,
+    down_low: Projected,
+}
+
 /// What all blocks of a pass share.
 #[derive(Clone, Copy, Debug)]
 pub struct Shared<'a> {
@@ -84,28 +107,17 @@ impl Block {
     /// # Shapes
     /// `x` `[B*T, D]`; returns `[B*W, D]`, and what [`Block::backward`] needs when `keep`.
     pub fn forward(&self, x: &Tensor, shared: &Shared<'_>, keep: bool) -> Result<(Tensor, Option<Saved>)> {
-        let Shared { config, full, window, .. } = shared;
-        let eps = config.rms_norm_eps;
-        let h = rms_norm::forward(x, self.attn_norm.value(), eps)?;
-        let (k, k_low) = self.k_proj.forward(None, &h, full)?;
-        let (v, v_low) = self.v_proj.forward(None, &h, full)?;
-        let (q, q_low) = self.q_proj.forward(None, &window.take(&h)?, window)?;
-        let q = shared.rotate(q, config.n_heads, window, Turn::Forward)?;
-        let k = shared.rotate(k, config.n_kv_heads, full, Turn::Forward)?;
-        let v = v.reshape(k.shape())?;
-        let attended = attention::forward(&q, &k, &v, full.pad)?.flatten(0, 1)?; // [B*W, H*E]
-        let (mid, out_low) = self.attn_out.forward(Some(&window.take(x)?), &attended, window)?;
-
-        let h = rms_norm::forward(&mid, self.ff_norm.value(), eps)?;
-        let (gate, gate_low) = self.ff_proj.forward(None, &h, window)?;
-        let (up, up_low) = self.up_proj.forward(None, &h, window)?;
-        let (y, down_low) = self.ff_out.forward(Some(&mid), &swiglu::forward(&gate, &up)?, window)?;
+        let device = x.device();
+        let attention = profile::measure(Part::Attention, device, || self.attention_forward(x, shared))?;
+        let (y, mlp) = profile::measure(Part::Mlp, device, || self.mlp_forward(&attention.mid, shared))?;
+        let AttentionSaved { q, k, v, attended, mid, q_low, k_low, v_low, out_low } = attention;
+        let MlpSaved { gate, up, gate_low, up_low, down_low } = mlp;
         let saved = keep.then(|| Saved {
             x: x.clone(),
             q,
             k,
             v,
-            attended: self.attn_out.needs_input(window).then_some(attended),
+            attended: self.attn_out.needs_input(&shared.window).then_some(attended),
             mid,
             gate,
             up,
@@ -118,6 +130,29 @@ impl Block {
             down_low,
         });
         Ok((y, saved))
+    }
+
+    fn attention_forward(&self, x: &Tensor, shared: &Shared<'_>) -> Result<AttentionSaved> {
+        let Shared { config, full, window, .. } = shared;
+        let h = rms_norm::forward(x, self.attn_norm.value(), config.rms_norm_eps)?;
+        let (k, k_low) = self.k_proj.forward(None, &h, full)?;
+        let (v, v_low) = self.v_proj.forward(None, &h, full)?;
+        let (q, q_low) = self.q_proj.forward(None, &window.take(&h)?, window)?;
+        let q = shared.rotate(q, config.n_heads, window, Turn::Forward)?;
+        let k = shared.rotate(k, config.n_kv_heads, full, Turn::Forward)?;
+        let v = v.reshape(k.shape())?;
+        let attended = attention::forward(&q, &k, &v, full.pad)?.flatten(0, 1)?; // [B*W, H*E]
+        let (mid, out_low) = self.attn_out.forward(Some(&window.take(x)?), &attended, window)?;
+        Ok(AttentionSaved { q, k, v, attended, mid, q_low, k_low, v_low, out_low })
+    }
+
+    fn mlp_forward(&self, mid: &Tensor, shared: &Shared<'_>) -> Result<(Tensor, MlpSaved)> {
+        let window = &shared.window;
+        let h = rms_norm::forward(mid, self.ff_norm.value(), shared.config.rms_norm_eps)?;
+        let (gate, gate_low) = self.ff_proj.forward(None, &h, window)?;
+        let (up, up_low) = self.up_proj.forward(None, &h, window)?;
+        let (y, down_low) = self.ff_out.forward(Some(mid), &swiglu::forward(&gate, &up)?, window)?;
+        Ok((y, MlpSaved { gate, up, gate_low, up_low, down_low }))
     }
 
     /// Adds the block's gradients to `gradients`; returns the gradient of its input, if wanted.

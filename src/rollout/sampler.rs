@@ -13,6 +13,7 @@ use super::decoding::Decoding;
 use crate::config::Remasking;
 use crate::model::ops::cpu;
 use crate::model::{Batch, Llada, Pass};
+use crate::profile::{self, Part};
 use crate::rng::Key;
 
 /// A prompt to complete, and the randomness of its completion.
@@ -137,14 +138,15 @@ impl Sampler<'_> {
         let mut offers = Vec::with_capacity(masked.len());
         let chunk = self.model.head().chunk_rows()?;
         for (start, places) in masked.chunks(chunk).enumerate().map(|(i, c)| (i * chunk, c)) {
-            let logits = self.logits(&hidden, start, places.len())?;
-            let view = cpu::View::new(&logits)?;
-            let width = logits.dim(1)?;
+            let device = self.model.device();
+            let logits = profile::measure(Part::Head, device, || self.logits(&hidden, start, places.len()))?;
             let Decoding { temperature, remasking, .. } = *self.decoding;
-            let candidates: Vec<Candidate> = (view.par_chunks_exact(width), places)
-                .into_par_iter()
-                .map(|(row, &(r, c))| candidate(row, excluded, temperature, draws[r][c - block].0, remasking))
-                .collect();
+            let candidates: Vec<Candidate> = profile::measure(Part::Sampling, device, || -> Result<_> {
+                let view = cpu::View::new(&logits)?;
+                let rows = (view.par_chunks_exact(logits.dim(1)?), places).into_par_iter();
+                let drawn = |r: usize, c: usize| draws[r][c - block].0;
+                Ok(rows.map(|(row, &(r, c))| candidate(row, excluded, temperature, drawn(r, c), remasking)).collect())
+            })?;
             for (&(row, column), found) in places.iter().zip(candidates) {
                 ensure!(
                     !found.confidence.is_nan(),

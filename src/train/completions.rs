@@ -116,11 +116,6 @@ impl Generator {
 }
 
 impl Completions {
-    /// Tokens of all completions up to their ends: what losses are divided by.
-    pub fn total_length(&self) -> usize {
-        self.all.iter().map(|c| c.len).sum()
-    }
-
     /// Adds rewards and lengths to a metrics row, under TRL's names.
     pub fn report(&self, row: &mut Row) {
         let n = self.all.len() as f64;

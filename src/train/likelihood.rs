@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle_core::Tensor;
 
 use crate::model::{Batch, Gradients, Llada, Pass, Scored};
+use crate::profile::{self, Part};
 use crate::rng::Key;
 
 /// A sequence as the model sees it, and the places whose original token is scored.
@@ -47,11 +48,14 @@ pub fn accumulate(
     let targets: Vec<u32> = rows.iter().flat_map(|r| r.targets.iter().copied()).collect();
 
     let (x, tape) = model.hidden_with_tape(&batch, window, pass)?;
-    let scored: Scored = model.head().score(&x.index_select(&index, 0)?, &targets)?;
+    let device = model.device();
+    let scored: Scored =
+        profile::measure(Part::Head, device, || model.head().score(&x.index_select(&index, 0)?, &targets))?;
     let d_lp: Vec<f32> = objective(&scored.log_probs)?.into_iter().map(|g| g as f32).collect();
-    let d_rows = model.head().backward(&scored, &d_lp, gradients)?;
-    let dx = x.zeros_like()?.index_add(&index, &d_rows, 0)?;
-    drop((x, scored));
-    model.backward(tape, &batch, pass, dx, gradients)?;
-    Ok(())
+    profile::measure(Part::Backward, device, || {
+        let d_rows = model.head().backward(&scored, &d_lp, gradients)?;
+        let dx = x.zeros_like()?.index_add(&index, &d_rows, 0)?;
+        drop((x, scored));
+        Ok(model.backward(tape, &batch, pass, dx, gradients)?)
+    })
 }

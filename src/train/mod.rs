@@ -18,8 +18,10 @@ use crate::model::Weights;
 use crate::session::{Origin, Session};
 
 pub use checkpoint::TrainerState;
+pub use completions::Completion;
 pub use likelihood::{Row, accumulate};
 pub use run_dir::RunDir;
+pub use spg::SpgUpdate;
 
 /// `spg train`: reinforcement learning of the adapters.
 ///

@@ -6,11 +6,12 @@
 //! - the loss is normalised by the total length of the whole optimiser step, so accumulation is exact;
 //! - completions that have no gradient (zero advantage) are not run through the model.
 
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use super::completions::{Completion, Completions, Generator};
+use super::completions::{Completion, Generator};
 use super::drive::Method;
 use super::likelihood::{Row as TokenRow, accumulate};
 use super::trainer::Trainer;
@@ -42,7 +43,7 @@ pub struct SpgUpdate {
 
 /// Sums over the completions of an update, for the metrics.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+pub struct Tally {
     loss: f64,
     positive: (f64, usize),
     negative: (f64, usize),
@@ -61,7 +62,12 @@ impl SpgMethod {
         let AlgorithmTable::Spg(table) = config.algorithm()?;
         Ok(Self {
             generator: Generator::new(config, table, session)?,
-            update: SpgUpdate::new(config, table),
+            update: SpgUpdate::new(
+                table,
+                config.rollout().block_length,
+                config.train().micro_batch_size,
+                config.run().seed,
+            ),
             num_iterations: table.num_iterations.get(),
         })
     }
@@ -82,7 +88,8 @@ impl Method for SpgMethod {
             row.set("iteration", phase + 1);
             completions.report(&mut row);
             let mut gradients = Gradients::new();
-            let tally = self.update.gradients(&trainer.session.model, &completions, phase, inner, &mut gradients)?;
+            let tally =
+                self.update.gradients(&trainer.session.model, &completions.all, phase, inner, &mut gradients)?;
             tally.report(&mut row);
             trainer.update(step + inner, &gradients, &mut row)?;
             row.set("update_seconds", started.elapsed().as_secs_f64());
@@ -97,29 +104,32 @@ impl Method for SpgMethod {
 }
 
 impl SpgUpdate {
-    /// The objective of a config.
-    pub fn new(config: &RunConfig, table: &SpgTable) -> Self {
+    /// The objective of a table, for completions in blocks of `block_length`.
+    pub fn new(table: &SpgTable, block_length: NonZeroUsize, micro_batch_size: NonZeroUsize, seed: u64) -> Self {
         Self {
             objective: Spg::new(table),
-            masking: Masking::new(table, config.rollout().block_length),
+            masking: Masking::new(table, block_length),
             scope: table.scope,
-            micro_batch_size: config.train().micro_batch_size.get(),
-            seed: config.run().seed,
+            micro_batch_size: micro_batch_size.get(),
+            seed,
         }
     }
 
     /// Adds the gradient of the loss over all completions, micro-batch by micro-batch.
-    fn gradients(
+    ///
+    /// # Errors
+    /// If the maths fails.
+    pub fn gradients(
         &self,
         model: &Llada,
-        completions: &Completions,
+        completions: &[Completion],
         phase: usize,
         inner: usize,
         gradients: &mut Gradients,
     ) -> Result<Tally> {
-        let step_length = completions.total_length();
+        let step_length = completions.iter().map(|c| c.len).sum();
         let live: Vec<(usize, &Completion)> =
-            completions.all.iter().enumerate().filter(|(_, c)| self.objective.needs_forward(c.advantage)).collect();
+            completions.iter().enumerate().filter(|(_, c)| self.objective.needs_forward(c.advantage)).collect();
         let mut tally = Tally::default();
         for micro_batch in live.chunks(self.micro_batch_size) {
             let mut rows = Vec::with_capacity(micro_batch.len() * self.masking.num_samples());

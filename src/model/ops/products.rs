@@ -6,6 +6,7 @@
 use candle_core::{Result, Tensor};
 
 use super::cpu;
+use crate::profile;
 
 /// One product, `scale * a * b` with `b` given as it lies in memory.
 #[derive(Clone, Copy)]
@@ -55,6 +56,11 @@ impl<'a> Product<'a> {
         }
     }
 
+    fn timed_matmul(&self) -> Result<Tensor> {
+        let (n, k) = self.a.dims2()?;
+        profile::product([n, k, self.columns()?], self.a.device(), || self.matmul())
+    }
+
     fn matmul(&self) -> Result<Tensor> {
         let product = match self.b {
             Right::Plain(b) => self.a.matmul(b)?,
@@ -85,9 +91,9 @@ pub fn sum_of_products(start: Option<&Tensor>, products: &[Product<'_>]) -> Resu
     if ours && products.iter().all(|p| cpu::serves(p.a)) && start.is_none_or(cpu::serves) {
         return fused(start, products, n, m);
     }
-    let mut sum = first.matmul()?;
+    let mut sum = first.timed_matmul()?;
     for product in &products[1..] {
-        sum = (sum + product.matmul()?.to_dtype(first.a.dtype())?)?;
+        sum = (sum + product.timed_matmul()?.to_dtype(first.a.dtype())?)?;
     }
     match start {
         Some(start) => start + sum,
@@ -123,31 +129,34 @@ fn fused(start: Option<&Tensor>, products: &[Product<'_>], n: usize, m: usize) -
         }
         let b = cpu::View::new(b)?;
         let accumulate = start.is_some() || i > 0;
-        // SAFETY: the views hold `n * k` and `k * m` elements with these strides (checked above, and they are
-        // contiguous); `out` has room for `n * m`, of which all are initialised when `accumulate` reads them.
-        unsafe {
-            gemm::gemm(
-                n,
-                m,
-                k,
-                out.as_mut_ptr(),
-                1,
-                m as isize,
-                accumulate,
-                a.as_ptr(),
-                1,
-                k as isize,
-                b.as_ptr(),
-                column_stride as isize,
-                row_stride as isize,
-                1.0,
-                product.scale as f32,
-                false,
-                false,
-                false,
-                gemm::Parallelism::Rayon(0),
-            );
-        }
+        profile::product([n, k, m], product.a.device(), || {
+            // SAFETY: the views hold `n * k` and `k * m` elements with these strides (checked above, and they are
+            // contiguous); `out` has room for `n * m`, of which all are initialised when `accumulate` reads them.
+            unsafe {
+                gemm::gemm(
+                    n,
+                    m,
+                    k,
+                    out.as_mut_ptr(),
+                    1,
+                    m as isize,
+                    accumulate,
+                    a.as_ptr(),
+                    1,
+                    k as isize,
+                    b.as_ptr(),
+                    column_stride as isize,
+                    row_stride as isize,
+                    1.0,
+                    product.scale as f32,
+                    false,
+                    false,
+                    false,
+                    gemm::Parallelism::Rayon(0),
+                );
+            }
+            Ok(())
+        })?;
         // SAFETY: the product wrote every element.
         unsafe { out.set_len(n * m) };
     }

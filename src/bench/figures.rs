@@ -1,0 +1,136 @@
+//! What a benchmark found, as text and as JSON.
+
+use serde_json::{Map, Value, json};
+
+use crate::profile::{Part, Profile};
+
+/// The figures of one benchmark.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Time of the rollout, if there was one.
+    pub rollout_seconds: Option<f64>,
+    /// Tokens the rollout generated: batch times canvas.
+    pub generated_tokens: usize,
+    /// Time of every update.
+    pub train_seconds: Vec<f64>,
+    /// Time of all that was timed.
+    pub seconds: f64,
+    /// Where it went.
+    pub profile: Profile,
+    /// The best rate of a large matrix product on this machine, GFLOP/s.
+    pub gemm_peak_gflops: f64,
+    /// The most memory the process held, MiB.
+    pub peak_memory_mib: Option<f64>,
+}
+
+impl Figures {
+    /// Generated tokens a second.
+    fn rollout_tokens_per_second(&self) -> Option<f64> {
+        self.rollout_seconds.map(|seconds| self.generated_tokens as f64 / seconds)
+    }
+
+    /// The median time of an update.
+    fn train_step_seconds(&self) -> Option<f64> {
+        let mut seconds = self.train_seconds.clone();
+        seconds.sort_by(f64::total_cmp);
+        seconds.get(seconds.len() / 2).copied()
+    }
+
+    /// The rate that the products of linear layers and head reached, GFLOP/s.
+    fn gemm_gflops(&self) -> Option<f64> {
+        let Profile { gemm_seconds, gemm_flops, .. } = self.profile;
+        (gemm_seconds > 0.0).then(|| gemm_flops / gemm_seconds / 1e9)
+    }
+
+    /// Every part with its share of the time, and the rest, which adds up to 1.
+    fn shares(&self) -> Vec<(&'static str, f64)> {
+        let share = |part: Part| (part.name(), self.profile.seconds(part) / self.seconds);
+        let mut shares: Vec<(&'static str, f64)> = Part::ALL.into_iter().map(share).collect();
+        let rest = 1.0 - shares.iter().map(|(_, share)| share).sum::<f64>();
+        shares.push(("other", rest));
+        shares
+    }
+
+    /// One object; what was not measured is null.
+    pub fn as_json(&self) -> Value {
+        let shares: Map<String, Value> =
+            self.shares().into_iter().map(|(name, share)| (name.to_owned(), share.into())).collect();
+        json!({
+            "rollout_s": self.rollout_seconds,
+            "rollout_tokens_per_s": self.rollout_tokens_per_second(),
+            "train_step_s": self.train_step_seconds(),
+            "peak_memory_mib": self.peak_memory_mib,
+            "gemm_gflops": self.gemm_gflops(),
+            "gemm_peak_gflops": self.gemm_peak_gflops,
+            "gemm_share": self.profile.gemm_seconds / self.seconds,
+            "share": shares,
+        })
+    }
+
+    /// A line a figure.
+    pub fn as_text(&self) -> String {
+        let mut lines = Vec::new();
+        let mut line = |name: &str, text: String| lines.push(format!("{name:12} {text}"));
+        if let (Some(seconds), Some(rate)) = (self.rollout_seconds, self.rollout_tokens_per_second()) {
+            line("rollout", format!("{seconds:.3} s, {rate:.1} tokens/s"));
+        }
+        if let Some(seconds) = self.train_step_seconds() {
+            line("train step", format!("{seconds:.3} s (median of {})", self.train_seconds.len()));
+        }
+        if let Some(mib) = self.peak_memory_mib {
+            line("peak memory", format!("{mib:.0} MiB"));
+        }
+        if let Some(rate) = self.gemm_gflops() {
+            let (peak, share) = (self.gemm_peak_gflops, 100.0 * self.profile.gemm_seconds / self.seconds);
+            line(
+                "gemm",
+                format!(
+                    "{rate:.1} GFLOP/s, {:.0} % of the {peak:.1} of a large product; {share:.0} % of the time",
+                    100.0 * rate / peak
+                ),
+            );
+        }
+        let shares: Vec<String> =
+            self.shares().into_iter().map(|(name, share)| format!("{name} {:.1} %", 100.0 * share)).collect();
+        line("share", shares.join(", "));
+        lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures() -> Figures {
+        let mut profile = Profile::default();
+        (profile.gemm_seconds, profile.gemm_flops) = (4.0, 8e9);
+        Figures {
+            rollout_seconds: Some(2.0),
+            generated_tokens: 128,
+            train_seconds: vec![3.0, 1.0, 2.0],
+            seconds: 8.0,
+            profile,
+            gemm_peak_gflops: 4.0,
+            peak_memory_mib: None,
+        }
+    }
+
+    #[test]
+    fn rates_medians_and_shares_are_computed() {
+        let json = figures().as_json();
+        let number = |name: &str| json[name].as_f64();
+        assert_eq!((number("rollout_tokens_per_s"), number("train_step_s")), (Some(64.0), Some(2.0)));
+        assert_eq!((number("gemm_gflops"), number("gemm_share")), (Some(2.0), Some(0.5)));
+        assert!(json["peak_memory_mib"].is_null());
+        let shares = json["share"].as_object().unwrap();
+        assert_eq!(shares.values().filter_map(Value::as_f64).sum::<f64>(), 1.0);
+        assert_eq!(shares.len(), Part::ALL.len() + 1);
+    }
+
+    #[test]
+    fn what_was_not_measured_has_no_line() {
+        let text = Figures { rollout_seconds: None, train_seconds: Vec::new(), ..figures() }.as_text();
+        assert!(!text.contains("rollout") && !text.contains("train step") && text.contains("gemm"), "{text}");
+        assert!(figures().as_text().contains("50 % of the 4.0 of a large product"), "{}", figures().as_text());
+    }
+}

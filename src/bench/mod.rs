@@ -1,0 +1,48 @@
+//! `spg bench`: times rollouts and updates of any checkpoint, by part, on random prompts and completions.
+
+mod figures;
+mod work;
+
+pub use figures::Figures;
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use crate::config::BenchRequest;
+use crate::model::{Llada, Weights, device, source};
+use crate::profile;
+use crate::report::print_result;
+use crate::runtime;
+
+/// Loads the model, times what is asked for, and prints the figures.
+///
+/// # Errors
+/// A model that cannot be loaded, sizes that do not fit it, or whatever fails on the way.
+pub fn run(request: &BenchRequest) -> Result<()> {
+    let decoding = work::decoding(request)?;
+    let dir = source::resolve(&request.model, None)?;
+    let device = device::open(request.device)?;
+    let mut model = Llada::load(&dir, device::dtype(request.dtype), &device, Weights::Frozen)
+        .with_context(|| format!("cannot load the model {}", request.model))?;
+    work::attach_adapters(&mut model, request)?;
+    let gemm_peak_gflops = work::gemm_peak(&model)?;
+    work::warm_up(&model, request)?;
+
+    profile::start();
+    let started = Instant::now();
+    let rollout_seconds = request.rollout.then(|| work::rollout(&model, request, &decoding)).transpose()?;
+    let train_seconds = work::updates(&model, request)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let profile = profile::stop().unwrap_or_default();
+    let figures = Figures {
+        rollout_seconds,
+        generated_tokens: request.batch.get() * request.gen_length.get(),
+        train_seconds,
+        seconds,
+        profile,
+        gemm_peak_gflops,
+        peak_memory_mib: runtime::peak_memory_mib(),
+    };
+    print_result(&if request.json { figures.as_json().to_string() } else { figures.as_text() })
+}

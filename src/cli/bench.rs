@@ -1,0 +1,82 @@
+//! The arguments of `spg bench`.
+
+use std::num::NonZeroUsize;
+
+use clap::{Args, ValueEnum};
+use spg::config::{BenchRequest, DeviceSpec, Precision};
+
+/// Updates that are timed if nothing is asked for.
+const UPDATES: usize = 3;
+
+/// Arguments of `spg bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// A folder in Hugging Face layout, or a hub id
+    #[arg(long, value_name = "DIR")]
+    model: String,
+    /// Completions decoded together, and completions of an update
+    #[arg(long, default_value = "2", value_name = "N")]
+    batch: NonZeroUsize,
+    /// Tokens of a prompt
+    #[arg(long, default_value = "64", value_name = "N")]
+    prompt: NonZeroUsize,
+    /// Tokens of a completion
+    #[arg(long = "gen", default_value = "64", value_name = "N")]
+    gen_length: NonZeroUsize,
+    /// Denoising steps of a completion
+    #[arg(long, default_value = "32", value_name = "N")]
+    steps: NonZeroUsize,
+    /// Tokens of a block
+    #[arg(long, default_value = "32", value_name = "N")]
+    block: NonZeroUsize,
+    /// Rank of the adapters
+    #[arg(long, default_value = "128", value_name = "N")]
+    rank: NonZeroUsize,
+    /// Working precision of the frozen weights and activations
+    #[arg(long, value_enum, default_value_t = PrecisionName::F32, value_name = "DTYPE")]
+    dtype: PrecisionName,
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value_t = DeviceSpec::Auto, value_name = "DEVICE")]
+    device: DeviceSpec,
+    /// Time a rollout; without --rollout and --train, both are timed
+    #[arg(long)]
+    rollout: bool,
+    /// Time N optimiser updates, each on two masks a completion
+    #[arg(long, value_name = "N")]
+    train: Option<usize>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PrecisionName {
+    F32,
+    Bf16,
+    F16,
+}
+
+impl BenchArgs {
+    /// The request to the library.
+    pub fn request(self) -> BenchRequest {
+        let both = !self.rollout && self.train.is_none();
+        BenchRequest {
+            model: self.model,
+            batch: self.batch,
+            prompt: self.prompt,
+            gen_length: self.gen_length,
+            steps: self.steps,
+            block: self.block,
+            rank: self.rank,
+            dtype: match self.dtype {
+                PrecisionName::F32 => Precision::F32,
+                PrecisionName::Bf16 => Precision::Bf16,
+                PrecisionName::F16 => Precision::F16,
+            },
+            device: self.device,
+            rollout: self.rollout || both,
+            train: self.train.unwrap_or(if both { UPDATES } else { 0 }),
+            json: self.json,
+        }
+    }
+}
