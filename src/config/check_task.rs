@@ -131,6 +131,20 @@ fn countdown(found: &mut Findings, task: &CountdownTable) {
 
 fn sudoku(found: &mut Findings, task: &SudokuTable) {
     if let Some(table) = &task.data {
+        let of_maker = |t: &SudokuTable| {
+            let grids = (t.train_grids, t.validation_grids);
+            let puzzles = (t.puzzles_per_train_grid, t.puzzles_per_eval_grid);
+            (t.data_seed, grids, puzzles, t.min_empty_cells, t.max_empty_cells)
+        };
+        if of_maker(task) != of_maker(&SudokuTable::default()) {
+            found.add(
+                &["task.sudoku.data"],
+                "task.sudoku.data loads the puzzles, but other keys say how to make them (data_seed, train_grids, \
+                 validation_grids, puzzles_per_train_grid, puzzles_per_eval_grid, min_empty_cells, max_empty_cells): \
+                 remove those, or task.sudoku.data"
+                    .into(),
+            );
+        }
         return data(found, table, "task.sudoku.data");
     }
     let (min, max) = (task.min_empty_cells.get(), task.max_empty_cells.get());

@@ -238,6 +238,11 @@ fn each_misfit_is_refused() {
         (&["task.sudoku.max_empty_cells=13"], Train, "use at most 12"),
         (&["task.sudoku.train_grids=244"], Train, "use at most 287 together"),
         (&["eval.split=test"], Train, "on validation records"),
+        (
+            &["task.sudoku.data={train.path='x', validation_size=1}", "task.sudoku.min_empty_cells=6"],
+            Train,
+            "other keys say how to make them",
+        ),
         (&["task.sudoku.few_shot=201"], Train, "few_shot = 201 is more than"),
         (&["model.random_init=true"], Train, "is for `spg sft`"),
         (&["model.random_init=true"], Sft, "adapters on random weights"),
@@ -261,6 +266,47 @@ fn each_misfit_is_refused() {
     // No blocks, nothing for them to divide; and drawn places make greedy completions differ.
     resolve(MINIMAL, &["eval.max_completion_length=[42]", "eval.order=['canvas']"], Eval).unwrap();
     resolve(MINIMAL, &["eval.num_samples=4", "eval.remasking=['random']"], Eval).unwrap();
+}
+
+#[test]
+fn each_misfit_of_the_other_tasks_is_refused() {
+    let refused = |task: &str, changes: &[&str]| {
+        let text = MINIMAL.replace("[task.sudoku]", task);
+        resolve(&text, changes, Command::Train).expect_err("accepted")
+    };
+    let custom = "[task.custom]\nprompt_template = '{{ x }}'\nrewards.int = 1\n\
+                  data = { train.path = 'x', validation_size = 1 }";
+    let hub = "task.gsm8k.data.train={dataset='a/b'";
+    let cases: &[(&str, &[&str], &str)] = &[
+        ("[task.gsm8k]", &[&format!("{hub}}}")], "does not say which part of a/b to take"),
+        ("[task.gsm8k]", &[&format!("{hub}, split='x', files=['y']}}")], "`files` are taken instead"),
+        ("[task.gsm8k]", &[&format!("{hub}, split='x', path='y'}}")], "names both a `path` and the dataset a/b"),
+        ("[task.gsm8k]", &["task.gsm8k.data.train={dataset='ab', split='x'}"], "is not an id of the hub"),
+        ("[task.gsm8k]", &["task.gsm8k.data.train={split='x', path='y'}"], "belong to a `dataset`"),
+        ("[task.gsm8k]", &["task.gsm8k.data.train={}"], "names neither a `path` nor a `dataset`"),
+        ("[task.gsm8k]", &["task.gsm8k.data.validation_size=0"], "there are no validation records"),
+        ("[task.math]", &["task.math.data={validation.path='x', validation_size=3}"], "remove one of them"),
+        ("[task.countdown.generate]", &["task.countdown.data.test_size=1"], "either loaded or made"),
+        ("[task.countdown.generate]", &["task.countdown.num_numbers=6"], "made of 2 to 5 numbers"),
+        ("[task.countdown.generate]", &["task.countdown.generate.min_number=100"], "min_number = 100 is above"),
+        ("[task.countdown.generate]", &["task.countdown.generate.max_number=20000"], "use at most 10000"),
+        (custom, &["task.custom.rewards.int=0"], "task.custom has no reward"),
+        (custom, &["task.custom.reward_command.command=[]"], "command is empty"),
+        (custom, &["task.custom.data={validation_size=1}"], "task.custom.data.train is missing"),
+    ];
+    for (task, changes, expected) in cases {
+        let error = refused(task, changes);
+        assert!(error.contains(expected), "{changes:?}: {error}");
+        assert!(!error.contains(" problems\n"), "{changes:?} brings more than one: {error}");
+    }
+    // a source of one's own replaces the default size, and a size the default source
+    let text = MINIMAL.replace("[task.sudoku]", "[task.gsm8k]");
+    let changes = ["task.gsm8k.data={validation.path='v', test_size=5}"];
+    let TaskTable::Gsm8k(task) = resolve(&text, &changes, Command::Train).unwrap().task().clone() else {
+        unreachable!("the text says gsm8k")
+    };
+    assert_eq!((task.data.validation_size, task.data.test_size), (None, Some(5)));
+    assert!(task.data.test.is_none() && task.data.train.is_some_and(|train| train.dataset.is_some()));
 }
 
 #[test]
