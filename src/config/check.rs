@@ -36,6 +36,17 @@ impl Findings {
         self.0.push(Problem { keys, text, places: Vec::new() });
     }
 
+    /// A lower end that is above its upper end.
+    pub(super) fn ordered<T: PartialOrd + std::fmt::Display>(&mut self, low: (&str, T), high: (&str, T)) {
+        let ((low_key, low), (high_key, high)) = (low, high);
+        if low > high {
+            self.add(
+                &[low_key, high_key],
+                format!("{low_key} = {low} is above {high_key} = {high}: lower the first or raise the second"),
+            );
+        }
+    }
+
     fn names(&mut self, file: &ConfigFile) {
         if file.run.output_dir.as_os_str().is_empty() {
             self.add(&["run.output_dir"], "run.output_dir is empty: name a folder, such as runs/first".into());
@@ -109,16 +120,7 @@ impl Findings {
                     .into(),
             );
         }
-        let (min, max) = (spg.min_t.get(), spg.max_t.get());
-        if min > max {
-            self.add(
-                &["algorithm.spg.min_t", "algorithm.spg.max_t"],
-                format!(
-                    "algorithm.spg.min_t = {min} is above algorithm.spg.max_t = {max}: \
-                     lower the first or raise the second"
-                ),
-            );
-        }
+        self.ordered(("algorithm.spg.min_t", spg.min_t.get()), ("algorithm.spg.max_t", spg.max_t.get()));
         if spg.forward_type == ForwardType::All && spg.num_t.get() != 1 {
             self.add(
                 &["algorithm.spg.num_t", "algorithm.spg.forward_type"],

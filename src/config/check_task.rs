@@ -1,9 +1,7 @@
 //! What needs more than one key of a task's table to be judged.
 
 use super::check::Findings;
-use super::{
-    Command, CountdownTable, CustomTable, DataTable, GraderName, Problem, SourceTable, SudokuTable, TaskTable,
-};
+use super::{Command, CountdownTable, CustomTable, DataTable, Problem, SourceTable, SudokuTable, TaskTable};
 
 /// Number of complete 4x4 Sudoku grids.
 pub const SUDOKU_GRIDS: usize = 288;
@@ -111,16 +109,11 @@ fn countdown(found: &mut Findings, task: &CountdownTable) {
             format!("task.countdown.num_numbers = {count}: problems are made of 2 to {MOST_NUMBERS} numbers"),
         );
     }
-    let (min, max) = (generate.min_number.get(), generate.max_number.get());
-    if min > max {
-        found.add(
-            &["task.countdown.generate.min_number", "task.countdown.generate.max_number"],
-            format!(
-                "task.countdown.generate.min_number = {min} is above task.countdown.generate.max_number = {max}: \
-                 lower the first or raise the second"
-            ),
-        );
-    }
+    let max = generate.max_number.get();
+    found.ordered(
+        ("task.countdown.generate.min_number", generate.min_number.get()),
+        ("task.countdown.generate.max_number", max),
+    );
     if max > LARGEST_NUMBER {
         found.add(
             &["task.countdown.generate.max_number"],
@@ -147,16 +140,8 @@ fn sudoku(found: &mut Findings, task: &SudokuTable) {
         }
         return data(found, table, "task.sudoku.data");
     }
-    let (min, max) = (task.min_empty_cells.get(), task.max_empty_cells.get());
-    if min > max {
-        found.add(
-            &["task.sudoku.min_empty_cells", "task.sudoku.max_empty_cells"],
-            format!(
-                "task.sudoku.min_empty_cells = {min} is above task.sudoku.max_empty_cells = {max}: \
-                 lower the first or raise the second"
-            ),
-        );
-    }
+    let max = task.max_empty_cells.get();
+    found.ordered(("task.sudoku.min_empty_cells", task.min_empty_cells.get()), ("task.sudoku.max_empty_cells", max));
     if max > MOST_EMPTY_CELLS {
         found.add(
             &["task.sudoku.max_empty_cells"],
@@ -202,7 +187,7 @@ fn custom(found: &mut Findings, task: &CustomTable, command: Command) {
         );
     }
     let rewarded = task.reward_command.is_some() || task.rewards.values().any(|weight| weight.get() != 0.0);
-    if !rewarded && (command == Command::Train || task.grader == GraderName::Reward) {
+    if !rewarded && (command == Command::Train || task.grader.is_none()) {
         found.add(
             &["task.custom.rewards", "task.custom.reward_command"],
             "task.custom has no reward: add [task.custom.rewards] with built-in functions, such as correctness = 1.0, \

@@ -20,7 +20,7 @@ const TASKS: [(&str, &str); 6] = [
     (
         "[task.custom]\nprompt_template = 'x'\nreward_command.command = ['x']\n\
          data.train.path = 'x'\ndata.validation_size = 1",
-        "demonstration_template = 'x'",
+        "demonstration_template = 'x'\ngrader = 'math'",
     ),
 ];
 

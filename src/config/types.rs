@@ -74,7 +74,8 @@ pub enum Precision {
 }
 
 /// A benchmark whose completions can be graded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Benchmark {
     /// Word problems; the answer is a number.
     Gsm8k,
@@ -83,23 +84,6 @@ pub enum Benchmark {
     /// Reach a target with some numbers.
     Countdown,
     /// 4x4 Sudoku, graded by the cell.
-    Sudoku,
-}
-
-/// How the evaluation of a custom task decides whether a completion is right.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GraderName {
-    /// By its training reward.
-    #[default]
-    Reward,
-    /// As for GSM8K.
-    Gsm8k,
-    /// As for MATH.
-    Math,
-    /// As for Countdown.
-    Countdown,
-    /// As for Sudoku.
     Sudoku,
 }
 

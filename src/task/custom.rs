@@ -12,7 +12,7 @@ use super::prompt::PromptWriter;
 use super::rewards::Rewards;
 use super::template::{Template, compile_all};
 use super::{Record, Result, Task};
-use crate::config::{Benchmark, CustomTable, GraderName};
+use crate::config::CustomTable;
 
 /// The task of a table.
 ///
@@ -25,20 +25,14 @@ pub fn task(table: &CustomTable, with_test: bool) -> Result<Task> {
         let limit = Duration::try_from_secs_f64(reward.time_limit_seconds.get()).unwrap_or(Duration::MAX);
         rewards = rewards.with_command(RewardCommand::new(reward.command.clone(), limit), reward.weight.get());
     }
-    let grader = match table.grader {
-        GraderName::Reward => Grader::Reward(table.solved_reward.get()),
-        GraderName::Gsm8k => Grader::Benchmark(Benchmark::Gsm8k),
-        GraderName::Math => Grader::Benchmark(Benchmark::Math),
-        GraderName::Countdown => Grader::Benchmark(Benchmark::Countdown),
-        GraderName::Sudoku => Grader::Benchmark(Benchmark::Sudoku),
-    };
-    let accept = |record: &mut Record| {
+    let grader = table.grader.map_or(Grader::Reward(table.solved_reward.get()), Grader::Benchmark);
+    let accept = |record: &Record| {
         rewards.check(record)?;
         grader.check(record)?;
         Ok(true)
     };
     let splits = load::load(&table.data, &keys!("custom"), with_test, &accept)?;
-    let fields = splits.sample()?;
+    let fields = splits.sample();
     let examples = vec![fields.clone(); table.few_shot.min(splits.train.len())];
     let asked = context! { examples => Value::from(examples), ..fields.clone() };
     let prompt = Template::compile("task.custom.prompt_template", &table.prompt_template, &asked, &[]);

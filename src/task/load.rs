@@ -8,10 +8,10 @@ use super::{Problem, Record, Result, TaskError};
 use crate::config::{DataTable, SourceTable};
 use crate::rng::{Key, Purpose};
 
-/// What a task makes of a record of its data: it may complete it, and says whether it takes it.
-pub type Accept<'a> = dyn Fn(&mut Record) -> Result<bool> + 'a;
+/// Whether a task takes a record of its data; an error for one that is not of its kind.
+pub type Accept<'a> = dyn Fn(&Record) -> Result<bool> + 'a;
 
-/// Loads the records of a table, whose keys begin with `keys.prefix`.
+/// Loads the records of a table, whose keys have the names `keys`.
 ///
 /// Test records are those of a source of their own, which is read only if `with_test`, or the last of the training
 /// records; validation records likewise, or drawn from the training records that are left.
@@ -79,9 +79,8 @@ fn records(source: &SourceTable, key: &str, accept: &Accept<'_>) -> Result<Vec<R
     let total = loaded.len();
     let mut records = Vec::with_capacity(total);
     for row in loaded {
-        let mut record = row.record;
-        match accept(&mut record) {
-            Ok(true) => records.push(record),
+        match accept(&row.record) {
+            Ok(true) => records.push(row.record),
             Ok(false) => {}
             Err(reason) => return Err(TaskError::Record { place: row.place, reason: Box::new(reason) }),
         }

@@ -35,13 +35,8 @@ impl Splits {
     }
 
     /// The fields of the first training record, for templates to be tried with.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn sample(&self) -> Result<Value> {
-        let first = self.get(Split::Train, "")?.first().map(Record::fields);
-        Ok(Value::from_pairs(
-            first.into_iter().flatten().map(|(name, value)| (name.clone(), Value::from(Serde(value)))),
-        ))
+    pub fn sample(&self) -> Value {
+        let fields = self.train.first().into_iter().flat_map(Record::fields);
+        Value::from_pairs(fields.map(|(name, value)| (name.clone(), Value::from(Serde(value)))))
     }
 }

@@ -141,10 +141,10 @@ pub struct CustomTable {
     /// A program that rewards completions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reward_command: Option<RewardCommandTable>,
-    /// How evaluation decides what is right.
-    #[serde(default)]
-    pub grader: GraderName,
-    /// Least training reward of a completion that counts as right, for `grader = "reward"`.
+    /// The benchmark by whose rules evaluation decides what is right; without it, the training reward decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grader: Option<Benchmark>,
+    /// Least training reward of a completion that counts as right, where there is no `grader`.
     #[serde(default = "default_solved_reward")]
     pub solved_reward: Weight,
 }

@@ -46,7 +46,7 @@ fn splits(table: &CountdownTable, with_test: bool) -> Result<Splits> {
     if let Some(generate) = &table.generate {
         return generated(generate, count);
     }
-    let accept = |record: &mut Record| {
+    let accept = |record: &Record| {
         target(record)?;
         Ok(numbers(record)?.len() == count)
     };

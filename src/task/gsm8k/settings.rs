@@ -17,14 +17,14 @@ use crate::task::{Record, Result, Task};
 /// # Errors
 /// Data that cannot be loaded, and templates that cannot be used.
 pub fn task(table: &Gsm8kTable, with_test: bool) -> Result<Task> {
-    let accept = |record: &mut Record| {
+    let accept = |record: &Record| {
         record.text("question")?;
         // Demonstrations need the worked answer, rewards only its number.
         Reference::from_record(record)?;
         Ok(true)
     };
     let splits = load::load(&table.data, &keys!("gsm8k"), with_test, &accept)?;
-    let asked = splits.sample()?;
+    let asked = splits.sample();
     let shown = context! { reasoning => "9 * 2 = 18", final_answer => "18", ..asked.clone() };
     let prompt = table.prompt_template.as_deref().unwrap_or(include_str!("prompt.jinja"));
     let demonstration = table.demonstration_template.as_deref().unwrap_or(include_str!("demonstration.jinja"));
