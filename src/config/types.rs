@@ -64,10 +64,10 @@ bounded!(
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// 32-bit floats; the right choice on a CPU.
+    /// 32-bit floats.
     #[default]
     F32,
-    /// bfloat16, for accelerators.
+    /// bfloat16: for accelerators, and for CPUs that multiply it.
     Bf16,
     /// IEEE half precision.
     F16,

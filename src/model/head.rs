@@ -74,7 +74,7 @@ impl Head {
             let (lp, probs) = log_prob::forward(&logits, targets)?;
             drop(logits);
             let wanted = w.index_select(&Tensor::from_slice(targets, targets.len(), x.device())?, 0)?;
-            let probs = probs.to_dtype(w.dtype())?;
+            let (wanted, probs) = (wanted.to_dtype(x.dtype())?, probs.to_dtype(x.dtype())?);
             slopes.push(sum_of_products(Some(&wanted), &[Product::backward(&probs, w).scaled(-1.0)])?);
             log_probs.extend(lp);
             Ok(())

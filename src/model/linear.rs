@@ -59,8 +59,9 @@ impl Linear {
         let frozen = Product::forward(x, self.weight.value());
         let Some(adapter) = self.active(span) else { return Ok((sum_of_products(start, &[frozen])?, None)) };
         let input = adapter.dropped(x, span)?;
-        let projected = sum_of_products(None, &[Product::forward(&input, adapter.a.value())])?; // [N, R]
-        let update = Product::forward(&projected, adapter.b.value()).scaled(adapter.scale);
+        let down = Product::forward(&input, adapter.a.value()).like(self.weight.value());
+        let projected = sum_of_products(None, &[down])?; // [N, R]
+        let update = Product::forward(&projected, adapter.b.value()).like(self.weight.value()).scaled(adapter.scale);
         Ok((sum_of_products(start, &[frozen, update])?, Some(projected)))
     }
 
@@ -78,21 +79,21 @@ impl Linear {
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
         if let (true, Some(x)) = (self.weight.is_trainable(), x) {
-            gradients.add(self.weight.name(), dy.t()?.matmul(x)?)?;
+            gradients.add(self.weight.name(), sum_of_products(None, &[Product::gradient(dy, x)])?)?;
         }
         let frozen = Product::backward(dy, self.weight.value());
         let (Some(adapter), Some(projected), Some(x)) = (self.active(span), projected, x) else {
             return if want_dx { sum_of_products(None, &[frozen]).map(Some) } else { Ok(None) };
         };
+        let like = |product: Product<'_>| sum_of_products(None, &[product.like(self.weight.value())]);
         let dy32 = dy.to_dtype(DType::F32)?;
-        gradients.add(adapter.b.name(), (dy32.t()?.matmul(projected)? * adapter.scale)?)?;
-        let back = Product::backward(&dy32, adapter.b.value()).scaled(adapter.scale);
-        let d_projected = sum_of_products(None, &[back])?; // [N, R]
-        gradients.add(adapter.a.name(), d_projected.t()?.matmul(&adapter.dropped(x, span)?)?)?;
+        gradients.add(adapter.b.name(), like(Product::gradient(&dy32, projected).scaled(adapter.scale))?)?;
+        let d_projected = like(Product::backward(&dy32, adapter.b.value()).scaled(adapter.scale))?; // [N, R]
+        gradients.add(adapter.a.name(), like(Product::gradient(&d_projected, &adapter.dropped(x, span)?))?)?;
         if !want_dx {
             return Ok(None);
         }
-        let through = Product::backward(&d_projected, adapter.a.value());
+        let through = Product::backward(&d_projected, adapter.a.value()).like(self.weight.value());
         match adapter.mask(x, span)? {
             None => sum_of_products(None, &[frozen, through]).map(Some),
             Some(mask) => {

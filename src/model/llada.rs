@@ -11,6 +11,7 @@ use super::batch::{Batch, Pass, Span};
 use super::block::{Block, Saved, Shared};
 use super::config::LladaConfig;
 use super::head::Head;
+use super::ops::products::activations_are_f32;
 use super::ops::rope;
 use super::param::{Gradients, Param};
 
@@ -43,9 +44,14 @@ impl Llada {
         self.wte.value().device()
     }
 
-    /// Working precision.
+    /// Working precision: the dtype of the weights.
     pub fn dtype(&self) -> DType {
         self.wte.value().dtype()
+    }
+
+    /// The dtype of activations: f32 on the CPU, where bf16 is a matter of weights and products, else that of the weights.
+    pub fn activations(&self) -> DType {
+        if activations_are_f32(self.dtype(), self.device()) { DType::F32 } else { self.dtype() }
     }
 
     /// Final norm and head.
@@ -76,7 +82,7 @@ impl Llada {
         mut tape: Option<&mut Vec<Saved>>,
     ) -> Result<(Tensor, Tensor)> {
         let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), self.device())?;
-        let mut x = self.wte.value().index_select(&ids, 0)?; // [B*T, D]
+        let mut x = self.wte.value().index_select(&ids, 0)?.to_dtype(self.activations())?; // [B*T, D]
         for (i, block) in self.blocks.iter().enumerate() {
             let (y, saved) = block.forward(&x, &self.shared(batch, window, pass, i), tape.is_some())?;
             x = y;

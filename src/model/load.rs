@@ -11,6 +11,7 @@ use super::config::LladaConfig;
 use super::head::Head;
 use super::linear::Linear;
 use super::llada::Llada;
+use super::ops::products::activations_are_f32;
 use super::ops::rope;
 use super::param::Param;
 use super::weights::{SINGLE_FILE, WeightFiles};
@@ -36,7 +37,11 @@ impl Llada {
         let config = LladaConfig::load(dir)?;
         let files = WeightFiles::open(dir)?;
         files.check(&expected_shapes(&config))?;
-        Self::build(config, weights, device, |name, _| files.load(name, dtype, device))
+        Self::build(config, weights, device, |name, shape| {
+            // the vectors are norms: they multiply activations, and weigh nothing
+            let beside_f32 = shape.len() == 1 && activations_are_f32(dtype, device);
+            files.load(name, if beside_f32 { DType::F32 } else { dtype }, device)
+        })
     }
 
     /// A model of the size that `dir/config.json` describes, with random weights keyed by `seed`:

@@ -191,6 +191,46 @@ fn gradients_of_all_weights_match_finite_differences() -> Result<()> {
     check_directions(&Llada::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable)?)
 }
 
+/// Adapters as in [`adapted`] on weights in bf16.
+fn adapted_in_bf16(name: &str) -> Result<Llada> {
+    let (mut model, exact) =
+        (Llada::load(&golden(name), DType::BF16, &Device::Cpu, Weights::Frozen)?, adapted(name, 0.0)?);
+    model.attach_lora(&lora_table(0.0), 5)?;
+    for (name, var) in model.trainable() {
+        var.set(exact.trainable()[&name].as_tensor())?;
+    }
+    Ok(model)
+}
+
+#[test]
+fn weights_in_bf16_change_numbers_by_their_rounding_only() -> Result<()> {
+    for name in ["gqa_small", "mha_small"] {
+        let (exact, rounded) = (adapted(name, 0.0)?, adapted_in_bf16(name)?);
+        assert_eq!((rounded.dtype(), rounded.activations()), (DType::BF16, DType::F32));
+        let probe = Probe::new();
+        let (expected, found) = (probe.gradients(&exact)?, probe.gradients(&rounded)?);
+        for (name, gradient) in expected.by_name() {
+            let size = |x: &Tensor| -> Result<f32> { Ok(x.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt()) };
+            let off = size(&(gradient - &found.by_name()[name])?)? / size(gradient)?;
+            assert!(off > 0.0 && off < 0.1, "{name} is off by {off}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_batch_in_bf16_has_the_bits_of_each_row_alone() -> Result<()> {
+    let model = adapted_in_bf16("gqa_small")?;
+    let rows = rows(&[12, 7, 9]);
+    let together = model.hidden(&Batch::left_padded(&rows, 1), 8..12, Pass::INFERENCE)?;
+    let logits = model.head().logits(&together)?.reshape((3, 4, ()))?;
+    for (i, row) in rows.iter().enumerate() {
+        let alone = model.hidden(&Batch::left_padded(&[row], 1), row.len() - 4..row.len(), Pass::INFERENCE)?;
+        assert_eq!(values(&model.head().logits(&alone)?)?, values(&logits.get(i)?)?, "row {i}");
+    }
+    Ok(())
+}
+
 #[test]
 fn dropout_depends_on_the_key_alone() -> Result<()> {
     let model = adapted("gqa_small", 0.4)?;
