@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
-use spg::config::{BenchRequest, DeviceSpec, Precision};
+use spg::config::{BenchRequest, BlockFormat, DeviceSpec, Precision};
 
 /// Updates that are timed if nothing is asked for.
 const UPDATES: usize = 3;
@@ -35,6 +35,9 @@ pub struct BenchArgs {
     /// Working precision of the frozen weights and activations
     #[arg(long, value_enum, default_value_t = PrecisionName::F32, value_name = "DTYPE")]
     dtype: PrecisionName,
+    /// Quantise the frozen weights
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    quantize: Option<FormatName>,
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, default_value_t = DeviceSpec::Auto, value_name = "DEVICE")]
     device: DeviceSpec,
@@ -56,6 +59,15 @@ enum PrecisionName {
     F16,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "lower")]
+enum FormatName {
+    #[value(name = "q8_0")]
+    Q8_0,
+    Q6K,
+    Q4K,
+}
+
 impl BenchArgs {
     /// The request to the library.
     pub fn request(self) -> BenchRequest {
@@ -73,6 +85,11 @@ impl BenchArgs {
                 PrecisionName::Bf16 => Precision::Bf16,
                 PrecisionName::F16 => Precision::F16,
             },
+            quantize: self.quantize.map(|format| match format {
+                FormatName::Q8_0 => BlockFormat::Q8_0,
+                FormatName::Q6K => BlockFormat::Q6K,
+                FormatName::Q4K => BlockFormat::Q4K,
+            }),
             device: self.device,
             rollout: self.rollout || both,
             train: self.train.unwrap_or(if both { UPDATES } else { 0 }),

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Benchmark, DeviceSpec, Precision, RunConfig, Split, TaskTable};
+use super::{Benchmark, BlockFormat, DeviceSpec, Precision, RunConfig, Split, TaskTable};
 
 /// `spg train` and `spg sft`.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,6 +125,8 @@ pub struct BenchRequest {
     pub rank: NonZeroUsize,
     /// Working precision.
     pub dtype: Precision,
+    /// Keep the matrices in blocks of this format.
+    pub quantize: Option<BlockFormat>,
     /// The device.
     pub device: DeviceSpec,
     /// Time a rollout.

@@ -73,6 +73,18 @@ pub enum Precision {
     F16,
 }
 
+/// A block format of GGML for quantised weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BlockFormat {
+    /// 8.5 bits a weight, blocks of 32.
+    Q8_0,
+    /// 6.6 bits a weight, blocks of 256.
+    Q6K,
+    /// 4.5 bits a weight, blocks of 256.
+    Q4K,
+}
+
 /// A benchmark whose completions can be graded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -9,6 +9,7 @@ use candle_core::{DType, Result, Tensor};
 use super::ops::products::{Product, sum_of_products};
 use super::ops::{log_prob, rms_norm};
 use super::param::{Gradients, Param};
+use super::weight::Weight;
 
 /// Logits held at once, in elements: 64 MiB in f32.
 const CHUNK_ELEMENTS: usize = 1 << 24;
@@ -19,7 +20,7 @@ pub struct Head {
     /// Final RMSNorm, `[D]`.
     pub norm: Param,
     /// Output embedding, `[V, D]`.
-    pub weight: Param,
+    pub weight: Weight,
     /// Epsilon of the norm.
     pub eps: f64,
 }
@@ -37,7 +38,7 @@ pub struct Scored {
 impl Head {
     /// Rows whose logits fit the memory set aside for them.
     pub fn chunk_rows(&self) -> Result<usize> {
-        Ok((CHUNK_ELEMENTS / self.weight.value().dim(0)?).max(1))
+        Ok((CHUNK_ELEMENTS / self.weight.dims2()?.0).max(1))
     }
 
     /// Calls `f(first_row, logits)` for chunks of rows, `logits` `[n, V]` in the working dtype.
@@ -58,7 +59,7 @@ impl Head {
     /// `x` `[n, D]`, before the final norm; returns `[n, V]`.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
         let h = rms_norm::forward(x, self.norm.value(), self.eps)?;
-        sum_of_products(None, &[Product::forward(&h, self.weight.value())])
+        sum_of_products(None, &[Product::forward(&h, &self.weight)])
     }
 
     /// Log-probabilities of `targets` under the rows of `x`, with their slopes.
@@ -68,12 +69,12 @@ impl Head {
     pub fn score(&self, x: &Tensor, targets: &[u32]) -> Result<Scored> {
         let mut log_probs = Vec::with_capacity(targets.len());
         let mut slopes = Vec::new();
-        let w = self.weight.value();
+        let w = &self.weight;
         self.for_logits(x, |start, logits| {
             let targets = &targets[start..start + logits.dim(0)?];
             let (lp, probs) = log_prob::forward(&logits, targets)?;
             drop(logits);
-            let wanted = w.index_select(&Tensor::from_slice(targets, targets.len(), x.device())?, 0)?;
+            let wanted = w.rows(&Tensor::from_slice(targets, targets.len(), x.device())?)?;
             let (wanted, probs) = (wanted.to_dtype(x.dtype())?, probs.to_dtype(x.dtype())?);
             slopes.push(sum_of_products(Some(&wanted), &[Product::backward(&probs, w).scaled(-1.0)])?);
             log_probs.extend(lp);
@@ -93,17 +94,17 @@ impl Head {
         if self.norm.is_trainable() {
             gradients.add(self.norm.name(), rms_norm::weight_gradient(&scored.x, self.eps, &dh)?)?;
         }
-        if self.weight.is_trainable() {
-            gradients.add(self.weight.name(), self.weight_gradient(scored, &d_lp)?)?;
+        if let Some(weight) = self.weight.dense().filter(|w| w.is_trainable()) {
+            gradients.add(weight.name(), self.weight_gradient(weight, scored, &d_lp)?)?;
         }
         rms_norm::backward(&scored.x, self.norm.value(), self.eps, &dh)
     }
 
     /// `dW = (d_lp (onehot - softmax))^T h`, `[V, D]` in f32, chunk by chunk.
-    fn weight_gradient(&self, scored: &Scored, d_lp: &Tensor) -> Result<Tensor> {
+    fn weight_gradient(&self, weight: &Param, scored: &Scored, d_lp: &Tensor) -> Result<Tensor> {
         let h = rms_norm::forward(&scored.x, self.norm.value(), self.eps)?.to_dtype(DType::F32)?;
         let scaled = h.broadcast_mul(d_lp)?; // [N, D]
-        let mut dw = self.weight.value().to_dtype(DType::F32)?.zeros_like()?;
+        let mut dw = weight.value().to_dtype(DType::F32)?.zeros_like()?;
         self.for_logits(&scored.x, |start, logits| {
             let n = logits.dim(0)?;
             let targets = &scored.targets[start..start + n];
@@ -129,7 +130,7 @@ mod tests {
         let weight = (random(1, (WORDS, 4))? * 0.5)?;
         Ok(Head {
             norm: Param::trainable("norm", &random(2, 4)?)?,
-            weight: Param::trainable("head", &weight)?,
+            weight: Weight::Dense(Param::trainable("head", &weight)?),
             eps: 1e-5,
         })
     }

@@ -7,6 +7,7 @@ mod batch;
 mod block;
 mod config;
 pub mod device;
+mod gguf;
 mod head;
 mod linear;
 mod llada;
@@ -17,13 +18,15 @@ mod param;
 pub mod source;
 #[cfg(test)]
 mod tests;
+mod weight;
 mod weights;
 
 pub use batch::{Batch, Pass};
 pub use config::LladaConfig;
 pub use head::{Head, Scored};
 pub use llada::{Llada, Tape};
-pub use load::{Weights, write_safetensors};
+pub use load::{Blocks, Weights, write_safetensors};
 pub use lora::{ADAPTER_CONFIG, ADAPTER_FILE, AdapterConfig};
 pub use param::{Gradients, Param};
+pub use weight::Weight;
 pub use weights::WeightFiles;

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::rounded::{Left, Right, Values};
+use super::rounded::{Left, Out, Right, Values};
 
 /// Columns of a panel: two registers.
 const PANEL: usize = 32;
@@ -34,15 +34,15 @@ pub fn is_available() -> bool {
         && is_x86_feature_detected!("avx512bf16")
 }
 
-/// `out (+)= scale * a b`, `out` `[n, m]`.
+/// `out (+)= scale * a b`.
 ///
 /// # Safety
-/// [`is_available`] is true, and `out` is valid for writes of `n * m` numbers, initialised when `accumulate`.
+/// [`is_available`] is true, and `out` is valid for writes of `n` rows of `m` numbers, initialised when it accumulates.
 ///
 /// # Panics
 /// If `a` does not hold `n * k` numbers, or `b` not `k * m`.
-pub unsafe fn multiply(out: *mut f32, [n, k, m]: [usize; 3], a: Left<'_>, b: Right<'_>, scale: f32, accumulate: bool) {
-    assert!(a.values.len() == n * k && b.values.count() == k * m);
+pub unsafe fn multiply(out: Out, [n, k, m]: [usize; 3], a: Left<'_>, b: Right<'_>) {
+    assert!(a.holds(n, k) && b.values.count() == k * m);
     // SAFETY: the caller's.
     let left = unsafe { Pairs::new(a, n, k) };
     let panels = m.div_ceil(PANEL);
@@ -55,11 +55,10 @@ pub unsafe fn multiply(out: *mut f32, [n, k, m]: [usize; 3], a: Left<'_>, b: Rig
                 let columns = panel * PANEL..((panel + 1) * PANEL).min(m);
                 for from in (0..k).step_by(DEPTH) {
                     let depth = from..(from + DEPTH).min(k);
-                    let write = Write { stride: m, scale, accumulate: accumulate || from > 0 };
                     // SAFETY: the caller's; tasks write different columns of `out`.
                     unsafe {
                         pack(packed, b, [k, m], depth.clone(), columns.clone());
-                        column_of_tiles(&left, depth, packed, columns.len(), out.at(columns.start), write);
+                        column_of_tiles(&left, depth, packed, columns.len(), out.at(columns.start, from > 0));
                     }
                 }
             }
@@ -68,23 +67,16 @@ pub unsafe fn multiply(out: *mut f32, [n, k, m]: [usize; 3], a: Left<'_>, b: Rig
 }
 
 /// The output, of which every task writes columns of its own.
-struct Shared(*mut f32);
+struct Shared(Out);
 
 // SAFETY: see above.
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    fn at(&self, column: usize) -> *mut f32 {
-        self.0.wrapping_add(column)
+    fn at(&self, column: usize, again: bool) -> Out {
+        let Self(out) = self;
+        Out { start: out.start.wrapping_add(column), accumulate: out.accumulate || again, ..*out }
     }
-}
-
-/// How a tile goes into the output.
-#[derive(Clone, Copy)]
-struct Write {
-    stride: usize,
-    scale: f32,
-    accumulate: bool,
 }
 
 /// A matrix in bf16, a row `stride` pairs after the one before; what is missing at the end of a row is zero.
@@ -98,7 +90,7 @@ impl Pairs {
     /// Rounds `a` `[n, k]`.
     ///
     /// # Safety
-    /// [`is_available`]; `a` holds `n * k` numbers.
+    /// [`is_available`]; `a` holds `n` rows of `k` numbers.
     unsafe fn new(a: Left<'_>, n: usize, k: usize) -> Self {
         let stride = k.div_ceil(2).next_multiple_of(16) + SKEW;
         let mut pairs = vec![0u32; n * stride];
@@ -107,10 +99,10 @@ impl Pairs {
             // SAFETY: the caller's.
             unsafe {
                 if a.transposed {
-                    round_columns(a.values, n, k, first, rows, stride);
+                    round_columns(a.values, a.stride, k, first, rows, stride);
                 } else {
-                    for (row, x) in rows.chunks_mut(stride).zip(a.values[first * k..].chunks(k)) {
-                        round_row(x, row);
+                    for (row, x) in rows.chunks_mut(stride).zip(a.values[first * a.stride..].chunks(a.stride)) {
+                        round_row(&x[..k], row);
                     }
                 }
             }
@@ -146,7 +138,7 @@ fn first(count: usize, width: usize) -> u32 {
     if count == 32 { u32::MAX } else { (1 << count) - 1 }
 }
 
-/// Rounds 16 columns of `x` `[k, n]` from `column` on into rows of pairs.
+/// Rounds 16 columns of `x` from `column` on, its `k` rows `n` numbers apart, into rows of pairs.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn round_columns(x: &[f32], n: usize, k: usize, column: usize, rows: &mut [u32], stride: usize) {
     let count = rows.len() / stride;
@@ -325,25 +317,18 @@ fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
 
 /// All rows of `left` against one packed panel.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn column_of_tiles(
-    left: &Pairs,
-    depth: Range<usize>,
-    packed: &[u32],
-    columns: usize,
-    out: *mut f32,
-    write: Write,
-) {
+unsafe fn column_of_tiles(left: &Pairs, depth: Range<usize>, packed: &[u32], columns: usize, out: Out) {
     let pairs = depth.len().div_ceil(2);
     for row in (0..left.rows).step_by(ROWS) {
         let a = left.pairs[row * left.stride + depth.start / 2..].as_ptr();
         // SAFETY: the caller's: `out` has `left.rows` rows, and the tile ends with them.
         unsafe {
-            let out = out.wrapping_add(row * write.stride);
+            let out = Out { start: out.start.wrapping_add(row * out.stride), ..out };
             macro_rules! tile {
                 ($($rows:literal)*) => {
                     match (left.rows - row).min(ROWS) {
-                        $($rows => tile::<$rows>(pairs, a, left.stride, packed.as_ptr(), columns, out, write),)*
-                        _ => tile::<ROWS>(pairs, a, left.stride, packed.as_ptr(), columns, out, write),
+                        $($rows => tile::<$rows>(pairs, a, left.stride, packed.as_ptr(), columns, out),)*
+                        _ => tile::<ROWS>(pairs, a, left.stride, packed.as_ptr(), columns, out),
                     }
                 };
             }
@@ -354,15 +339,7 @@ unsafe fn column_of_tiles(
 
 /// `R` rows and up to 32 columns of the output.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn tile<const R: usize>(
-    pairs: usize,
-    a: *const u32,
-    a_stride: usize,
-    b: *const u32,
-    columns: usize,
-    out: *mut f32,
-    write: Write,
-) {
+unsafe fn tile<const R: usize>(pairs: usize, a: *const u32, a_stride: usize, b: *const u32, columns: usize, out: Out) {
     // SAFETY: `a` has `R` rows of `pairs` words, `b` `pairs` times 32; stores are masked to the columns there are.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); 2]; R];
@@ -376,11 +353,11 @@ unsafe fn tile<const R: usize>(
                 sum[1] = _mm512_dpbf16_ps(sum[1], pair, high);
             }
         }
-        let (scale, mask) = (_mm512_set1_ps(write.scale), first(columns, 32));
+        let (scale, mask) = (_mm512_set1_ps(out.scale), first(columns, 32));
         for (r, sum) in sums.iter().enumerate() {
             for (half, &sum) in sum.iter().enumerate() {
-                let (to, mask) = (out.wrapping_add(r * write.stride + 16 * half), (mask >> (16 * half)) as u16);
-                let before = if write.accumulate { _mm512_maskz_loadu_ps(mask, to) } else { _mm512_setzero_ps() };
+                let (to, mask) = (out.start.wrapping_add(r * out.stride + 16 * half), (mask >> (16 * half)) as u16);
+                let before = if out.accumulate { _mm512_maskz_loadu_ps(mask, to) } else { _mm512_setzero_ps() };
                 _mm512_mask_storeu_ps(to, mask, _mm512_fmadd_ps(sum, scale, before));
             }
         }

@@ -6,28 +6,58 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod fused;
+mod quantised;
 mod rounded;
 
-use candle_core::{DType, Device, Result, Storage, StorageRef, Tensor};
-use half::bf16;
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::cpu;
 use crate::profile;
+use fused::fused;
+pub use quantised::Quantised;
 
-/// A matrix as it lies in memory, contiguous.
+/// A right-hand side as it lies in memory, contiguous.
 #[derive(Clone, Copy)]
-pub enum Operand<'a> {
-    /// Used as it is.
-    Plain(&'a Tensor),
-    /// Used transposed.
-    Transposed(&'a Tensor),
+pub enum Right<'a> {
+    /// Numbers.
+    Dense(&'a Tensor),
+    /// Blocks to be unpacked.
+    Quantised(&'a Quantised),
+}
+
+impl<'a> From<&'a Tensor> for Right<'a> {
+    fn from(tensor: &'a Tensor) -> Self {
+        Self::Dense(tensor)
+    }
+}
+
+impl Right<'_> {
+    fn dims2(self) -> Result<(usize, usize)> {
+        match self {
+            Self::Dense(tensor) => tensor.dims2(),
+            Self::Quantised(weight) => Ok(weight.dims2()),
+        }
+    }
+
+    /// Whether operands beside this one are rounded to bf16, on the CPU.
+    fn rounds(self) -> bool {
+        match self {
+            Self::Dense(tensor) => activations_are_f32(tensor.dtype(), tensor.device()),
+            Self::Quantised(weight) => activations_are_f32(weight.dtype(), &weight.device()),
+        }
+    }
 }
 
 /// One product, `scale * a * b`.
 #[derive(Clone, Copy)]
 pub struct Product<'a> {
-    a: Operand<'a>,
-    b: Operand<'a>,
+    /// Contiguous; `[N, K]`, or `[K, N]` if `a_transposed`.
+    a: &'a Tensor,
+    a_transposed: bool,
+    /// `[K, M]`, or `[M, K]` if `b_transposed`.
+    b: Right<'a>,
+    b_transposed: bool,
     scale: f64,
     /// Whether the operands are rounded to bf16 (on the CPU; elsewhere their dtypes say what is computed).
     rounded: bool,
@@ -38,67 +68,30 @@ pub struct Product<'a> {
 const SMALL_PRODUCT: usize = 256;
 const SMALL_SIDE: usize = 64;
 
-/// Whether activations beside weights like this one are f32: on the CPU, where bf16 weights only save memory and time
-/// in products. Elsewhere activations have the dtype of the weights.
+/// Whether activations beside weights of this dtype are f32: on the CPU, where bf16 is a matter of weights and products.
+/// Elsewhere activations have the dtype of the weights.
 pub fn activations_are_f32(dtype: DType, device: &Device) -> bool {
     device.is_cpu() && dtype == DType::BF16
 }
 
-impl<'a> Operand<'a> {
-    fn tensor(self) -> &'a Tensor {
-        match self {
-            Self::Plain(x) | Self::Transposed(x) => x,
-        }
-    }
-
-    /// Another tensor, used in the same way.
-    fn replaced(self, tensor: &'a Tensor) -> Self {
-        if self.is_transposed() { Self::Transposed(tensor) } else { Self::Plain(tensor) }
-    }
-
-    fn is_transposed(self) -> bool {
-        matches!(self, Self::Transposed(_))
-    }
-
-    /// Rows and columns as used.
-    fn dims(self) -> Result<(usize, usize)> {
-        let (rows, columns) = self.tensor().dims2()?;
-        Ok(if self.is_transposed() { (columns, rows) } else { (rows, columns) })
-    }
-
-    /// Strides of rows and columns as used.
-    fn strides(self) -> Result<(isize, isize)> {
-        let stride = self.tensor().dim(1)? as isize;
-        Ok(if self.is_transposed() { (1, stride) } else { (stride, 1) })
-    }
-
-    fn used(self) -> Result<Tensor> {
-        match self {
-            Self::Plain(x) => Ok(x.clone()),
-            Self::Transposed(x) => x.t(),
-        }
-    }
-}
-
 impl<'a> Product<'a> {
     /// `x W^T`, the forward of a linear layer: `x` `[N, in]`, `w` `[out, in]`.
-    pub fn forward(x: &'a Tensor, w: &'a Tensor) -> Self {
-        Self::new(Operand::Plain(x), Operand::Transposed(w))
+    pub fn forward(x: &'a Tensor, w: impl Into<Right<'a>>) -> Self {
+        Self::new(x, false, w.into(), true)
     }
 
     /// `dy W`, the gradient of its input: `dy` `[N, out]`, `w` `[out, in]`.
-    pub fn backward(dy: &'a Tensor, w: &'a Tensor) -> Self {
-        Self::new(Operand::Plain(dy), Operand::Plain(w))
+    pub fn backward(dy: &'a Tensor, w: impl Into<Right<'a>>) -> Self {
+        Self::new(dy, false, w.into(), false)
     }
 
     /// `dy^T x`, the gradient of its weight: `dy` `[N, out]`, `x` `[N, in]`.
     pub fn gradient(dy: &'a Tensor, x: &'a Tensor) -> Self {
-        Self::new(Operand::Transposed(dy), Operand::Plain(x))
+        Self::new(dy, true, Right::Dense(x), false)
     }
 
-    fn new(a: Operand<'a>, b: Operand<'a>) -> Self {
-        let rounded = activations_are_f32(b.tensor().dtype(), b.tensor().device());
-        Self { a, b, scale: 1.0, rounded }
+    fn new(a: &'a Tensor, a_transposed: bool, b: Right<'a>, b_transposed: bool) -> Self {
+        Self { a, a_transposed, b, b_transposed, scale: 1.0, rounded: b.rounds() }
     }
 
     /// The same, times `scale`.
@@ -107,13 +100,15 @@ impl<'a> Product<'a> {
     }
 
     /// The same, computed as precisely as products with `weight` are.
-    pub fn like(self, weight: &Tensor) -> Self {
-        Self { rounded: activations_are_f32(weight.dtype(), weight.device()), ..self }
+    pub fn like(self, weight: impl Into<Right<'a>>) -> Self {
+        Self { rounded: weight.into().rounds(), ..self }
     }
 
     /// `[n, k, m]` of `[n, k] x [k, m]`.
     fn sizes(&self) -> Result<[usize; 3]> {
-        let ((n, k), (rows, m)) = (self.a.dims()?, self.b.dims()?);
+        let turned = |(rows, columns), transposed| if transposed { (columns, rows) } else { (rows, columns) };
+        let (n, k) = turned(self.a.dims2()?, self.a_transposed);
+        let (rows, m) = turned(self.b.dims2()?, self.b_transposed);
         if k != rows {
             candle_core::bail!("[{n}, {k}] times [{rows}, {m}] is no product");
         }
@@ -121,10 +116,22 @@ impl<'a> Product<'a> {
     }
 
     fn timed_matmul(&self) -> Result<Tensor> {
-        profile::product(self.sizes()?, self.a.tensor().device(), || {
-            let product = self.a.used()?.matmul(&self.b.used()?)?;
+        let turned = |x: &Tensor, transposed| if transposed { x.t() } else { Ok(x.clone()) };
+        profile::product(self.sizes()?, self.a.device(), || {
+            let a = turned(self.a, self.a_transposed)?;
+            let product = match self.b {
+                Right::Dense(b) => a.matmul(&turned(b, self.b_transposed)?)?,
+                Right::Quantised(weight) => weight.product(&a, self.b_transposed)?,
+            };
             if self.scale == 1.0 { Ok(product) } else { product * self.scale }
         })
+    }
+
+    /// Whether the fused products of the CPU can compute it.
+    fn is_served(&self) -> bool {
+        // with Apple's Accelerate candle's own product of f32 numbers is the faster one
+        let plain = !self.rounded && matches!(self.b, Right::Dense(_));
+        cpu::serves(self.a) && !(plain && cfg!(feature = "accelerate"))
     }
 }
 
@@ -140,20 +147,17 @@ impl<'a> Product<'a> {
 pub fn sum_of_products(start: Option<&Tensor>, products: &[Product<'_>]) -> Result<Tensor> {
     let Some(first) = products.first() else { candle_core::bail!("a sum of no products") };
     let [n, _, m] = first.sizes()?;
-    let device = first.a.tensor().device();
     let enough = (SMALL_PRODUCT / m + 1).max(if m <= SMALL_SIDE { SMALL_SIDE + 1 } else { 2 });
     let any_number = products.iter().all(|p| p.rounded) && rounded::rows_are_independent();
-    if device.is_cpu() && n > 0 && n < enough && !any_number {
+    if first.a.device().is_cpu() && n > 0 && n < enough && !any_number {
         return padded(start, products, n, enough);
     }
-    // with Apple's Accelerate candle's own product is the faster one
-    let ours = !cfg!(feature = "accelerate") || products.iter().any(|p| p.rounded);
-    if ours && products.iter().all(|p| cpu::serves(p.a.tensor())) && start.is_none_or(cpu::serves) {
+    if products.iter().all(Product::is_served) && start.is_none_or(cpu::serves) {
         return fused(start, products, n, m);
     }
     let mut sum = first.timed_matmul()?;
     for product in &products[1..] {
-        sum = (sum + product.timed_matmul()?.to_dtype(first.a.tensor().dtype())?)?;
+        sum = (sum + product.timed_matmul()?.to_dtype(first.a.dtype())?)?;
     }
     match start {
         Some(start) => start + sum,
@@ -165,105 +169,9 @@ pub fn sum_of_products(start: Option<&Tensor>, products: &[Product<'_>]) -> Resu
 fn padded(start: Option<&Tensor>, products: &[Product<'_>], n: usize, enough: usize) -> Result<Tensor> {
     let pad = |x: &Tensor, along| x.pad_with_zeros(along, 0, enough - n)?.contiguous();
     let start = start.map(|start| pad(start, 0)).transpose()?;
-    let lefts: Vec<Tensor> =
-        products.iter().map(|p| pad(p.a.tensor(), usize::from(p.a.is_transposed()))).collect::<Result<_>>()?;
-    let products: Vec<Product<'_>> =
-        products.iter().zip(&lefts).map(|(p, left)| Product { a: p.a.replaced(left), ..*p }).collect();
+    let lefts: Vec<Tensor> = products.iter().map(|p| pad(p.a, usize::from(p.a_transposed))).collect::<Result<_>>()?;
+    let products: Vec<Product<'_>> = products.iter().zip(&lefts).map(|(p, a)| Product { a, ..*p }).collect();
     sum_of_products(start.as_ref(), &products)?.narrow(0, 0, n)?.contiguous()
-}
-
-fn fused(start: Option<&Tensor>, products: &[Product<'_>], n: usize, m: usize) -> Result<Tensor> {
-    let mut out: Vec<f32> = Vec::with_capacity(n * m);
-    if let Some(start) = start {
-        if start.dims() != [n, m] {
-            candle_core::bail!("start is {:?}, the products [{n}, {m}]", start.dims());
-        }
-        out.extend_from_slice(&cpu::View::new(start)?);
-    }
-    for (i, product) in products.iter().enumerate() {
-        let sizes = product.sizes()?;
-        if [sizes[0], sizes[2]] != [n, m] {
-            candle_core::bail!("a product is [{}, {}] instead of [{n}, {m}]", sizes[0], sizes[2]);
-        }
-        let accumulate = start.is_some() || i > 0;
-        profile::product(sizes, product.a.tensor().device(), || {
-            // SAFETY: `out` has room for `n * m` numbers, of which all are initialised when `accumulate` reads them.
-            unsafe {
-                match product.rounded {
-                    true => multiply_rounded(out.as_mut_ptr(), sizes, product, accumulate),
-                    false => multiply(out.as_mut_ptr(), sizes, product, accumulate),
-                }
-            }
-        })?;
-        // SAFETY: the product wrote every element.
-        unsafe { out.set_len(n * m) };
-    }
-    cpu::tensor(out, (n, m))
-}
-
-/// # Safety
-/// `out` has room for `n * m` numbers, initialised when `accumulate`.
-unsafe fn multiply(out: *mut f32, [n, k, m]: [usize; 3], product: &Product<'_>, accumulate: bool) -> Result<()> {
-    let (a, b) = (cpu::View::new(product.a.tensor())?, cpu::View::new(product.b.tensor())?);
-    let ((a_row, a_column), (b_row, b_column)) = (product.a.strides()?, product.b.strides()?);
-    // SAFETY: the views hold `n * k` and `k * m` elements with these strides: they are contiguous.
-    unsafe {
-        gemm::gemm(
-            n,
-            m,
-            k,
-            out,
-            1,
-            m as isize,
-            accumulate,
-            a.as_ptr(),
-            a_column,
-            a_row,
-            b.as_ptr(),
-            b_column,
-            b_row,
-            1.0,
-            product.scale as f32,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
-    }
-    Ok(())
-}
-
-/// # Safety
-/// As for [`multiply`].
-unsafe fn multiply_rounded(out: *mut f32, sizes: [usize; 3], product: &Product<'_>, accumulate: bool) -> Result<()> {
-    let a = cpu::View::new(product.a.tensor())?;
-    let a = rounded::Left { values: &a, transposed: product.a.is_transposed() };
-    let (b, transposed) = (product.b.tensor(), product.b.is_transposed());
-    let scale = product.scale as f32;
-    if cpu::serves(b) {
-        let values = cpu::View::new(b)?;
-        let b = rounded::Right { values: rounded::Values::F32(&values), transposed };
-        // SAFETY: the caller's.
-        unsafe { rounded::multiply(out, sizes, a, b, scale, accumulate) };
-        return Ok(());
-    }
-    let (guard, layout) = b.storage_and_layout();
-    let values = bf16s(&guard, layout)?;
-    let b = rounded::Right { values: rounded::Values::Bf16(values), transposed };
-    // SAFETY: the caller's.
-    unsafe { rounded::multiply(out, sizes, a, b, scale, accumulate) };
-    Ok(())
-}
-
-/// The numbers of a contiguous bf16 tensor in main memory.
-fn bf16s<'a>(storage: &'a StorageRef<'_>, layout: &candle_core::Layout) -> Result<&'a [bf16]> {
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        candle_core::bail!("a weight of shape {:?} is not contiguous", layout.shape())
-    };
-    match &**storage {
-        Storage::Cpu(cpu) => Ok(&cpu.as_slice::<bf16>()?[start..end]),
-        _ => candle_core::bail!("a weight is not in main memory"),
-    }
 }
 
 #[cfg(test)]

@@ -29,13 +29,47 @@ impl Values<'_> {
     }
 }
 
-/// A left-hand side `[n, k]`, contiguous.
+/// A left-hand side `[n, k]`, its rows (or, transposed, its columns) `stride` numbers apart.
 #[derive(Clone, Copy)]
 pub struct Left<'a> {
     /// The numbers.
     pub values: &'a [f32],
+    /// Distance of rows in memory.
+    pub stride: usize,
     /// Whether they lie as `[k, n]`.
     pub transposed: bool,
+}
+
+impl<'a> Left<'a> {
+    /// The part from `start` of `k` on.
+    pub fn from(self, start: usize) -> Self {
+        let skipped = if self.transposed { start * self.stride } else { start };
+        Self { values: &self.values[skipped..], ..self }
+    }
+
+    /// Distances in memory of rows and of columns.
+    pub fn strides(self) -> (isize, isize) {
+        if self.transposed { (1, self.stride as isize) } else { (self.stride as isize, 1) }
+    }
+
+    /// Whether there are `n` rows of `k` numbers.
+    pub fn holds(self, n: usize, k: usize) -> bool {
+        let (rows, width) = if self.transposed { (k, n) } else { (n, k) };
+        width <= self.stride && (rows == 0 || (rows - 1) * self.stride + width <= self.values.len())
+    }
+}
+
+/// Where a product goes: rows `stride` numbers apart, `(+)= scale * product`.
+#[derive(Clone, Copy)]
+pub struct Out {
+    /// The first number.
+    pub start: *mut f32,
+    /// Distance of rows.
+    pub stride: usize,
+    /// Factor.
+    pub scale: f32,
+    /// Whether the product is added to what is there.
+    pub accumulate: bool,
 }
 
 /// A right-hand side `[k, m]`, contiguous.
@@ -63,32 +97,28 @@ pub fn rows_are_independent() -> bool {
 /// `out (+)= scale * a b`.
 ///
 /// # Safety
-/// `out` is valid for writes of `n * m` numbers, which are initialised when `accumulate`.
+/// `out` is valid for writes of `n` rows of `m` numbers, which are initialised when it accumulates.
 ///
 /// # Panics
 /// If `a` does not hold `n * k` numbers, or `b` not `k * m`.
-pub unsafe fn multiply(out: *mut f32, [n, k, m]: [usize; 3], a: Left<'_>, b: Right<'_>, scale: f32, accumulate: bool) {
+pub unsafe fn multiply(out: Out, sizes: [usize; 3], a: Left<'_>, b: Right<'_>) {
     #[cfg(target_arch = "x86_64")]
     if avx512::is_available() {
         // SAFETY: the caller's, and the instructions are there.
-        return unsafe { avx512::multiply(out, [n, k, m], a, b, scale, accumulate) };
+        return unsafe { avx512::multiply(out, sizes, a, b) };
     }
     // SAFETY: the caller's.
-    unsafe { multiply_widened(out, [n, k, m], a, b, scale, accumulate) }
+    unsafe { multiply_widened(out, sizes, a, b) }
 }
 
 /// [`multiply`] in f32, on any machine: columns of `b` are widened a few at a time.
-unsafe fn multiply_widened(
-    out: *mut f32,
-    [n, k, m]: [usize; 3],
-    a: Left<'_>,
-    b: Right<'_>,
-    scale: f32,
-    accumulate: bool,
-) {
-    assert!(a.values.len() == n * k && b.values.count() == k * m);
+///
+/// # Safety
+/// As for [`multiply`].
+unsafe fn multiply_widened(out: Out, [n, k, m]: [usize; 3], a: Left<'_>, b: Right<'_>) {
+    assert!(a.holds(n, k) && b.values.count() == k * m);
     let rounded: Vec<f32> = a.values.par_iter().map(|&x| round(x)).collect();
-    let (a_row, a_column) = if a.transposed { (1, n) } else { (k, 1) };
+    let (a_row, a_column) = a.strides();
     let width = (WIDENED / k.max(1)).max(LEAST_COLUMNS).min(m);
     // the last part takes what is left over, so that none is narrow
     let parts = (m / width.max(1)).max(1);
@@ -98,24 +128,24 @@ unsafe fn multiply_widened(
         let columns = end - start;
         let widened = widen(b, [k, m], start, columns);
         let (b_row, b_column) = if b.transposed { (1, k) } else { (columns, 1) };
-        // SAFETY: the caller's for `out`; `rounded` holds `n * k` numbers and `widened` `k * columns`, in these strides.
+        // SAFETY: the caller's for `out`; the operands hold `n * k` and `k * columns` numbers in these strides.
         unsafe {
             gemm::gemm(
                 n,
                 columns,
                 k,
-                out.add(start),
+                out.start.add(start),
                 1,
-                m as isize,
-                accumulate,
+                out.stride as isize,
+                out.accumulate,
                 rounded.as_ptr(),
-                a_column as isize,
-                a_row as isize,
+                a_column,
+                a_row,
                 widened.as_ptr(),
                 b_column as isize,
                 b_row as isize,
                 1.0,
-                scale,
+                out.scale,
                 false,
                 false,
                 false,
@@ -153,7 +183,7 @@ mod tests {
     use super::*;
     use crate::rng::{Key, Purpose};
 
-    type Multiply = unsafe fn(*mut f32, [usize; 3], Left<'_>, Right<'_>, f32, bool);
+    type Multiply = unsafe fn(Out, [usize; 3], Left<'_>, Right<'_>);
 
     /// The kernels this machine can run.
     fn kernels() -> Vec<Multiply> {
@@ -171,7 +201,8 @@ mod tests {
 
     /// `scale * a b + start` in f64, from rounded operands.
     fn plain([n, k, m]: [usize; 3], a: Left<'_>, b: &[f32], b_transposed: bool, scale: f32, start: &[f32]) -> Vec<f64> {
-        let a_at = |i: usize, j: usize| round(a.values[if a.transposed { j * n + i } else { i * k + j }]) as f64;
+        let a_at =
+            |i: usize, j: usize| round(a.values[if a.transposed { j * a.stride + i } else { i * a.stride + j }]) as f64;
         let b_at = |j: usize, l: usize| round(b[if b_transposed { l * k + j } else { j * m + l }]) as f64;
         let element = |i: usize, l: usize| (0..k).map(|j| a_at(i, j) * b_at(j, l)).sum::<f64>();
         (0..n * m).map(|at| element(at / m, at % m) * scale as f64 + start[at] as f64).collect()
@@ -189,17 +220,20 @@ mod tests {
             stored: bool,
             accumulate: bool,
         ) {
-            let (a, b, start) = (numbers(1, n * k), numbers(2, k * m), numbers(3, n * m));
+            let (rows, width) = if a_transposed { (k, n) } else { (n, k) };
+            let (stride, skipped) = (width + 3, 2);
+            let (a, b, start) = (numbers(1, rows * stride + skipped), numbers(2, k * m), numbers(3, n * m));
             let bf16s: Vec<bf16> = b.iter().map(|&x| bf16::from_f32(x)).collect();
             let values = if stored { Values::Bf16(&bf16s) } else { Values::F32(&b) };
-            let (left, right) =
-                (Left { values: &a, transposed: a_transposed }, Right { values, transposed: b_transposed });
+            let left = Left { values: &a[skipped..], stride, transposed: a_transposed };
+            let right = Right { values, transposed: b_transposed };
             let zeros = vec![0f32; n * m];
             let expected = plain([n, k, m], left, &b, b_transposed, 0.5, if accumulate { &start } else { &zeros });
             for kernel in kernels() {
                 let mut out = start.clone();
+                let to = Out { start: out.as_mut_ptr(), stride: m, scale: 0.5, accumulate };
                 // SAFETY: `out` holds `n * m` numbers, and the kernel is one of this machine.
-                unsafe { kernel(out.as_mut_ptr(), [n, k, m], left, right, 0.5, accumulate) };
+                unsafe { kernel(to, [n, k, m], left, right) };
                 for (found, expected) in out.iter().zip(&expected) {
                     prop_assert!((*found as f64 - expected).abs() < 2e-4, "{} is not {}", found, expected);
                 }
