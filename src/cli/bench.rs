@@ -2,8 +2,10 @@
 
 use std::num::NonZeroUsize;
 
-use clap::{Args, ValueEnum};
-use spg::config::{BenchRequest, BlockFormat, DeviceSpec, Precision};
+use clap::Args;
+use spg::config::{BenchRequest, DeviceSpec};
+
+use super::formats::{FormatName, PrecisionName};
 
 /// Updates that are timed if nothing is asked for.
 const UPDATES: usize = 3;
@@ -52,22 +54,6 @@ pub struct BenchArgs {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PrecisionName {
-    F32,
-    Bf16,
-    F16,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "lower")]
-enum FormatName {
-    #[value(name = "q8_0")]
-    Q8_0,
-    Q6K,
-    Q4K,
-}
-
 impl BenchArgs {
     /// The request to the library.
     pub fn request(self) -> BenchRequest {
@@ -80,16 +66,8 @@ impl BenchArgs {
             steps: self.steps,
             block: self.block,
             rank: self.rank,
-            dtype: match self.dtype {
-                PrecisionName::F32 => Precision::F32,
-                PrecisionName::Bf16 => Precision::Bf16,
-                PrecisionName::F16 => Precision::F16,
-            },
-            quantize: self.quantize.map(|format| match format {
-                FormatName::Q8_0 => BlockFormat::Q8_0,
-                FormatName::Q6K => BlockFormat::Q6K,
-                FormatName::Q4K => BlockFormat::Q4K,
-            }),
+            dtype: self.dtype.into(),
+            quantize: self.quantize.map(Into::into),
             device: self.device,
             rollout: self.rollout || both,
             train: self.train.unwrap_or(if both { UPDATES } else { 0 }),
