@@ -1,13 +1,13 @@
 //! Final norm and language-model head, for chosen rows only: `[B, T, V]` never exists.
 //!
-//! Rows go through in chunks. The gradient of a row's log-probability with respect to that row,
+//! Rows go through in chunks, on the CPU words too. The gradient of a row's log-probability with respect to that row,
 //! `d lp / d x`, does not depend on what the objective makes of it, so it is computed while the chunk's softmax
 //! is at hand, and `[N, D]` numbers are all that stays of `[N, V]` logits.
 
 use candle_core::{DType, Result, Tensor};
 
 use super::ops::products::{Product, sum_of_products};
-use super::ops::{log_prob, rms_norm};
+use super::ops::{cpu, log_prob, rms_norm, vocabulary};
 use super::param::{Gradients, Param};
 use super::weight::Weight;
 
@@ -67,6 +67,9 @@ impl Head {
     /// # Shapes
     /// `x` `[N, D]`, before the final norm; `targets` of length `N`.
     pub fn score(&self, x: &Tensor, targets: &[u32]) -> Result<Scored> {
+        if cpu::serves(x) {
+            return self.score_in_slices(x, targets);
+        }
         let mut log_probs = Vec::with_capacity(targets.len());
         let mut slopes = Vec::new();
         let w = &self.weight;
@@ -80,6 +83,21 @@ impl Head {
             log_probs.extend(lp);
             Ok(())
         })?;
+        Ok(Scored { log_probs, targets: targets.to_vec(), x: x.clone(), slopes: Tensor::cat(&slopes, 0)? })
+    }
+
+    /// [`Head::score`] on the CPU, for any number of rows without their logits.
+    fn score_in_slices(&self, x: &Tensor, targets: &[u32]) -> Result<Scored> {
+        let mut log_probs = Vec::with_capacity(targets.len());
+        let mut slopes = Vec::new();
+        for (i, targets) in targets.chunks(vocabulary::ROWS).enumerate() {
+            let rows = x.narrow(0, i * vocabulary::ROWS, targets.len())?;
+            let h = rms_norm::forward(&rows, self.norm.value(), self.eps)?;
+            let found = vocabulary::log_probs(&h, &self.weight, targets)?;
+            let wanted = self.weight.rows(&Tensor::from_slice(targets, targets.len(), x.device())?)?;
+            slopes.push((wanted.to_dtype(DType::F32)? - found.mean_words)?);
+            log_probs.extend(found.log_probs);
+        }
         Ok(Scored { log_probs, targets: targets.to_vec(), x: x.clone(), slopes: Tensor::cat(&slopes, 0)? })
     }
 
@@ -133,6 +151,25 @@ mod tests {
             weight: Weight::Dense(Param::trainable("head", &weight)?),
             eps: 1e-5,
         })
+    }
+
+    #[test]
+    fn slices_of_words_give_the_plain_softmax() -> Result<()> {
+        let (head, x) = (head()?, (random(3, (300, 4))? * 3.0)?);
+        let targets: Vec<u32> = (0..300).map(|i| (i * 333) as u32).collect();
+        let scored = head.score(&x, &targets)?;
+        for start in [0, 255, 299] {
+            let (rows, targets) = (x.narrow(0, start, 1)?, &targets[start..start + 1]);
+            let (expected, probs) = log_prob::forward(&head.logits(&rows)?, targets)?;
+            assert!((scored.log_probs[start] - expected[0]).abs() < 2e-5, "row {start}");
+            let mean = probs.matmul(head.weight.dense().expect("dense").value())?;
+            let slope = (head.weight.rows(&Tensor::new(targets, rows.device())?)? - mean)?;
+            assert_close(&scored.slopes.narrow(0, start, 1)?, &slope, 1e-5);
+            let alone = head.score(&rows, targets)?;
+            assert_eq!(alone.log_probs[0], scored.log_probs[start], "a row does not depend on the others");
+            assert_eq!(alone.slopes.to_vec2::<f32>()?[0], scored.slopes.to_vec2::<f32>()?[start]);
+        }
+        Ok(())
     }
 
     #[test]

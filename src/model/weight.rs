@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, Var};
 
 use super::ops::products::{Quantised, Right};
+use super::ops::vocabulary::Words;
 use super::param::Param;
 
 /// The weight of a linear layer, of the head or of the embedding, `[out, in]`.
@@ -70,6 +71,23 @@ impl Weight {
             Self::Dense(param) => param.value().index_select(ids, 0),
             Self::Quantised { blocks, .. } => blocks.rows(ids),
         }
+    }
+}
+
+impl Words for Weight {
+    fn dims2(&self) -> Result<(usize, usize)> {
+        Self::dims2(self)
+    }
+
+    fn slice(&self, start: usize, len: usize) -> Result<Tensor> {
+        match self {
+            Self::Dense(param) => param.value().narrow(0, start, len),
+            Self::Quantised { blocks, .. } => blocks.unpacked(start, len),
+        }
+    }
+
+    fn right(&self) -> Right<'_> {
+        self.into()
     }
 }
 

@@ -36,6 +36,14 @@ pub fn fused(start: Option<&Tensor>, products: &[Product<'_>], n: usize, m: usiz
     cpu::tensor(out, (n, m))
 }
 
+/// `out += product`; `out` holds as many numbers.
+pub fn add(out: &mut [f32], product: &Product<'_>) -> Result<()> {
+    let sizes = product.sizes()?;
+    let to = Out { start: out.as_mut_ptr(), stride: sizes[2], scale: product.scale as f32, accumulate: true };
+    // SAFETY: the caller checked the size of `out`, which is borrowed mutably.
+    profile::product(sizes, product.a.device(), || unsafe { multiply(to, sizes, product) })
+}
+
 /// # Safety
 /// `out` has room for `n` rows of `m` numbers, initialised when it accumulates.
 unsafe fn multiply(out: Out, [n, k, m]: [usize; 3], product: &Product<'_>) -> Result<()> {

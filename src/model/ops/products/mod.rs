@@ -147,7 +147,7 @@ impl<'a> Product<'a> {
 pub fn sum_of_products(start: Option<&Tensor>, products: &[Product<'_>]) -> Result<Tensor> {
     let Some(first) = products.first() else { candle_core::bail!("a sum of no products") };
     let [n, _, m] = first.sizes()?;
-    let enough = (SMALL_PRODUCT / m + 1).max(if m <= SMALL_SIDE { SMALL_SIDE + 1 } else { 2 });
+    let enough = least_rows(m);
     let any_number = products.iter().all(|p| p.rounded) && rounded::rows_are_independent();
     if first.a.device().is_cpu() && n > 0 && n < enough && !any_number {
         return padded(start, products, n, enough);
@@ -163,6 +163,32 @@ pub fn sum_of_products(start: Option<&Tensor>, products: &[Product<'_>]) -> Resu
         Some(start) => start + sum,
         None => Ok(sum),
     }
+}
+
+/// Rows from which on products with `m` columns go through one kernel whatever their number.
+pub fn least_rows(m: usize) -> usize {
+    (SMALL_PRODUCT / m.max(1) + 1).max(if m <= SMALL_SIDE { SMALL_SIDE + 1 } else { 2 })
+}
+
+/// Adds a product to f32 numbers in main memory.
+///
+/// # Shapes
+/// The product `[N, M]`, with `N` at least [`least_rows`] of `M` if rows are not to depend on their number; `out` holds
+/// as many numbers.
+///
+/// # Errors
+/// If sizes do not fit.
+pub fn add_product(out: &mut [f32], product: Product<'_>) -> Result<()> {
+    let [n, _, m] = product.sizes()?;
+    if out.len() != n * m {
+        candle_core::bail!("a product of [{n}, {m}] cannot be added to {} numbers", out.len());
+    }
+    if product.is_served() {
+        return fused::add(out, &product);
+    }
+    let product = product.timed_matmul()?.to_dtype(DType::F32)?;
+    out.iter_mut().zip(cpu::View::new(&product)?.iter()).for_each(|(out, x)| *out += x);
+    Ok(())
 }
 
 /// Rows of zeros are added until the products are such that the general kernel computes them.

@@ -105,6 +105,16 @@ impl Quantised {
         })
     }
 
+    /// The rows from `start` on, in main memory: f32 `[len, in]`.
+    ///
+    /// # Errors
+    /// If there are not as many.
+    pub fn unpacked(&self, start: usize, len: usize) -> Result<Tensor> {
+        let mut rows = vec![0f32; len * self.dims.1];
+        self.unpack(start, &mut rows)?;
+        cpu::tensor(rows, (len, self.dims.1))
+    }
+
     /// `x W^T`, or `x W` unless `transposed`, by candle's own operations, in the dtype of `x`.
     ///
     /// # Errors
