@@ -6,7 +6,7 @@
 //! | tables, keys, defaults | `file` |
 //! | closed choices and ranges of single values | `types` |
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
-//! | what needs two keys to be judged | `check`, `check_task`, `check_eval` |
+//! | what needs two keys to be judged | `check`, `check_rollout`, `check_task`, `check_eval` |
 //! | the settings that an evaluation compares | `grid` |
 //! | the resolved run | `resolve` |
 //! | the files of `configs/`, by name | `shipped` |
@@ -14,6 +14,7 @@
 
 mod check;
 mod check_eval;
+mod check_rollout;
 mod check_task;
 mod error;
 mod file;

@@ -5,6 +5,7 @@
 
 mod batch;
 mod block;
+mod cache;
 mod config;
 pub mod device;
 mod head;
@@ -20,6 +21,7 @@ mod tests;
 mod weights;
 
 pub use batch::{Batch, Pass};
+pub use cache::Cache;
 pub use config::LladaConfig;
 pub use head::{Head, Scored};
 pub use llada::{Llada, Tape};
