@@ -46,7 +46,8 @@ impl KeyValues {
 
     /// The first `columns` columns, in memory of their own unless these are all.
     fn first(&self, columns: usize) -> Result<Self> {
-        let cut = |x: &Tensor| if x.dim(1)? == columns { Ok(x.clone()) } else { x.narrow(1, 0, columns)?.force_contiguous() };
+        let cut =
+            |x: &Tensor| if x.dim(1)? == columns { Ok(x.clone()) } else { x.narrow(1, 0, columns)?.force_contiguous() };
         Ok(Self { k: cut(&self.k)?, v: cut(&self.v)? })
     }
 }
@@ -132,3 +133,6 @@ impl Llada {
         Ok(x)
     }
 }
+
+#[cfg(test)]
+mod tests;

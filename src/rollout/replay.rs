@@ -51,8 +51,7 @@ impl Sampler<'_> {
         let mut agreed = 0;
         for block in 0..self.decoding.blocks() {
             // what comes after the end of a completion is of no interest
-            let mut rows: Vec<&mut Row<'_>> =
-                rows.iter_mut().filter(|row| ends[row.index] > block * length).collect();
+            let mut rows: Vec<&mut Row<'_>> = rows.iter_mut().filter(|row| ends[row.index] > block * length).collect();
             if rows.is_empty() {
                 break;
             }
@@ -61,9 +60,8 @@ impl Sampler<'_> {
             for step in 0..self.decoding.steps_per_block {
                 let last = next + self.decoding.commits(length, step);
                 let choices = |(i, row): (usize, &&mut Row<'_>)| {
-                    let place = move |c: &super::Choice| {
-                        Place { row: i, position: c.position, uniform: c.uniform, order: 0.0 }
-                    };
+                    let place =
+                        move |c: &super::Choice| Place { row: i, position: c.position, uniform: c.uniform, order: 0.0 };
                     decoded[row.index].trace[next..last].iter().map(place).collect::<Vec<_>>()
                 };
                 let places: Vec<Place> = rows.iter().enumerate().flat_map(choices).collect();

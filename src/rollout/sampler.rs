@@ -113,4 +113,6 @@ fn by_row(offers: Vec<Offer>) -> Vec<Vec<Offer>> {
 }
 
 #[cfg(test)]
+mod fast_tests;
+#[cfg(test)]
 mod tests;

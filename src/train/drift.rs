@@ -119,3 +119,109 @@ fn tokens_per_step(decoded: &[Decoded]) -> f64 {
     let tokens: usize = decoded.iter().map(|d| d.trace.len()).sum();
     tokens as f64 / decoded.iter().map(|d| d.steps).sum::<usize>() as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use candle_core::{DType, Device};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{CacheKind, Command, Commit, Overrides, from_text, shipped};
+    use crate::model::Weights;
+    use crate::rng::{Key, Purpose};
+
+    fn model() -> Llada {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
+        Llada::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture")
+    }
+
+    fn prompts() -> Vec<Prompt> {
+        let key = Key::new(5, Purpose::Rollout);
+        (0..7)
+            .map(|i| Prompt { ids: (0..6).map(|j| (i / 2 * 31 + j * 7) as u32).collect(), key: key.prompt(i) })
+            .collect()
+    }
+
+    /// Two steps a block of eight, and whatever else is said.
+    fn decoder(decoding: Decoding, drift_check: usize, min_agreement: f64) -> Decoder {
+        let text = shipped("sudoku-tiny").expect("shipped");
+        let config = from_text("a.toml".as_ref(), text, &Overrides::default(), Command::Train).expect("a config");
+        let table = RolloutTable {
+            batch_size: NonZeroUsize::new(3).expect("3"),
+            drift_check,
+            min_agreement: min_agreement.try_into().expect("in range"),
+            ..config.rollout().clone()
+        };
+        Decoder::new(decoding, &table)
+    }
+
+    fn exact() -> Decoding {
+        Decoding { temperature: 0.9, ..Decoding::greedy(16, 8, 8).expect("16 / 8, 8 / 2") }
+    }
+
+    fn together(model: &Llada, decoding: &Decoding) -> Vec<Decoded> {
+        Sampler { model, decoding, pass: Pass::INFERENCE }.complete(&prompts(), 7, |_| ()).expect("decode")
+    }
+
+    #[test]
+    fn the_exact_decoding_is_not_watched() {
+        let model = model();
+        let (decoded, drift) = decoder(exact(), 4, 1.0).decode(&model, &prompts()).expect("decode");
+        assert_eq!((decoded, drift), (together(&model, &exact()), None));
+    }
+
+    #[test]
+    fn what_passes_is_what_would_be_decoded_without_the_check() {
+        let model = model();
+        let dual = Decoding { cache: CacheKind::Dual, ..exact() };
+        for drift_check in [0, 1, 3, 7] {
+            let (decoded, drift) = decoder(dual.clone(), drift_check, 0.0).decode(&model, &prompts()).expect("decode");
+            assert_eq!(decoded, together(&model, &dual));
+            let drift = drift.expect("an approximation");
+            assert_eq!((drift.agreement.is_some(), drift.exact), (drift_check > 0, false));
+            assert_eq!(drift.tokens_per_step, 2.0);
+        }
+    }
+
+    #[test]
+    fn what_fails_is_decoded_exactly() {
+        let model = model();
+        let hasty = Decoding { commit: Commit::Threshold(0.0.try_into().expect("in range")), ..exact() };
+        let (decoded, drift) = decoder(hasty.clone(), 4, 1.0).decode(&model, &prompts()).expect("decode");
+        assert_eq!(decoded, together(&model, &exact()));
+        let drift = drift.expect("another rule");
+        assert!(drift.exact && drift.agreement.is_some_and(|agreement| agreement < 1.0), "{drift:?}");
+        assert_eq!(drift.tokens_per_step, 2.0, "of the completions that are used");
+        let (decoded, drift) = decoder(hasty, 4, 0.0).decode(&model, &prompts()).expect("decode");
+        assert_ne!(decoded, together(&model, &exact()));
+        assert_eq!(drift.map(|d| (d.exact, d.tokens_per_step)), Some((false, 8.0)));
+    }
+
+    #[test]
+    fn figures_are_reported_under_their_names() {
+        let names = |agreement| {
+            let mut row = Row::new(1);
+            Drift { agreement, exact: true, tokens_per_step: 2.5 }.report(&mut row);
+            row.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Some(0.5))[1..], ["rollout/agreement=0.5", "rollout/tokens_per_step=2.5", "rollout/exact=1"]);
+        assert_eq!(names(None)[1..], ["rollout/tokens_per_step=2.5", "rollout/exact=1"]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_sample_is_spread_and_comes_back_in_its_place(n in 0usize..20, all in 1usize..40) {
+            let chosen = spread(n, all);
+            prop_assert_eq!(chosen.len(), n.min(all));
+            prop_assert!(chosen.windows(2).all(|w| w[0] < w[1]) && chosen.iter().all(|&i| i < all));
+            let gaps: Vec<usize> = chosen.windows(2).map(|w| w[1] - w[0]).collect();
+            prop_assert!(gaps.iter().max().unwrap_or(&0) - gaps.iter().min().unwrap_or(&0) <= 1);
+            let items: Vec<usize> = (0..all).collect();
+            let (yes, no) = split(&items, &chosen);
+            prop_assert_eq!(&yes, &chosen);
+            prop_assert_eq!(merge(&chosen, yes, no), items);
+        }
+    }
+}
