@@ -140,8 +140,16 @@ fn a_signal_saves_a_checkpoint_and_the_run_goes_on_from_it() {
 fn a_cached_run_resumes_to_the_same_bits_and_its_guard_can_undo_the_cache() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = |name: &str| dir.path().join(name);
-    let cached =
-        ["--set", "rollout.cache=dual", "--set", "rollout.early_stop=true", "--set", "rollout.min_agreement=0"];
+    let mut cached = Vec::new();
+    for change in [
+        "rollout.cache=dual",
+        "rollout.early_stop=true",
+        "rollout.min_agreement=0",
+        "eval.eval_steps=2",
+        "train.lr_scheduler_type=constant",
+    ] {
+        cached.extend(["--set", change]);
+    }
     succeed(train(&path("whole"), &cached));
     let start = [&cached[..], &["--max-steps", "2"]].concat();
     succeed(train(&path("resumed"), &start));
