@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::count;
 use crate::config::types::*;
+use crate::config::types_rollout::*;
 
 /// `[rollout]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -14,8 +14,12 @@ const COLUMNS: usize = 14;
 const BLOCK: Range<usize> = 8..12;
 
 fn model(name: &str) -> Llada {
+    model_in(name, DType::F32)
+}
+
+fn model_in(name: &str, dtype: DType) -> Llada {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name);
-    let mut model = Llada::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture");
+    let mut model = Llada::load(&dir, dtype, &Device::Cpu, Weights::Frozen).expect("fixture");
     model.load_adapter(&dir).expect("fixture");
     model
 }
@@ -55,6 +59,21 @@ fn unchanged_tokens_have_the_bits_of_the_whole_pass() -> Result<()> {
             let again = model.hidden_cached(&batch, fed.clone(), BLOCK, Pass::INFERENCE, &cache)?;
             assert_eq!(bits(&again), plain, "{name}: {fed:?} fed");
         }
+    }
+    Ok(())
+}
+
+/// Half precision goes through candle's operations, as everything does on an accelerator.
+#[test]
+fn half_precision_caches_alike() -> Result<()> {
+    let (model, batch) = (model_in("gqa_small", DType::BF16), batch(1));
+    let values = |x: &Tensor| x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+    let plain = values(&model.hidden(&batch, BLOCK, Pass::INFERENCE)?)?;
+    for (fed, columns) in caches() {
+        let (_, cache) = model.hidden_keeping(&batch, BLOCK, Pass::INFERENCE, columns)?;
+        let again = values(&model.hidden_cached(&batch, fed, BLOCK, Pass::INFERENCE, &cache)?)?;
+        let worst = plain.iter().zip(&again).map(|(a, b)| (a - b).abs() / (1.0 + a.abs())).fold(0.0, f32::max);
+        assert!(worst < 0.02, "{worst}");
     }
     Ok(())
 }
