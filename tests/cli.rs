@@ -160,6 +160,10 @@ fn a_benchmark_of_any_checkpoint_says_where_the_time_goes() {
         .assert()
         .code(0)
         .stdout(contains("train step").and(contains("rollout").not()));
+    for cache in ["prefix", "dual"] {
+        let cached = figures(&["--rollout", "--cache", cache, "--json"]);
+        assert!(cached["rollout_tokens_per_s"].as_f64().is_some_and(|rate| rate > 0.0), "{cached}");
+    }
     let usage = |more: &[&str], text: &str| {
         spg(&[&["bench", "--model", "examples/sudoku-tiny"], more].concat()).assert().code(2).stderr(contains(text));
     };

@@ -135,6 +135,40 @@ fn a_signal_saves_a_checkpoint_and_the_run_goes_on_from_it() {
     assert_eq!(metrics(&stopped), metrics(&whole));
 }
 
+/// Two runs with a cache: the guard lets one use it and makes the other decode exactly, like a run without.
+#[test]
+fn a_cached_run_resumes_to_the_same_bits_and_its_guard_can_undo_the_cache() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name);
+    let mut cached = Vec::new();
+    for change in [
+        "rollout.cache=dual",
+        "rollout.early_stop=true",
+        "rollout.min_agreement=0",
+        "eval.eval_steps=2",
+        "train.lr_scheduler_type=constant",
+    ] {
+        cached.extend(["--set", change]);
+    }
+    succeed(train(&path("whole"), &cached));
+    let start = [&cached[..], &["--max-steps", "2"]].concat();
+    succeed(train(&path("resumed"), &start));
+    succeed(train(&path("resumed"), &[&cached[..], &["--resume"]].concat()));
+    assert_eq!(adapter(&path("resumed"), 6), adapter(&path("whole"), 6));
+    assert_eq!(metrics(&path("resumed")), metrics(&path("whole")));
+    let row = &metrics(&path("whole"))[1];
+    assert_eq!((&row["rollout/exact"], &row["rollout/tokens_per_step"]), (&0.into(), &4.0.into()));
+    assert!(row["rollout/agreement"].as_f64().is_some_and(|agreement| (0.0..=1.0).contains(&agreement)), "{row:?}");
+
+    let hasty = ["--set", "rollout.commit={threshold=0}", "--set", "rollout.min_agreement=1", "--max-steps", "2"];
+    let output = succeed(train(&path("guarded"), &hasty));
+    let warning = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(warning.contains("rollout.min_agreement is 1: decoding this phase exactly"), "{warning}");
+    assert_eq!(metrics(&path("guarded"))[1]["rollout/exact"], 1);
+    succeed(train(&path("exact"), &["--max-steps", "2"]));
+    assert_eq!(adapter(&path("guarded"), 2), adapter(&path("exact"), 2));
+}
+
 #[test]
 fn the_micro_batch_changes_nothing_but_rounding_and_the_rollout_batch_nothing_at_all() {
     let dir = tempfile::tempdir().expect("a folder");

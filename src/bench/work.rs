@@ -34,7 +34,9 @@ const MAX_GRAD_NORM: f64 = 0.2;
 /// Numbers that do not divide evenly.
 pub fn decoding(request: &BenchRequest) -> Result<Decoding> {
     let (canvas, block, steps) = (request.gen_length.get(), request.block.get(), request.steps.get());
+    let cached = |schedule| Decoding { cache: request.cache, ..schedule };
     Decoding::greedy(canvas, block, steps)
+        .map(cached)
         .map_err(|error| Usage(format!("--gen {canvas} --block {block} --steps {steps}: {error}")).into())
 }
 

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use clap::Args;
-use spg::config::{BenchRequest, DeviceSpec};
+use clap::{Args, ValueEnum};
+use spg::config::{BenchRequest, CacheKind, DeviceSpec};
 
 use super::formats::{FormatName, PrecisionName};
 
@@ -31,6 +31,9 @@ pub struct BenchArgs {
     /// Tokens of a block
     #[arg(long, default_value = "32", value_name = "N")]
     block: NonZeroUsize,
+    /// What later steps of a block reuse of its first one, which alone encodes the whole canvas; an approximation
+    #[arg(long, value_enum, default_value_t = CacheName::None, value_name = "CACHE")]
+    cache: CacheName,
     /// Rank of the adapters
     #[arg(long, default_value = "128", value_name = "N")]
     rank: NonZeroUsize,
@@ -54,6 +57,16 @@ pub struct BenchArgs {
     json: bool,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CacheName {
+    /// Nothing: every step encodes the canvas
+    None,
+    /// Keys and values of everything before the block
+    Prefix,
+    /// Keys and values of everything but the block
+    Dual,
+}
+
 impl BenchArgs {
     /// The request to the library.
     pub fn request(self) -> BenchRequest {
@@ -65,6 +78,11 @@ impl BenchArgs {
             gen_length: self.gen_length,
             steps: self.steps,
             block: self.block,
+            cache: match self.cache {
+                CacheName::None => CacheKind::None,
+                CacheName::Prefix => CacheKind::Prefix,
+                CacheName::Dual => CacheKind::Dual,
+            },
             rank: self.rank,
             dtype: self.dtype.into(),
             quantize: self.quantize.map(Into::into),

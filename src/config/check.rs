@@ -1,15 +1,16 @@
 //! What needs more than one key, or the subcommand, to be judged. Every problem is found in one pass.
 
 use super::check_eval::check_eval;
+use super::check_rollout::check_rollout;
 use super::check_task::check_task;
-use super::{AlgorithmTable, Command, ConfigFile, ForwardType, Precision, Problem, Scope, SpgTable, Trainable};
+use super::{AlgorithmTable, Command, ConfigFile, ForwardType, Problem, Scope, SpgTable, Trainable};
 
 /// All problems of `file` for `command`; places are filled in by the caller, who knows the text.
 pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     let mut found = Findings::default();
     found.names(file);
     found.blocks(file, command);
-    let schedule_fits = found.rollout(file, command);
+    let schedule_fits = check_rollout(&mut found, file, command);
     check_eval(&mut found, file, command, schedule_fits);
     check_task(&mut found, &file.task, command);
     if let Some(AlgorithmTable::Spg(spg)) = &file.algorithm {
@@ -90,62 +91,6 @@ impl Findings {
         if file.model.name_or_path.trim().is_empty() {
             self.add(&["model.name_or_path"], "model.name_or_path is empty: name a model folder or a hub id".into());
         }
-    }
-
-    /// Returns whether the schedule (canvas, blocks, steps) can be decoded.
-    fn rollout(&mut self, file: &ConfigFile, command: Command) -> bool {
-        let before = self.0.len();
-        let r = &file.rollout;
-        let (canvas, block, steps) = (r.max_completion_length.get(), r.block_length.get(), r.diffusion_steps.get());
-        if canvas % block != 0 {
-            self.add(
-                &["rollout.block_length", "rollout.max_completion_length"],
-                format!(
-                    "rollout.block_length = {block} does not divide rollout.max_completion_length = {canvas}: use {}",
-                    either(divisors_near(canvas, block))
-                ),
-            );
-        } else {
-            let n_blocks = canvas / block;
-            if steps % n_blocks != 0 {
-                self.add(
-                    &["rollout.diffusion_steps", "rollout.block_length", "rollout.max_completion_length"],
-                    format!(
-                        "rollout.diffusion_steps = {steps} is not a multiple of the {n_blocks} blocks \
-                         (rollout.max_completion_length = {canvas} / rollout.block_length = {block}): use {}",
-                        either(multiples_near(n_blocks, steps))
-                    ),
-                );
-            } else if steps > canvas {
-                self.add(
-                    &["rollout.diffusion_steps", "rollout.max_completion_length"],
-                    format!(
-                        "rollout.diffusion_steps = {steps} is more than one step a token \
-                         (rollout.max_completion_length = {canvas}): use at most {canvas}"
-                    ),
-                );
-            }
-        }
-        let schedule_fits = self.0.len() == before;
-        if command == Command::Train && r.temperature.get() == 0.0 && r.remasking.is_deterministic() {
-            self.add(
-                &["rollout.temperature", "rollout.remasking"],
-                format!(
-                    "rollout.temperature = 0 with rollout.remasking = \"{}\" decodes the same completion for a whole \
-                     group, so that no advantage differs from 0: use a temperature above 0",
-                    r.remasking.name()
-                ),
-            );
-        }
-        if r.merge_adapters && file.model.dtype != Precision::F32 {
-            self.add(
-                &["rollout.merge_adapters", "model.dtype"],
-                "rollout.merge_adapters = true needs model.dtype = \"f32\": in half precision small updates vanish \
-                 when they are added to a weight; remove it"
-                    .into(),
-            );
-        }
-        schedule_fits
     }
 
     fn spg(&mut self, spg: &SpgTable) {
@@ -236,15 +181,6 @@ impl Findings {
             );
         }
     }
-}
-
-/// The largest divisor of `n` below `x` and the smallest one above.
-fn divisors_near(n: usize, x: usize) -> Vec<usize> {
-    let divides = |d: &usize| n.is_multiple_of(*d);
-    // A divisor above n does not exist, and one above x may be far: both ends are bounded by n.
-    let below = (1..x.min(n + 1)).rev().find(divides);
-    let above = (x + 1..=n).find(divides);
-    below.into_iter().chain(above).collect()
 }
 
 /// The multiples of `m` around `x`, without zero.

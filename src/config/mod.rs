@@ -4,9 +4,9 @@
 //! | stage | where |
 //! |---|---|
 //! | tables, keys, defaults | `file` |
-//! | closed choices and ranges of single values | `types` |
+//! | closed choices and ranges of single values | `types`, `types_rollout` |
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
-//! | what needs two keys to be judged | `check`, `check_task`, `check_eval` |
+//! | what needs two keys to be judged | `check`, `check_rollout`, `check_task`, `check_eval` |
 //! | the settings that an evaluation compares | `grid` |
 //! | the resolved run | `resolve` |
 //! | the files of `configs/`, by name | `shipped` |
@@ -14,6 +14,7 @@
 
 mod check;
 mod check_eval;
+mod check_rollout;
 mod check_task;
 mod error;
 mod file;
@@ -28,6 +29,7 @@ mod shipped;
 #[cfg(test)]
 mod tests;
 mod types;
+mod types_rollout;
 
 pub use check_task::{SUDOKU_GRIDS, task_problems};
 pub use error::{ConfigError, Problem};
@@ -42,3 +44,4 @@ pub use request::{
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};
 pub use types::*;
+pub use types_rollout::*;

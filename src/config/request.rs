@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Benchmark, BlockFormat, DeviceSpec, Precision, RunConfig, Split, TaskTable};
+use super::{Benchmark, BlockFormat, CacheKind, DeviceSpec, Precision, RunConfig, Split, TaskTable};
 
 /// `spg train` and `spg sft`.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,6 +134,8 @@ pub struct BenchRequest {
     pub steps: NonZeroUsize,
     /// Tokens of a block.
     pub block: NonZeroUsize,
+    /// What later steps of a block reuse of its first one.
+    pub cache: CacheKind,
     /// Rank of the adapters.
     pub rank: NonZeroUsize,
     /// Working precision.

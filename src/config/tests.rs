@@ -110,6 +110,33 @@ fn a_value_out_of_range_shows_its_line_with_a_caret() {
 }
 
 #[test]
+fn rules_of_commits_are_written_and_read_in_every_way() {
+    for (value, name) in [
+        ("\"schedule\"", "schedule"),
+        ("{ threshold = 0.9 }", "threshold"),
+        ("{ factor = 1 }", "factor"),
+        ("{ entropy_bound = 0.1 }", "entropy_bound"),
+    ] {
+        let text = MINIMAL.replace("diffusion_steps = 20", &format!("diffusion_steps = 20\ncommit = {value}"));
+        let config = resolve(&text, &[], Command::Train).unwrap();
+        assert_eq!(config.rollout().commit.name(), name);
+        assert_eq!(resolve(&config.to_toml().unwrap(), &[], Command::Train).unwrap(), config);
+        assert_eq!(resolve(MINIMAL, &[&format!("rollout.commit={value}")], Command::Train).unwrap(), config);
+    }
+    for (value, expected) in [
+        ("{ threshold = 1.5 }", "1.5 is out of range: expected a number from 0 to 1"),
+        ("{ factor = 0.0 }", "0 is out of range: expected a finite number above 0"),
+        ("{ entropy_bound = -1.0 }", "-1 is out of range"),
+        ("\"threshold\"", "threshold"),
+        ("{ most = 1 }", "unknown variant `most`, expected one of `schedule`, `threshold`, `factor`, `entropy_bound`"),
+    ] {
+        let text = MINIMAL.replace("diffusion_steps = 20", &format!("diffusion_steps = 20\ncommit = {value}"));
+        let error = resolve(&text, &[], Command::Train).unwrap_err();
+        assert!(error.contains(&format!("11 | commit = {value}\n")) && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn lora_targets_and_devices_say_what_they_expect() {
     for (value, expected) in [
         ("lora.target_modules=[]", "no layer is named"),
@@ -198,6 +225,25 @@ fn each_misfit_is_refused() {
         (&["rollout.diffusion_steps=3"], Eval, "use 5"),
         (&["rollout.diffusion_steps=80"], Eval, "more than one step a token"),
         (&["rollout.temperature=0"], Train, "decodes the same completion"),
+        (&["rollout.cache_refresh_steps=2"], Eval, "there is nothing to refresh"),
+        (&["rollout.cache=dual", "rollout.cache_refresh_steps=4"], Eval, "a block takes 4 steps at most"),
+        (
+            &["rollout.cache=prefix", "rollout.cache_refresh_steps=8", "rollout.commit={threshold=0.9}"],
+            Eval,
+            "a block takes 8 steps at most",
+        ),
+        (&["rollout.cache=dual", "rollout.diffusion_steps=5"], Eval, "with one step a block"),
+        (
+            &["rollout.commit={factor=1}", "rollout.remasking=margin"],
+            Eval,
+            "rollout.commit = \"factor\" with rollout.remasking \"margin\"",
+        ),
+        (
+            &["rollout.commit={entropy_bound=1}", "eval.remasking=['margin', 'random']"],
+            Eval,
+            "with eval.remasking \"random\"",
+        ),
+        (&["rollout.drift_check=97"], Train, "rollout.drift_check = 97 is more than the 96 completions"),
         (&["train.save_steps=6"], Train, "train.save_steps = 6 is not a multiple"),
         (&["eval.eval_steps=6"], Train, "eval.eval_steps = 6 is not a multiple"),
         (&["eval.temperatures=[]"], Eval, "eval.temperatures is empty"),
@@ -266,6 +312,10 @@ fn each_misfit_is_refused() {
     resolve(MINIMAL, &["train.max_steps=6", "rollout.temperature=0"], Sft).unwrap();
     resolve(MINIMAL, &["model.random_init=true", "sft.trainable=all"], Sft).unwrap();
     resolve(MINIMAL, &["eval.eval_steps=0"], Train).unwrap();
+    resolve(MINIMAL, &["rollout.drift_check=97"], Sft).unwrap();
+    // The rules' steps are not the schedule's.
+    let rule = ["rollout.cache=dual", "rollout.cache_refresh_steps=7", "rollout.commit={threshold=0.9}"];
+    resolve(MINIMAL, &rule, Train).unwrap();
     // No blocks, nothing for them to divide; and drawn places make greedy completions differ.
     resolve(MINIMAL, &["eval.max_completion_length=[42]", "eval.order=['canvas']"], Eval).unwrap();
     resolve(MINIMAL, &["eval.num_samples=4", "eval.remasking=['random']"], Eval).unwrap();

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::{Evaluation, Response, Sample};
-use crate::config::{RunConfig, Setting};
+use crate::config::{RolloutTable, RunConfig, Setting};
 use crate::model::{Llada, Pass};
 use crate::report::Progress;
 use crate::rng::{Key, Purpose};
@@ -23,9 +23,8 @@ pub struct Evaluator {
     split_size: usize,
     settings: Vec<Setting>,
     num_samples: usize,
-    cfg_scale: f64,
+    rollout: RolloutTable,
     batch_size: usize,
-    merge_adapters: bool,
     seed: u64,
 }
 
@@ -54,9 +53,8 @@ impl Evaluator {
             examples,
             settings,
             num_samples: eval.num_samples.get(),
-            cfg_scale: config.rollout().cfg_scale.get(),
+            rollout: config.rollout().clone(),
             batch_size: eval.batch_size.get(),
-            merge_adapters: config.rollout().merge_adapters,
             seed: eval.seed,
         })
     }
@@ -82,7 +80,7 @@ impl Evaluator {
     /// # Errors
     /// If decoding fails, or a reward.
     pub fn outcomes(&self, session: &Session, pass: Pass<'_>) -> Result<Vec<Outcome>> {
-        let merged = (self.merge_adapters && pass.adapters).then(|| session.model.merged()).transpose()?;
+        let merged = (self.rollout.merge_adapters && pass.adapters).then(|| session.model.merged()).transpose()?;
         let model = merged.as_ref().unwrap_or(&session.model);
         let run = |(i, setting): (usize, &Setting)| {
             let of =
@@ -102,8 +100,7 @@ impl Evaluator {
         let decoding = Decoding {
             temperature: setting.temperature,
             remasking: setting.remasking,
-            cfg_scale: self.cfg_scale,
-            ..schedule
+            ..schedule.accelerated(&self.rollout)
         };
         let key = Key::new(self.seed, Purpose::EvalRollout).part(setting.place);
         let prompt =
@@ -123,7 +120,7 @@ impl Evaluator {
             decoded.iter().map(|d| tokenizer.decode(&d.canvas[..completion_length(&d.canvas, eos)])).collect();
         let attempts: Vec<Attempt<'_>> = texts.iter().enumerate().map(|(c, text)| example(c).attempt(text)).collect();
         let rewards = session.task.rewards(&attempts)?;
-        let responses = decoded.iter().zip(rewards).enumerate().map(|(c, (Decoded { canvas, steps }, reward))| {
+        let responses = decoded.iter().zip(rewards).enumerate().map(|(c, (Decoded { canvas, steps, .. }, reward))| {
             let text = tokenizer.decode_raw(canvas);
             Ok(Response {
                 grade: session.task.grade(&example(c).record, &text, &reward)?,

@@ -104,6 +104,7 @@ impl Provenance<'_> {
     }
 
     fn generation(&self, setting: &Setting) -> Value {
+        let rollout = self.config.rollout();
         json!({
             "max_completion_length": setting.max_completion_length,
             "block_length": setting.block_length,
@@ -111,7 +112,11 @@ impl Provenance<'_> {
             "diffusion_steps": setting.diffusion_steps,
             "remasking": setting.remasking,
             "temperature": setting.temperature,
-            "cfg_scale": self.config.rollout().cfg_scale,
+            "cfg_scale": rollout.cfg_scale,
+            "cache": rollout.cache,
+            "cache_refresh_steps": rollout.cache_refresh_steps,
+            "commit": rollout.commit,
+            "early_stop": rollout.early_stop,
         })
     }
 

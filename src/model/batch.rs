@@ -22,11 +22,19 @@ impl Batch {
     /// If there is no row.
     pub fn left_padded(rows: &[impl AsRef<[u32]>], fill: u32) -> Self {
         let longest = rows.iter().map(|r| r.as_ref().len()).max().expect("a batch has rows");
-        let mut ids = Vec::with_capacity(rows.len() * longest);
+        Self::left_padded_to(longest, rows, fill)
+    }
+
+    /// Pads rows on the left with `fill` to `columns`.
+    ///
+    /// # Panics
+    /// If a row is longer.
+    pub fn left_padded_to(columns: usize, rows: &[impl AsRef<[u32]>], fill: u32) -> Self {
+        let mut ids = Vec::with_capacity(rows.len() * columns);
         let mut pad = Vec::with_capacity(rows.len());
         for row in rows.iter().map(AsRef::as_ref) {
-            pad.push(longest - row.len());
-            ids.resize(ids.len() + longest - row.len(), fill);
+            pad.push(columns - row.len());
+            ids.resize(ids.len() + columns - row.len(), fill);
             ids.extend_from_slice(row);
         }
         Self { ids, pad }

@@ -7,6 +7,8 @@
 //! A block may be asked for a window of positions only: keys and values are computed for all of them,
 //! queries and the MLP just for the window. The last block of every pass is run so.
 
+mod fed;
+
 use candle_core::{Result, Tensor};
 
 use super::batch::Span;

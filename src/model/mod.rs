@@ -5,6 +5,7 @@
 
 mod batch;
 mod block;
+mod cache;
 mod config;
 pub mod device;
 mod gguf;
@@ -22,6 +23,7 @@ mod weight;
 mod weights;
 
 pub use batch::{Batch, Pass};
+pub use cache::Cache;
 pub use config::LladaConfig;
 pub use head::{Head, Scored};
 pub use llada::{Llada, Tape};

@@ -13,6 +13,8 @@ pub struct Candidate {
     pub token: u32,
     /// What candidates are ranked by, from the distribution without temperature; NaN when the logits are not finite.
     pub confidence: f64,
+    /// Entropy of the distribution without temperature in nats, if it was asked for; else zero.
+    pub entropy: f64,
 }
 
 /// A sample of `softmax(logits / temperature)`, or the most likely token at temperature 0 (ties: the lowest id),
@@ -26,7 +28,14 @@ pub struct Candidate {
 /// `p[token]` for [`Remasking::LowConfidence`] (and `Random`, whose order is drawn elsewhere), the difference of the two
 /// largest `p` (`excluded` aside) for `Margin`, and `sum p ln p`, which is highest (0) where the distribution is most
 /// certain, for `NegEntropy`.
-pub fn candidate(logits: &[f32], excluded: usize, temperature: f64, uniform: f64, remasking: Remasking) -> Candidate {
+pub fn candidate(
+    logits: &[f32],
+    excluded: usize,
+    temperature: f64,
+    uniform: f64,
+    remasking: Remasking,
+    with_entropy: bool,
+) -> Candidate {
     let (before, after) = (&logits[..excluded], &logits[excluded + 1..]);
     cpu::simd(|| {
         let best = greater(cpu::max_of(before), cpu::max_of(after));
@@ -34,7 +43,7 @@ pub fn candidate(logits: &[f32], excluded: usize, temperature: f64, uniform: f64
         let (mut total, mut weighted) = (0f64, 0f64);
         for part in logits.chunks(PART) {
             total += cpu::sum_of(part.len(), |j| cpu::exp(part[j] - top)) as f64;
-            if remasking == Remasking::NegEntropy {
+            if with_entropy || remasking == Remasking::NegEntropy {
                 weighted += cpu::sum_of(part.len(), |j| self_weighted(part[j] - top)) as f64;
             }
         }
@@ -48,7 +57,8 @@ pub fn candidate(logits: &[f32], excluded: usize, temperature: f64, uniform: f64
             // sum p (l - top - ln total)
             Remasking::NegEntropy => weighted / total - total.ln(),
         };
-        Candidate { token: token as u32, confidence }
+        let entropy = if with_entropy { total.ln() - weighted / total } else { 0.0 };
+        Candidate { token: token as u32, confidence, entropy }
     })
 }
 
@@ -121,7 +131,7 @@ mod tests {
     use crate::rng::{Key, Purpose};
 
     fn candidate(logits: &[f32], excluded: usize, temperature: f64, uniform: f64) -> Candidate {
-        super::candidate(logits, excluded, temperature, uniform, Remasking::LowConfidence)
+        super::candidate(logits, excluded, temperature, uniform, Remasking::LowConfidence, false)
     }
 
     /// The plain computation in f64: `sum p ln p`, the two best words' difference, and the probability of `token`.
@@ -147,11 +157,12 @@ mod tests {
         ) {
             logits.iter_mut().for_each(|l| *l *= scale);
             let excluded = excluded.index(logits.len());
-            let of = |remasking| super::candidate(&logits, excluded, temperature, uniform, remasking);
+            let of = |remasking| super::candidate(&logits, excluded, temperature, uniform, remasking, true);
             let by_probability = of(Remasking::LowConfidence);
             let (entropy, margin, probability) = plain(&logits, excluded, by_probability.token as usize);
             let close = |a: f64, b: f64| (a - b).abs() <= 2e-6 * (1.0 + b.abs());
             prop_assert!(close(by_probability.confidence, probability));
+            prop_assert!(close(by_probability.entropy, -entropy), "{} {}", by_probability.entropy, -entropy);
             for (remasking, expected) in [(Remasking::Margin, margin), (Remasking::NegEntropy, entropy)] {
                 let found = of(remasking);
                 prop_assert_eq!(found.token, by_probability.token);
@@ -163,7 +174,7 @@ mod tests {
     #[test]
     fn the_most_certain_distribution_ranks_first() {
         let (certain, torn, open) = ([9.0, 0.0, 0.0, 0.0], [9.0, 9.0, 0.0, 0.0], [9.0, 8.0, 8.0, 0.0]);
-        let by = |remasking, logits: &[f32]| super::candidate(logits, 3, 0.0, 0.0, remasking).confidence;
+        let by = |remasking, logits: &[f32]| super::candidate(logits, 3, 0.0, 0.0, remasking, false).confidence;
         let entropy = [&certain, &torn, &open].map(|l| by(Remasking::NegEntropy, l));
         assert!(entropy[0] > entropy[1] && entropy[1] > entropy[2] && entropy[0] <= 0.0, "{entropy:?}");
         // two words level leave no margin, whatever they leave to the rest
@@ -220,7 +231,7 @@ mod tests {
     fn broken_logits_show_in_the_confidence() {
         use Remasking::{LowConfidence, Margin, NegEntropy, Random};
         for remasking in [LowConfidence, Random, Margin, NegEntropy] {
-            let of = |logits: &[f32], t, u| super::candidate(logits, 2, t, u, remasking).confidence;
+            let of = |logits: &[f32], t, u| super::candidate(logits, 2, t, u, remasking, false).confidence;
             assert!(of(&[1.0, f32::NAN, 0.0], 0.0, 0.0).is_nan());
             assert!(of(&[1.0, f32::INFINITY, 0.0], 0.0, 0.0).is_nan());
             assert!(of(&[f32::NAN; 3], 0.9, 0.3).is_nan());

@@ -1,6 +1,6 @@
 //! How a canvas is filled: its length, its blocks, the steps a block takes and what is committed at each.
 
-use crate::config::{Remasking, RolloutTable};
+use crate::config::{CacheKind, Commit, Remasking, RolloutTable};
 
 /// A checked decoding schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,14 +9,22 @@ pub struct Decoding {
     pub canvas: usize,
     /// Tokens of a block.
     pub block_length: usize,
-    /// Denoising steps of one block.
+    /// Denoising steps of one block, with [`Commit::Schedule`].
     pub steps_per_block: usize,
     /// Sampling temperature; 0 is greedy.
     pub temperature: f64,
-    /// Which candidates are committed.
+    /// Which candidates are committed first.
     pub remasking: Remasking,
     /// Classifier-free guidance; 0 is off.
     pub cfg_scale: f64,
+    /// What later steps of a block reuse of its first one.
+    pub cache: CacheKind,
+    /// Steps of a block between two passes over the whole canvas; 0: one such pass a block.
+    pub cache_refresh_steps: usize,
+    /// How many candidates a step commits.
+    pub commit: Commit,
+    /// Whether a completion is left alone after the block in which it ends.
+    pub early_stop: bool,
 }
 
 /// Numbers that do not divide evenly.
@@ -59,6 +67,10 @@ impl Decoding {
             temperature: 0.0,
             remasking: Remasking::LowConfidence,
             cfg_scale: 0.0,
+            cache: CacheKind::None,
+            cache_refresh_steps: 0,
+            commit: Commit::Schedule,
+            early_stop: false,
         })
     }
 
@@ -68,15 +80,54 @@ impl Decoding {
     /// As [`Decoding::greedy`].
     pub fn from_table(table: &RolloutTable) -> Result<Self, UnevenSplit> {
         let canvas = table.max_completion_length.get();
-        Ok(Self {
-            temperature: table.temperature.get(),
-            remasking: table.remasking,
-            cfg_scale: table.cfg_scale.get(),
-            ..Self::greedy(canvas, table.block_length.get(), table.diffusion_steps.get())?
-        })
+        let schedule = Self::greedy(canvas, table.block_length.get(), table.diffusion_steps.get())?;
+        Ok(Self { temperature: table.temperature.get(), remasking: table.remasking, ..schedule.accelerated(table) })
     }
 
-    /// Tokens committed at `step` of a block with `masks` masks: an even share, the first steps one more.
+    /// This schedule with the guidance of a config and its ways to save work.
+    #[must_use]
+    pub fn accelerated(self, table: &RolloutTable) -> Self {
+        Self {
+            cfg_scale: table.cfg_scale.get(),
+            cache: table.cache,
+            cache_refresh_steps: table.cache_refresh_steps,
+            commit: table.commit,
+            early_stop: table.early_stop,
+            ..self
+        }
+    }
+
+    /// The decoding that this one stands in for: every step encodes the whole canvas, and commits by schedule.
+    #[must_use]
+    pub fn reference(&self) -> Self {
+        Self { cache: CacheKind::None, cache_refresh_steps: 0, commit: Commit::Schedule, ..self.clone() }
+    }
+
+    /// Whether the completions are those of [`Decoding::reference`], whatever the model.
+    pub fn is_reference(&self) -> bool {
+        self.cache == CacheKind::None && self.commit == Commit::Schedule
+    }
+
+    /// Blocks of the canvas.
+    pub fn blocks(&self) -> usize {
+        self.canvas / self.block_length
+    }
+
+    /// The most steps a block can take.
+    pub fn most_steps(&self) -> usize {
+        match self.commit {
+            Commit::Schedule => self.steps_per_block,
+            // at least one token a step
+            Commit::Threshold(_) | Commit::Factor(_) | Commit::EntropyBound(_) => self.block_length,
+        }
+    }
+
+    /// The stream of random numbers of a step: no two steps of a completion share one.
+    pub fn stream(&self, block: usize, step: usize) -> u64 {
+        (block * self.most_steps() + step) as u64
+    }
+
+    /// Tokens that the schedule commits at `step` of a block with `masks` masks: an even share, the first steps one more.
     pub fn commits(&self, masks: usize, step: usize) -> usize {
         masks / self.steps_per_block + usize::from(step < masks % self.steps_per_block)
     }
@@ -102,6 +153,17 @@ mod tests {
             let commits: Vec<usize> = (0..steps).map(|i| decoding.commits(masks, i)).collect();
             prop_assert_eq!(commits.iter().sum::<usize>(), masks);
             prop_assert!(commits.windows(2).all(|w| w[0] == w[1] || w[0] == w[1] + 1));
+        }
+
+        #[test]
+        fn no_two_steps_share_a_stream(block_length in 1usize..9, blocks in 1usize..5, steps in 1usize..9) {
+            let schedule = Decoding::greedy(block_length * blocks, block_length, blocks * steps).expect("even");
+            let threshold = Commit::Threshold(0.9.try_into().expect("in range"));
+            for decoding in [schedule.clone(), Decoding { commit: threshold, ..schedule }] {
+                let places = (0..blocks).flat_map(|b| (0..decoding.most_steps()).map(move |s| (b, s)));
+                let streams: Vec<u64> = places.map(|(b, s)| decoding.stream(b, s)).collect();
+                prop_assert!(streams.windows(2).all(|w| w[1] == w[0] + 1), "{:?}", streams);
+            }
         }
     }
 }

@@ -1,8 +1,15 @@
-//! Sampling completions: block-wise masked decoding, the reference sampler of LLaDA.
+//! Sampling completions: block-wise masked decoding, the reference sampler of LLaDA, and its faster relatives.
 
 mod candidate;
+mod commit;
 mod decoding;
+mod encoder;
+mod offer;
+mod replay;
+mod row;
 mod sampler;
 
 pub use decoding::{Decoding, UnevenSplit};
-pub use sampler::{Decoded, Prompt, Sampler};
+pub use replay::Agreement;
+pub use row::{Choice, Decoded, Prompt};
+pub use sampler::Sampler;

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use super::drift::{Decoder, Drift};
 use crate::config::{RunConfig, SpgTable, Split};
-use crate::model::Pass;
 use crate::objective::advantage::{group_advantages, reward_stats};
 use crate::report::Row;
 use crate::rng::{Key, Purpose};
-use crate::rollout::{Decoding, Prompt, Sampler};
+use crate::rollout::{Decoding, Prompt};
 use crate::session::{Example, Session};
 use crate::task::{Attempt, PromptOrder, Reward, mean_parts};
 use crate::text::completion_length;
@@ -36,6 +36,8 @@ pub struct Completion {
 pub struct Completions {
     /// `P * G` completions.
     pub all: Vec<Completion>,
+    /// What was noticed if they were not decoded exactly.
+    pub drift: Option<Drift>,
     num_generations: NonZeroUsize,
     seconds: f64,
 }
@@ -44,10 +46,9 @@ pub struct Completions {
 pub struct Generator {
     examples: Vec<Example>,
     order: PromptOrder,
-    decoding: Decoding,
+    decoder: Decoder,
     num_generations: NonZeroUsize,
     prompts_per_step: usize,
-    batch_size: usize,
     merge_adapters: bool,
     seed: u64,
 }
@@ -63,10 +64,9 @@ impl Generator {
         Ok(Self {
             order: PromptOrder::new(config.run().seed, examples.len()),
             examples,
-            decoding,
+            decoder: Decoder::new(decoding, config.rollout()),
             num_generations: spg.num_generations,
             prompts_per_step: config.train().prompts_per_step.get(),
-            batch_size: config.rollout().batch_size.get(),
             merge_adapters: config.rollout().merge_adapters,
             seed: config.run().seed,
         })
@@ -87,8 +87,7 @@ impl Generator {
             .collect();
         let merged = self.merge_adapters.then(|| session.model.merged()).transpose()?;
         let model = merged.as_ref().unwrap_or(&session.model);
-        let sampler = Sampler { model, decoding: &self.decoding, pass: Pass::INFERENCE };
-        let decoded = sampler.complete(&prompts, self.batch_size, |_| ())?;
+        let (decoded, drift) = self.decoder.decode(model, &prompts)?;
         let canvases: Vec<Vec<u32>> = decoded.into_iter().map(|d| d.canvas).collect();
 
         let (eos, tokenizer) = (session.model.config().eos_token_id, session.encoder.tokenizer());
@@ -111,7 +110,8 @@ impl Generator {
         for (completion, advantage) in all.iter_mut().zip(group_advantages(&rewards, self.num_generations)) {
             completion.advantage = advantage;
         }
-        Ok(Completions { all, num_generations: self.num_generations, seconds: started.elapsed().as_secs_f64() })
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(Completions { all, drift, num_generations: self.num_generations, seconds })
     }
 }
 
@@ -135,6 +135,9 @@ impl Completions {
             .set("completions/clipped_ratio", unfinished as f64 / n)
             .set("rollout_seconds", self.seconds)
             .set("rollout_tokens_per_second", self.total_canvas() as f64 / self.seconds);
+        if let Some(drift) = self.drift {
+            drift.report(row);
+        }
     }
 
     fn total_canvas(&self) -> usize {

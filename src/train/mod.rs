@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod completions;
+mod drift;
 mod drive;
 mod dry_run;
 mod likelihood;

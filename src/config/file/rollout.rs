@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::count;
 use crate::config::types::*;
+use crate::config::types_rollout::*;
 
 /// `[rollout]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,24 @@ pub struct RolloutTable {
     /// Add the adapters to a copy of the weights before decoding: faster, for the memory of that copy. Needs f32.
     #[serde(default)]
     pub merge_adapters: bool,
+    /// What later steps of a block reuse of its first one; an approximation.
+    #[serde(default)]
+    pub cache: CacheKind,
+    /// Steps of a block between two passes over the whole canvas; 0: one such pass a block.
+    #[serde(default)]
+    pub cache_refresh_steps: usize,
+    /// How many candidates a step commits.
+    #[serde(default)]
+    pub commit: Commit,
+    /// Stop decoding a completion after the block in which it ends.
+    #[serde(default)]
+    pub early_stop: bool,
+    /// Completions of a phase that are compared with the exact decoding, if they are decoded another way.
+    #[serde(default = "default_drift_check")]
+    pub drift_check: usize,
+    /// The least agreement with which such a phase is kept; else it is decoded exactly.
+    #[serde(default = "default_min_agreement")]
+    pub min_agreement: Fraction,
 }
 
 fn default_temperature() -> NonNegative {
@@ -54,4 +73,12 @@ fn default_max_prompt_length() -> NonZeroUsize {
 
 fn default_rollout_batch() -> NonZeroUsize {
     count(48)
+}
+
+fn default_drift_check() -> usize {
+    4
+}
+
+fn default_min_agreement() -> Fraction {
+    number!(0.9)
 }

@@ -2,27 +2,31 @@
 
 use std::path::PathBuf;
 
-use super::*;
-use crate::model::Weights;
-use crate::rng::Purpose;
+use candle_core::{DType, Device};
 
-fn model() -> Llada {
+use super::*;
+use crate::config::{CacheKind, Commit, Remasking};
+use crate::model::Weights;
+use crate::rng::{Key, Purpose};
+
+pub(super) fn model() -> Llada {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
     Llada::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture")
 }
 
-fn prompts(lengths: &[usize]) -> Vec<Prompt> {
+pub(super) fn prompts(lengths: &[usize]) -> Vec<Prompt> {
     let ids = |i: usize, n: usize| (0..n).map(|j| ((i * 31 + j * 7) % 150) as u32).collect();
     let key = Key::new(5, Purpose::Rollout);
     lengths.iter().enumerate().map(|(i, &n)| Prompt { ids: ids(i, n), key: key.prompt(i) }).collect()
 }
 
-fn decode(model: &Llada, decoding: &Decoding, prompts: &[Prompt], batch: usize) -> Vec<Vec<u32>> {
+pub(super) fn decode(model: &Llada, decoding: &Decoding, prompts: &[Prompt], batch: usize) -> Vec<Vec<u32>> {
     let decoded = Sampler { model, decoding, pass: Pass::BASE }.complete(prompts, batch, |_| ()).expect("decode");
     decoded.into_iter().map(|d| d.canvas).collect()
 }
 
-fn variants() -> Vec<Decoding> {
+/// Greedy first.
+pub(super) fn variants() -> Vec<Decoding> {
     let greedy = Decoding::greedy(16, 8, 6).expect("16 / 8, 6 / 2");
     vec![
         greedy.clone(),
@@ -34,11 +38,34 @@ fn variants() -> Vec<Decoding> {
     ]
 }
 
+/// Every way to save work, alone and together.
+pub(super) fn fast_variants() -> Vec<Decoding> {
+    let sampled = Decoding { temperature: 0.8, ..Decoding::greedy(16, 8, 8).expect("16 / 8, 8 / 2") };
+    let threshold = Commit::Threshold(0.03.try_into().expect("in range"));
+    let factor = Commit::Factor(2.0.try_into().expect("in range"));
+    let bound = Commit::EntropyBound(9.0.try_into().expect("in range"));
+    let (prefix, dual) = (CacheKind::Prefix, CacheKind::Dual);
+    vec![
+        Decoding { cache: prefix, ..sampled.clone() },
+        Decoding { cache: dual, ..sampled.clone() },
+        Decoding { cache: dual, cache_refresh_steps: 3, ..sampled.clone() },
+        Decoding { cache: prefix, remasking: Remasking::Random, ..sampled.clone() },
+        Decoding { cache: dual, cfg_scale: 1.5, ..sampled.clone() },
+        Decoding { cache: prefix, cfg_scale: 0.5, commit: threshold, ..sampled.clone() },
+        Decoding { commit: threshold, ..sampled.clone() },
+        Decoding { commit: factor, ..sampled.clone() },
+        Decoding { commit: bound, remasking: Remasking::NegEntropy, ..sampled.clone() },
+        Decoding { commit: threshold, cache: dual, cfg_scale: 1.5, ..sampled.clone() },
+        Decoding { commit: bound, cache: dual, early_stop: true, ..sampled.clone() },
+        Decoding { early_stop: true, ..sampled },
+    ]
+}
+
 #[test]
 fn a_completion_does_not_depend_on_its_batch_whatever_the_prompt_lengths() {
     let model = model();
     let prompts = prompts(&[9, 4, 13, 6, 4]);
-    for decoding in variants() {
+    for decoding in variants().into_iter().chain(fast_variants()) {
         let alone = decode(&model, &decoding, &prompts, 1);
         for batch in [2, 3, 5] {
             assert_eq!(decode(&model, &decoding, &prompts, batch), alone, "{decoding:?} in batches of {batch}");
@@ -53,7 +80,7 @@ fn a_completion_does_not_depend_on_its_batch_whatever_the_prompt_lengths() {
 #[test]
 fn every_place_is_filled_and_never_with_the_mask() {
     let model = model();
-    for decoding in variants() {
+    for decoding in variants().into_iter().chain(fast_variants()) {
         for canvas in decode(&model, &decoding, &prompts(&[5, 7]), 2) {
             assert_eq!(canvas.len(), 16);
             assert!(canvas.iter().all(|&id| id != model.config().mask_token_id && id < 160), "{canvas:?}");

@@ -1,0 +1,66 @@
+//! The choices of `[rollout]` that save work.
+
+use serde::{Deserialize, Serialize};
+
+use super::types::{Fraction, NonNegative, Positive, Remasking};
+
+/// What later steps of a block take from its first one instead of encoding the whole canvas again (decoding.md).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheKind {
+    /// Nothing: every step encodes the canvas.
+    #[default]
+    None,
+    /// Keys and values of everything before the block.
+    Prefix,
+    /// Keys and values of everything but the block.
+    Dual,
+}
+
+impl CacheKind {
+    /// The value as it is written in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Prefix => "prefix",
+            Self::Dual => "dual",
+        }
+    }
+}
+
+/// How many candidates a step commits (decoding.md, "Speed").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Commit {
+    /// An even share, so that the steps are those of `diffusion_steps`.
+    #[default]
+    Schedule,
+    /// Every candidate of at least this probability, and the best one.
+    Threshold(Fraction),
+    /// The largest `n` of which the least probable candidate has at least `1 - factor / (n + 1)`, and the best one.
+    Factor(Positive),
+    /// As many as have entropies whose sum without the largest is at most this, in nats, and the best one.
+    EntropyBound(NonNegative),
+}
+
+impl Commit {
+    /// The value's name as it is written in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Threshold(_) => "threshold",
+            Self::Factor(_) => "factor",
+            Self::EntropyBound(_) => "entropy_bound",
+        }
+    }
+
+    /// Whether candidates that are ranked by `remasking` can be committed so: threshold and factor are about the
+    /// probabilities that candidates must be ranked by, and a random order leaves no best candidates.
+    pub fn suits(self, remasking: Remasking) -> bool {
+        match self {
+            Self::Schedule => true,
+            Self::Threshold(_) | Self::Factor(_) => remasking == Remasking::LowConfidence,
+            Self::EntropyBound(_) => remasking != Remasking::Random,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! A block run on some columns only, against keys and values of all of them; no backward follows.
+
+use candle_core::{Result, Tensor};
+
+use super::super::cache::KeyValues;
+use super::{Block, Shared, attention, rms_norm};
+use super::{Span, Turn};
+use crate::profile::{self, Part};
+
+impl Block {
+    /// `shared.full` are the columns that are fed, `F` of them, `shared.window` some of these; `join` adds what is kept
+    /// of the other columns to their keys and values.
+    ///
+    /// # Shapes
+    /// `x` `[B*F, D]`; returns `[B*W, D]`.
+    pub fn forward_fed(
+        &self,
+        x: &Tensor,
+        shared: &Shared<'_>,
+        join: impl FnOnce(KeyValues) -> Result<KeyValues>,
+    ) -> Result<Tensor> {
+        let device = x.device();
+        let mid = profile::measure(Part::Attention, device, || self.attend_fed(x, shared, join))?;
+        let (y, _) = profile::measure(Part::Mlp, device, || self.mlp_forward(&mid, shared))?;
+        Ok(y)
+    }
+
+    fn attend_fed(
+        &self,
+        x: &Tensor,
+        shared: &Shared<'_>,
+        join: impl FnOnce(KeyValues) -> Result<KeyValues>,
+    ) -> Result<Tensor> {
+        let Shared { config, full: fed, window, .. } = shared;
+        // the window's place among the fed columns
+        let inside = Span { columns: fed.width, start: window.start - fed.start, ..*window };
+        let h = rms_norm::forward(x, self.attn_norm.value(), config.rms_norm_eps)?;
+        let (k, _) = self.k_proj.forward(None, &h, fed)?;
+        let (v, _) = self.v_proj.forward(None, &h, fed)?;
+        let (q, _) = self.q_proj.forward(None, &inside.take(&h)?, window)?;
+        let q = shared.rotate(q, config.n_heads, window, Turn::Forward)?;
+        let k = shared.rotate(k, config.n_kv_heads, fed, Turn::Forward)?;
+        let v = v.reshape(k.shape())?;
+        let all = join(KeyValues { k, v })?; // [B, T, K, E]
+        let attended = attention::forward(&q, &all.k, &all.v, fed.pad)?.flatten(0, 1)?; // [B*W, H*E]
+        let (mid, _) = self.attn_out.forward(Some(&inside.take(x)?), &attended, window)?;
+        Ok(mid)
+    }
+}

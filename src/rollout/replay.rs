@@ -1,0 +1,83 @@
+//! How far a fast way to decode drifts from the exact one: its completions, replayed step by step.
+//!
+//! A policy that is trained on its own completions can grow over-confident under approximate decoding: more is
+//! committed at a step than its predictions support. So a completion's tokens are taken in the order in which they
+//! were committed, at the pace of the schedule, and the exact forward pass is asked, with the same random numbers,
+//! whether it would have chosen them too.
+
+use anyhow::Result;
+
+use super::offer::Place;
+use super::row::{Decoded, Prompt, Row};
+use super::sampler::Sampler;
+use crate::text::completion_length;
+
+/// Tokens of completions that the exact decoding would have chosen as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Agreement {
+    /// Tokens chosen by both.
+    pub agreed: usize,
+    /// Tokens of the completions, each up to and including its first EOS.
+    pub tokens: usize,
+}
+
+impl Agreement {
+    /// The part of the tokens that agree, 0 to 1.
+    pub fn fraction(self) -> f64 {
+        if self.tokens == 0 { 1.0 } else { self.agreed as f64 / self.tokens as f64 }
+    }
+}
+
+impl Sampler<'_> {
+    /// Compares completions that this sampler made of `prompts` with its reference decoding.
+    ///
+    /// # Errors
+    /// As [`Sampler::complete`].
+    pub fn agreement(&self, prompts: &[Prompt], decoded: &[Decoded], batch_size: usize) -> Result<Agreement> {
+        let reference = Sampler { decoding: &self.decoding.reference(), ..*self };
+        let mut total = Agreement::default();
+        let size = batch_size.max(1);
+        for (prompts, decoded) in prompts.chunks(size).zip(decoded.chunks(size)) {
+            let part = reference.replay(prompts, decoded)?;
+            total = Agreement { agreed: total.agreed + part.agreed, tokens: total.tokens + part.tokens };
+        }
+        Ok(total)
+    }
+
+    fn replay(&self, prompts: &[Prompt], decoded: &[Decoded]) -> Result<Agreement> {
+        let (length, eos) = (self.decoding.block_length, self.model.config().eos_token_id);
+        let ends: Vec<usize> = decoded.iter().map(|d| completion_length(&d.canvas, eos)).collect();
+        let mut rows = self.rows(prompts)?;
+        let mut agreed = 0;
+        for block in 0..self.decoding.blocks() {
+            // what comes after the end of a completion is of no interest
+            let mut rows: Vec<&mut Row<'_>> = rows.iter_mut().filter(|row| ends[row.index] > block * length).collect();
+            if rows.is_empty() {
+                break;
+            }
+            let mut encoder = self.encoder(&rows, block);
+            let mut next = block * length; // blocks are traced one after another
+            for step in 0..self.decoding.steps_per_block {
+                let last = next + self.decoding.commits(length, step);
+                let choices = |(i, row): (usize, &&mut Row<'_>)| {
+                    let place =
+                        move |c: &super::Choice| Place { row: i, position: c.position, uniform: c.uniform, order: 0.0 };
+                    decoded[row.index].trace[next..last].iter().map(place).collect::<Vec<_>>()
+                };
+                let places: Vec<Place> = rows.iter().enumerate().flat_map(choices).collect();
+                if places.is_empty() {
+                    continue;
+                }
+                let hidden = encoder.hidden(&rows, &places, step)?;
+                for offer in self.offers(&hidden, &places)? {
+                    let row = &mut rows[offer.row];
+                    let (at, token) = (row.index, decoded[row.index].canvas[offer.position]);
+                    agreed += usize::from(offer.position < ends[at] && offer.token == token);
+                    row.canvas[offer.position] = token;
+                }
+                next = last;
+            }
+        }
+        Ok(Agreement { agreed, tokens: ends.iter().sum() })
+    }
+}
