@@ -4,9 +4,12 @@
 //! `d lp / d x`, does not depend on what the objective makes of it, so it is computed while the chunk's softmax
 //! is at hand, and `[N, D]` numbers are all that stays of `[N, V]` logits.
 
-use candle_core::{DType, Result, Tensor};
+use std::ops::Range;
+
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::ops::products::{Product, sum_of_products};
+use super::ops::vocabulary::Words as _;
 use super::ops::{cpu, log_prob, rms_norm, vocabulary};
 use super::param::{Gradients, Param};
 use super::weight::Weight;
@@ -60,6 +63,39 @@ impl Head {
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
         let h = rms_norm::forward(x, self.norm.value(), self.eps)?;
         sum_of_products(None, &[Product::forward(&h, &self.weight)])
+    }
+
+    /// Rows that [`Head::for_slices`] should be given at once.
+    pub fn rows_at_once(&self) -> Result<usize> {
+        if self.norm.value().device().is_cpu() { Ok(vocabulary::ROWS) } else { self.chunk_rows() }
+    }
+
+    /// Calls `f(first word, logits)` for slices of the vocabulary in turn, in whole parts of
+    /// [`PART`](super::VOCABULARY_PART) words: `logits` f32 `[N, words]` in main memory, one for each of `xs`.
+    ///
+    /// # Shapes
+    /// Each of `xs` `[N, D]`, before the final norm.
+    pub fn for_slices(&self, xs: &[&Tensor], mut f: impl FnMut(usize, Vec<Tensor>) -> Result<()>) -> Result<()> {
+        let normed = |x: &&Tensor| rms_norm::forward(x, self.norm.value(), self.eps);
+        let hs: Vec<Tensor> = xs.iter().map(normed).collect::<Result<_>>()?;
+        if !hs.iter().all(cpu::serves) {
+            let logits = |h| sum_of_products(None, &[Product::forward(h, &self.weight)])?.to_dtype(DType::F32);
+            let all: Result<Vec<Tensor>> =
+                hs.iter().map(|h| logits(h)?.to_device(&Device::Cpu)?.contiguous()).collect();
+            return f(0, all?);
+        }
+        vocabulary::for_slices(&hs, &self.weight, |start, _, logits| f(start, logits))
+    }
+
+    /// Logits of some words, f32 in main memory: `[N, words]`.
+    ///
+    /// # Shapes
+    /// `x` `[N, D]`, before the final norm.
+    pub fn logits_of(&self, x: &Tensor, words: Range<usize>) -> Result<Tensor> {
+        let h = rms_norm::forward(x, self.norm.value(), self.eps)?;
+        let slice = self.weight.slice(words.start, words.len())?.to_device(x.device())?;
+        let logits = sum_of_products(None, &[Product::forward(&h, &slice).like(&self.weight)])?;
+        logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()
     }
 
     /// Log-probabilities of `targets` under the rows of `x`, with their slopes.

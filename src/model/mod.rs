@@ -29,6 +29,7 @@ pub use head::{Head, Scored};
 pub use llada::{Llada, Tape};
 pub use load::{Blocks, Weights, write_safetensors};
 pub use lora::{ADAPTER_CONFIG, ADAPTER_FILE, AdapterConfig};
+pub use ops::vocabulary::PART as VOCABULARY_PART;
 pub use param::{Gradients, Param};
 pub use weight::Weight;
 pub use weights::WeightFiles;

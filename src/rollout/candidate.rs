@@ -1,10 +1,12 @@
-//! From one row of logits to a candidate token and its confidence.
+//! From a row of logits, which may come a slice of words at a time, to a candidate token and its confidence.
+
+use std::ops::Range;
+
+use anyhow::Result;
 
 use crate::config::Remasking;
+use crate::model::VOCABULARY_PART as PART;
 use crate::model::ops::cpu;
-
-/// Elements summed in f32 before the sum goes on in f64, and the grain of the search for a sampled token.
-const PART: usize = 1024;
 
 /// A token that may be committed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,49 +19,171 @@ pub struct Candidate {
     pub entropy: f64,
 }
 
-/// A sample of `softmax(logits / temperature)`, or the most likely token at temperature 0 (ties: the lowest id),
-/// never the token `excluded`.
+/// What is asked of a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// The token that is never a candidate.
+    pub excluded: usize,
+    /// Sampling temperature; 0 takes the most likely token.
+    pub temperature: f64,
+    /// What the confidence is.
+    pub remasking: Remasking,
+    /// Whether the entropy is wanted.
+    pub with_entropy: bool,
+}
+
+/// A row of logits, summed up in parts of [`PART`] words: one pass, after which the logits may go.
 ///
-/// The sample inverts the cumulative distribution at `uniform` in `[0, 1)`: one random number a row, where
-/// Gumbel noise would take one a word. Sums run in parts of [`PART`] words, so the word is found by walking the
-/// parts' sums and then one part.
+/// The candidate is a sample of `softmax(logits / temperature)`, or the most likely token at temperature 0 (ties: the
+/// lowest id), never the token that is excluded. The sample inverts the cumulative distribution at one random number a
+/// row, where Gumbel noise would take one a word: the parts' sums lead to a part, whose logits are asked for once more.
 ///
-/// The confidence follows from `p = softmax(logits)`, in which `excluded` keeps its share:
-/// `p[token]` for [`Remasking::LowConfidence`] (and `Random`, whose order is drawn elsewhere), the difference of the two
-/// largest `p` (`excluded` aside) for `Margin`, and `sum p ln p`, which is highest (0) where the distribution is most
-/// certain, for `NegEntropy`.
-pub fn candidate(
-    logits: &[f32],
-    excluded: usize,
-    temperature: f64,
-    uniform: f64,
-    remasking: Remasking,
-    with_entropy: bool,
-) -> Candidate {
-    let (before, after) = (&logits[..excluded], &logits[excluded + 1..]);
-    cpu::simd(|| {
+/// The confidence follows from `p = softmax(logits)`, in which the excluded token keeps its share: `p[token]` for
+/// [`Remasking::LowConfidence`] (and `Random`, whose order is drawn elsewhere), the difference of the two largest `p`
+/// (the excluded one aside) for `Margin`, and `sum p ln p`, which is highest (0) where the distribution is most certain,
+/// for `NegEntropy`.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    rule: Rule,
+    parts: Vec<Part>,
+    words: usize,
+    /// The largest logit but the excluded one, and its token.
+    best: (f32, usize),
+    /// The largest but for these two.
+    second: f32,
+}
+
+/// Sums over a part, relative to its own largest logits.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    top: f32,
+    /// `sum exp(l - top)`.
+    total: f64,
+    /// `sum (l - top) exp(l - top)`.
+    weighted: f64,
+    /// The largest logit but the excluded one.
+    best: f32,
+    /// `sum exp((l - best) / temperature)`, the excluded one aside.
+    tempered: f64,
+}
+
+impl Tally {
+    /// Before the first word.
+    pub fn new(rule: Rule) -> Self {
+        Self { rule, parts: Vec::new(), words: 0, best: (f32::NEG_INFINITY, 0), second: f32::NEG_INFINITY }
+    }
+
+    /// Takes in the logits of the next words: whole parts, until the last.
+    pub fn pass(&mut self, logits: &[f32]) {
+        cpu::simd(|| logits.chunks(PART).for_each(|part| self.pass_part(part)));
+    }
+
+    #[inline(always)]
+    fn pass_part(&mut self, part: &[f32]) {
+        let excluded = self.rule.excluded.checked_sub(self.words).filter(|&at| at < part.len());
+        let (before, after) = excluded.map_or((part, &part[..0]), |at| (&part[..at], &part[at + 1..]));
         let best = greater(cpu::max_of(before), cpu::max_of(after));
-        let top = greater(best, logits[excluded]);
-        let (mut total, mut weighted) = (0f64, 0f64);
-        for part in logits.chunks(PART) {
-            total += cpu::sum_of(part.len(), |j| cpu::exp(part[j] - top)) as f64;
-            if with_entropy || remasking == Remasking::NegEntropy {
-                weighted += cpu::sum_of(part.len(), |j| self_weighted(part[j] - top)) as f64;
+        let top = excluded.map_or(best, |at| greater(best, part[at]));
+        let total = match top == f32::NEG_INFINITY {
+            true if part.iter().any(|l| l.is_nan()) => f64::NAN,
+            true => 0.0,
+            false => cpu::sum_of(part.len(), |j| cpu::exp(part[j] - top)) as f64,
+        };
+        let wants_entropy = self.rule.with_entropy || self.rule.remasking == Remasking::NegEntropy;
+        let weighted = match wants_entropy && top > f32::NEG_INFINITY {
+            true => cpu::sum_of(part.len(), |j| self_weighted(part[j] - top)) as f64,
+            false => 0.0,
+        };
+        let tempered = match self.rule.temperature > 0.0 && best > f32::NEG_INFINITY {
+            true => {
+                let weight = self.weight(best);
+                let sum = |x: &[f32]| cpu::sum_of(x.len(), |j| weight(x[j]));
+                (sum(before) + sum(after)) as f64
             }
+            false => 0.0,
+        };
+        self.parts.push(Part { top, total, weighted, best, tempered });
+        if best > self.best.0 {
+            let at = part.iter().enumerate().position(|(j, &l)| l == best && Some(j) != excluded).unwrap_or(0);
+            let next = match self.rule.remasking {
+                Remasking::Margin => largest_without(part, [at, excluded.unwrap_or(at)]),
+                Remasking::LowConfidence | Remasking::Random | Remasking::NegEntropy => f32::NEG_INFINITY,
+            };
+            self.second = greater(self.best.0, next);
+            self.best = (best, self.words + at);
+        } else {
+            self.second = greater(self.second, best);
         }
-        // nothing equals `best` when all logits are NaN; the confidence is then NaN too
-        let first = || logits.iter().enumerate().position(|(i, &l)| l == best && i != excluded).unwrap_or(0);
-        let token = if temperature == 0.0 { first() } else { sample(logits, excluded, best, temperature, uniform) };
+        self.words += part.len();
+    }
+
+    /// The weight of a logit in the tempered distribution, relative to that of `best`.
+    fn weight(&self, best: f32) -> impl Fn(f32) -> f32 + use<> {
+        let inverse = (1.0 / self.rule.temperature) as f32;
+        move |l| cpu::exp((l - best) * inverse)
+    }
+
+    /// The candidate, cut from its distribution at `uniform` in `[0, 1)`; `logits_of` gives the logits of some words
+    /// again.
+    ///
+    /// # Errors
+    /// Those of `logits_of`.
+    pub fn settle(self, uniform: f64, logits_of: impl FnOnce(Range<usize>) -> Result<Vec<f32>>) -> Result<Candidate> {
+        let top = self.parts.iter().fold(f32::NEG_INFINITY, |top, part| greater(top, part.top));
+        let (mut total, mut weighted) = (0f64, 0f64);
+        for part in &self.parts {
+            let shift = (part.top - top) as f64;
+            // a part without probability, which must not turn the sum into NaN
+            if shift == f64::NEG_INFINITY && part.total == 0.0 {
+                continue;
+            }
+            total += part.total * shift.exp();
+            weighted += (part.weighted + shift * part.total) * shift.exp();
+        }
+        let (logit, token) = if self.rule.temperature == 0.0 { self.best } else { self.sample(uniform, logits_of)? };
         let probability = |logit: f32| ((logit - top) as f64).exp() / total;
-        let confidence = match remasking {
-            Remasking::LowConfidence | Remasking::Random => probability(logits[token]),
-            Remasking::Margin => probability(best) - probability(largest_without(logits, [first(), excluded])),
+        let confidence = match self.rule.remasking {
+            Remasking::LowConfidence | Remasking::Random => probability(logit),
+            Remasking::Margin => probability(self.best.0) - probability(self.second),
             // sum p (l - top - ln total)
             Remasking::NegEntropy => weighted / total - total.ln(),
         };
-        let entropy = if with_entropy { total.ln() - weighted / total } else { 0.0 };
-        Candidate { token: token as u32, confidence, entropy }
-    })
+        let entropy = if self.rule.with_entropy { total.ln() - weighted / total } else { 0.0 };
+        Ok(Candidate { token: token as u32, confidence, entropy })
+    }
+
+    /// A token of the tempered distribution, with its logit.
+    fn sample(&self, uniform: f64, logits_of: impl FnOnce(Range<usize>) -> Result<Vec<f32>>) -> Result<(f32, usize)> {
+        let factor = |part: &Part| ((part.best - self.best.0) as f64 / self.rule.temperature).exp();
+        let share = |part: &Part| if part.tempered == 0.0 { 0.0 } else { part.tempered * factor(part) };
+        let mut left = uniform * self.parts.iter().map(share).sum::<f64>();
+        let mut chosen = self.parts.iter().rposition(|part| share(part) > 0.0).unwrap_or(0);
+        for (i, part) in self.parts.iter().enumerate() {
+            if left < share(part) {
+                chosen = i;
+                break;
+            }
+            left -= share(part);
+        }
+        let Some(part) = self.parts.get(chosen) else { return Ok(self.best) };
+        left /= factor(part);
+        let first = chosen * PART;
+        let weight = self.weight(part.best);
+        let mut last = None;
+        for (j, &logit) in logits_of(first..(first + PART).min(self.words))?.iter().enumerate() {
+            let w = weight(logit) as f64;
+            if first + j == self.rule.excluded || w == 0.0 {
+                continue;
+            }
+            last = Some((logit, first + j));
+            if left < w {
+                break;
+            }
+            left -= w;
+        }
+        // rounding can leave a sliver of probability behind the last word of the part: that word takes it
+        Ok(last.unwrap_or(self.best))
+    }
 }
 
 /// `x e^x`; zero where the exponential is, also at minus infinity.
@@ -82,47 +206,6 @@ fn greater(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
-#[inline(always)]
-fn sample(logits: &[f32], excluded: usize, best: f32, temperature: f64, uniform: f64) -> usize {
-    let inverse = (1.0 / temperature) as f32;
-    let weight = |l: f32| cpu::exp((l - best) * inverse);
-    // the excluded word's weight is taken out of its part, where it may be the largest of all
-    let part_weight = |i: usize, part: &[f32]| {
-        let inside = excluded.checked_sub(i * PART).filter(|&at| at < part.len());
-        match inside {
-            Some(at) => {
-                let (a, b) = (&part[..at], &part[at + 1..]);
-                (cpu::sum_of(a.len(), |j| weight(a[j])) + cpu::sum_of(b.len(), |j| weight(b[j]))) as f64
-            }
-            None => cpu::sum_of(part.len(), |j| weight(part[j])) as f64,
-        }
-    };
-    let parts: Vec<f64> = logits.chunks(PART).enumerate().map(|(i, part)| part_weight(i, part)).collect();
-    let mut left = uniform * parts.iter().sum::<f64>();
-    let mut chosen = parts.len() - 1;
-    for (i, part) in parts.iter().enumerate() {
-        if left < *part {
-            chosen = i;
-            break;
-        }
-        left -= part;
-    }
-    let mut last = None;
-    for (j, &l) in logits.iter().skip(chosen * PART).take(PART).enumerate() {
-        let (i, w) = (chosen * PART + j, weight(l) as f64);
-        if i == excluded || w == 0.0 {
-            continue;
-        }
-        last = Some(i);
-        if left < w {
-            break;
-        }
-        left -= w;
-    }
-    // rounding can leave a sliver of probability behind the last word of the part: that word takes it
-    last.unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -130,8 +213,20 @@ mod tests {
     use super::*;
     use crate::rng::{Key, Purpose};
 
+    /// The candidate of a row, given whole or in slices.
+    fn settle(rule: Rule, slices: &[&[f32]], uniform: f64) -> Candidate {
+        let mut tally = Tally::new(rule);
+        slices.iter().for_each(|slice| tally.pass(slice));
+        let logits = slices.concat();
+        tally.settle(uniform, |words| Ok(logits[words].to_vec())).expect("logits are there")
+    }
+
     fn candidate(logits: &[f32], excluded: usize, temperature: f64, uniform: f64) -> Candidate {
-        super::candidate(logits, excluded, temperature, uniform, Remasking::LowConfidence, false)
+        settle(rule(excluded, temperature, Remasking::LowConfidence, false), &[logits], uniform)
+    }
+
+    fn rule(excluded: usize, temperature: f64, remasking: Remasking, with_entropy: bool) -> Rule {
+        Rule { excluded, temperature, remasking, with_entropy }
     }
 
     /// The plain computation in f64: `sum p ln p`, the two best words' difference, and the probability of `token`.
@@ -157,7 +252,7 @@ mod tests {
         ) {
             logits.iter_mut().for_each(|l| *l *= scale);
             let excluded = excluded.index(logits.len());
-            let of = |remasking| super::candidate(&logits, excluded, temperature, uniform, remasking, true);
+            let of = |remasking| settle(rule(excluded, temperature, remasking, true), &[&logits], uniform);
             let by_probability = of(Remasking::LowConfidence);
             let (entropy, margin, probability) = plain(&logits, excluded, by_probability.token as usize);
             let close = |a: f64, b: f64| (a - b).abs() <= 2e-6 * (1.0 + b.abs());
@@ -168,13 +263,16 @@ mod tests {
                 prop_assert_eq!(found.token, by_probability.token);
                 prop_assert!(close(found.confidence, expected), "{:?}: {} {}", remasking, found.confidence, expected);
             }
+            let cut = logits.len().min(PART);
+            let sliced = settle(rule(excluded, temperature, Remasking::Margin, true), &[&logits[..cut], &logits[cut..]], uniform);
+            prop_assert_eq!(sliced, of(Remasking::Margin), "slices change nothing");
         }
     }
 
     #[test]
     fn the_most_certain_distribution_ranks_first() {
         let (certain, torn, open) = ([9.0, 0.0, 0.0, 0.0], [9.0, 9.0, 0.0, 0.0], [9.0, 8.0, 8.0, 0.0]);
-        let by = |remasking, logits: &[f32]| super::candidate(logits, 3, 0.0, 0.0, remasking, false).confidence;
+        let by = |remasking, logits: &[f32]| settle(rule(3, 0.0, remasking, false), &[logits], 0.0).confidence;
         let entropy = [&certain, &torn, &open].map(|l| by(Remasking::NegEntropy, l));
         assert!(entropy[0] > entropy[1] && entropy[1] > entropy[2] && entropy[0] <= 0.0, "{entropy:?}");
         // two words level leave no margin, whatever they leave to the rest
@@ -231,7 +329,7 @@ mod tests {
     fn broken_logits_show_in_the_confidence() {
         use Remasking::{LowConfidence, Margin, NegEntropy, Random};
         for remasking in [LowConfidence, Random, Margin, NegEntropy] {
-            let of = |logits: &[f32], t, u| super::candidate(logits, 2, t, u, remasking, false).confidence;
+            let of = |logits: &[f32], t, u| settle(rule(2, t, remasking, false), &[logits], u).confidence;
             assert!(of(&[1.0, f32::NAN, 0.0], 0.0, 0.0).is_nan());
             assert!(of(&[1.0, f32::INFINITY, 0.0], 0.0, 0.0).is_nan());
             assert!(of(&[f32::NAN; 3], 0.9, 0.3).is_nan());

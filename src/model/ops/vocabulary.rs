@@ -10,13 +10,16 @@ use rayon::prelude::*;
 
 use super::cpu;
 use super::products::{Product, Right, add_product, least_rows, sum_of_products};
+use crate::profile::{self, Part};
 
 /// Rows that go over the vocabulary together: slices of the weight are read once for all of them.
 pub const ROWS: usize = 256;
 /// Numbers of the weight in a slice: 8 MiB in f32.
 const SLICE: usize = 1 << 21;
-/// Fewest and most words of a slice.
-const WORDS: (usize, usize) = (256, 4096);
+/// Most words of a slice.
+const WORDS: usize = 4096;
+/// Slices hold whole parts of so many words, the grain of sums over a row.
+pub const PART: usize = 1024;
 
 /// A head's weight, `[V, D]`, that can be read a few words at a time.
 pub trait Words {
@@ -42,20 +45,29 @@ pub struct LogProbs {
 /// Words of a slice, whatever the number of rows, so that a row's numbers do not depend on it. All slices but the last
 /// are of this size, and the last is not much smaller.
 fn slice_words((words, width): (usize, usize)) -> usize {
-    let most = (SLICE / width.max(1)).clamp(WORDS.0, WORDS.1);
-    words.div_ceil(words.div_ceil(most).max(1)).next_multiple_of(32).min(words)
+    let most = (SLICE / width.max(1)).clamp(PART, WORDS);
+    words.div_ceil(words.div_ceil(most).max(1)).next_multiple_of(PART).min(words)
 }
 
-/// Calls `f(first word, logits)` for every slice of the vocabulary in turn, `logits` `[N, words]`.
+/// Calls `f(first word, words, logits)` for every slice of the vocabulary in turn: the slice of the weight, and logits
+/// `[N, words]` for each of `hs`.
 ///
 /// # Shapes
-/// `h` `[N, D]`, the normed hidden states.
-pub fn for_slices(h: &Tensor, w: &impl Words, mut f: impl FnMut(usize, &Tensor, Tensor) -> Result<()>) -> Result<()> {
+/// Each of `hs` `[N, D]`, normed hidden states.
+pub fn for_slices(
+    hs: &[Tensor],
+    w: &impl Words,
+    mut f: impl FnMut(usize, &Tensor, Vec<Tensor>) -> Result<()>,
+) -> Result<()> {
     let (words, _) = w.dims2()?;
     let step = slice_words(w.dims2()?);
     for start in (0..words).step_by(step) {
-        let slice = w.slice(start, step.min(words - start))?;
-        let logits = sum_of_products(None, &[Product::forward(h, &slice).like(w.right())])?;
+        let (slice, logits) = profile::measure(Part::Head, hs[0].device(), || -> Result<_> {
+            let slice = w.slice(start, step.min(words - start))?;
+            let logits = |h| sum_of_products(None, &[Product::forward(h, &slice).like(w.right())]);
+            let logits: Vec<Tensor> = hs.iter().map(logits).collect::<Result<_>>()?;
+            Ok((slice, logits))
+        })?;
         f(start, &slice, logits)?;
     }
     Ok(())
@@ -84,13 +96,14 @@ pub fn log_probs(h: &Tensor, w: &impl Words, targets: &[u32]) -> Result<LogProbs
     let h = if more > 0 { h.pad_with_zeros(0, 0, more)?.contiguous()? } else { h.clone() };
     rows.resize(n + more, Row::new(0));
     let mut sums = vec![0f32; rows.len() * width];
-    for_slices(&h, w, |start, slice, logits| {
+    for_slices(&[h], w, |start, slice, logits| {
+        let logits = &logits[0];
         let words = logits.dim(1)?;
-        cpu::modify(&logits, |logits| {
+        cpu::modify(logits, |logits| {
             let each = logits.par_chunks_exact_mut(words).zip(sums.par_chunks_exact_mut(width));
             each.zip(&mut rows).for_each(|((logits, sums), row)| cpu::simd(|| row.pass(start, logits, sums)));
         })?;
-        add_product(&mut sums, Product::backward(&logits, slice).like(w.right()))
+        add_product(&mut sums, Product::backward(logits, slice).like(w.right()))
     })?;
     sums.truncate(n * width);
     sums.par_chunks_exact_mut(width).zip(&rows).for_each(|(sums, row)| {
