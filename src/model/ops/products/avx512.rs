@@ -55,10 +55,12 @@ pub unsafe fn multiply(out: Out, [n, k, m]: [usize; 3], a: Left<'_>, b: Right<'_
                 let columns = panel * PANEL..((panel + 1) * PANEL).min(m);
                 for from in (0..k).step_by(DEPTH) {
                     let depth = from..(from + DEPTH).min(k);
+                    let mut ahead = Ahead::new(b, [k, m], depth.clone(), columns.end);
                     // SAFETY: the caller's; tasks write different columns of `out`.
                     unsafe {
                         pack(packed, b, [k, m], depth.clone(), columns.clone());
-                        column_of_tiles(&left, depth, packed, columns.len(), out.at(columns.start, from > 0));
+                        let out = out.at(columns.start, from > 0);
+                        column_of_tiles(&left, depth, packed, columns.len(), out, &mut ahead);
                     }
                 }
             }
@@ -76,6 +78,55 @@ impl Shared {
     fn at(&self, column: usize, again: bool) -> Out {
         let Self(out) = self;
         Out { start: out.start.wrapping_add(column), accumulate: out.accumulate || again, ..*out }
+    }
+}
+
+/// The numbers of the panel after the one at hand, a cache line at a time: they are fetched while this one is multiplied.
+/// With few rows in `A`, packing would wait for memory longer than multiplying takes.
+struct Ahead {
+    line: *const i8,
+    /// Lines left of the run of neighbours, and of a whole run.
+    left: usize,
+    run: usize,
+    /// From the end of a run to the next one, bytes.
+    skip: usize,
+    /// Runs left.
+    runs: usize,
+}
+
+impl Ahead {
+    const LINE: usize = 64;
+
+    /// The panel that begins at `column`; nothing if there is none.
+    fn new(b: Right<'_>, [k, m]: [usize; 2], depth: Range<usize>, column: usize) -> Self {
+        let (start, size) = match b.values {
+            Values::F32(x) => (x.as_ptr().cast::<i8>(), 4),
+            Values::Bf16(x) => (x.as_ptr().cast(), 2),
+        };
+        let columns = m.saturating_sub(column).min(PANEL);
+        let (at, run, stride, runs) = match b.transposed {
+            true => (column * k + depth.start, depth.len(), k, columns),
+            false => (depth.start * m + column, columns, m, if columns > 0 { depth.len() } else { 0 }),
+        };
+        let run = (run * size).div_ceil(Self::LINE).max(1);
+        let skip = (stride * size).saturating_sub(run * Self::LINE);
+        Self { line: start.wrapping_add(at * size), left: run, run, skip, runs }
+    }
+
+    /// Asks for one line.
+    #[inline(always)]
+    fn fetch(&mut self) {
+        if self.runs == 0 {
+            return;
+        }
+        // SAFETY: a hint, which may name any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(self.line) };
+        self.line = self.line.wrapping_add(Self::LINE);
+        self.left -= 1;
+        if self.left == 0 {
+            (self.line, self.left) = (self.line.wrapping_add(self.skip), self.run);
+            self.runs -= 1;
+        }
     }
 }
 
@@ -317,7 +368,14 @@ fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
 
 /// All rows of `left` against one packed panel.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn column_of_tiles(left: &Pairs, depth: Range<usize>, packed: &[u32], columns: usize, out: Out) {
+unsafe fn column_of_tiles(
+    left: &Pairs,
+    depth: Range<usize>,
+    packed: &[u32],
+    columns: usize,
+    out: Out,
+    ahead: &mut Ahead,
+) {
     let pairs = depth.len().div_ceil(2);
     for row in (0..left.rows).step_by(ROWS) {
         let a = left.pairs[row * left.stride + depth.start / 2..].as_ptr();
@@ -327,8 +385,8 @@ unsafe fn column_of_tiles(left: &Pairs, depth: Range<usize>, packed: &[u32], col
             macro_rules! tile {
                 ($($rows:literal)*) => {
                     match (left.rows - row).min(ROWS) {
-                        $($rows => tile::<$rows>(pairs, a, left.stride, packed.as_ptr(), columns, out),)*
-                        _ => tile::<ROWS>(pairs, a, left.stride, packed.as_ptr(), columns, out),
+                        $($rows => tile::<$rows>(pairs, a, left.stride, packed.as_ptr(), columns, out, ahead),)*
+                        _ => tile::<ROWS>(pairs, a, left.stride, packed.as_ptr(), columns, out, ahead),
                     }
                 };
             }
@@ -339,11 +397,20 @@ unsafe fn column_of_tiles(left: &Pairs, depth: Range<usize>, packed: &[u32], col
 
 /// `R` rows and up to 32 columns of the output.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn tile<const R: usize>(pairs: usize, a: *const u32, a_stride: usize, b: *const u32, columns: usize, out: Out) {
+unsafe fn tile<const R: usize>(
+    pairs: usize,
+    a: *const u32,
+    a_stride: usize,
+    b: *const u32,
+    columns: usize,
+    out: Out,
+    ahead: &mut Ahead,
+) {
     // SAFETY: `a` has `R` rows of `pairs` words, `b` `pairs` times 32; stores are masked to the columns there are.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); 2]; R];
         for p in 0..pairs {
+            ahead.fetch();
             let low = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.add(PANEL * p).cast()));
             let high = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.add(PANEL * p + 16).cast()));
             for (r, sum) in sums.iter_mut().enumerate() {
