@@ -3,16 +3,19 @@
 mod bench;
 mod data;
 mod eval;
+mod formats;
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use spg::config::{
-    self, Assignment, Benchmark, Command, DeviceSpec, GradeRequest, Overrides, Resume, RunRequest, VerifyRequest,
+    self, Assignment, Benchmark, Command, DeviceSpec, GradeRequest, Overrides, PrecisionRequest, Resume, RunRequest,
+    VerifyRequest,
 };
 use spg::report::{LogFormat, Verbosity};
 
 use eval::{EVAL_HELP, EvalArgs};
+use formats::{FormatName, PrecisionName};
 
 /// Fine-tune masked diffusion language models with Sandwiched Policy Gradient.
 #[derive(Debug, Parser)]
@@ -143,8 +146,18 @@ enum TaskName {
 
 #[derive(Debug, Args)]
 struct VerifyArgs {
-    /// Folder with golden tensors, such as tests/fixtures/golden/mha_small
+    /// Folder with golden tensors, such as tests/fixtures/golden/mha_small; with --dtype, --quantize or --gguf-file, any
+    /// model folder: its log-probabilities kept so are compared with those in f32
     dir: PathBuf,
+    /// Working precision to compare with f32
+    #[arg(long, value_enum, value_name = "DTYPE")]
+    dtype: Option<PrecisionName>,
+    /// Block format to compare with f32
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    quantize: Option<FormatName>,
+    /// GGUF file to compare with the folder's own weights
+    #[arg(long, value_name = "FILE", conflicts_with = "quantize")]
+    gguf_file: Option<PathBuf>,
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceSpec::Auto)]
     device: DeviceSpec,
@@ -260,7 +273,13 @@ impl GradeArgs {
 
 impl VerifyArgs {
     fn request(self) -> VerifyRequest {
-        VerifyRequest { dir: self.dir, device: self.device, json: self.json }
+        let asked = self.dtype.is_some() || self.quantize.is_some() || self.gguf_file.is_some();
+        let precision = asked.then(|| PrecisionRequest {
+            dtype: self.dtype.unwrap_or(PrecisionName::F32).into(),
+            quantize: self.quantize.map(Into::into),
+            gguf_file: self.gguf_file,
+        });
+        VerifyRequest { dir: self.dir, device: self.device, precision, json: self.json }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a command works with: model, tokenizer and task, opened from the configuration and checked together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,7 +8,7 @@ use candle_core::Device;
 use rayon::prelude::*;
 
 use crate::config::{RunConfig, Split};
-use crate::model::{Llada, Weights, device, source};
+use crate::model::{Blocks, Llada, Weights, device, source};
 use crate::task::{Attempt, Record, Task};
 use crate::text::{Prompt, PromptEncoder, TooLong};
 
@@ -61,24 +61,36 @@ impl Session {
     /// Names the file or key that is wrong.
     pub fn open(config: &RunConfig, origin: Origin) -> Result<Self> {
         let model = config.model();
-        let dir = source::resolve(&model.name_or_path, model.revision.as_deref())?;
-        Self::open_dir(config, dir, origin)
+        let (name, revision) = (&model.name_or_path, model.revision.as_deref());
+        let Some(file) = &model.gguf_file else {
+            return Self::open_dir(config, source::resolve(name, revision)?, origin);
+        };
+        let dir = source::resolve_tokenizer(name, revision)?;
+        let file = source::resolve_gguf(file, name, &dir, revision)?;
+        Self::open_with(config, dir, Some(&file), origin)
     }
 
-    /// As [`Session::open`], with the model of another folder.
+    /// As [`Session::open`], with the model of another folder, which holds its own weights.
     ///
     /// # Errors
     /// As [`Session::open`].
     pub fn open_dir(config: &RunConfig, model_dir: PathBuf, origin: Origin) -> Result<Self> {
+        Self::open_with(config, model_dir, None, origin)
+    }
+
+    fn open_with(config: &RunConfig, model_dir: PathBuf, gguf: Option<&Path>, origin: Origin) -> Result<Self> {
         let table = config.model();
         let device: Device = device::open(table.device)?;
         let task = Task::from_config(config.task(), config.eval().split == Split::Test)?;
         task.start_rewards()?;
         let too_long = if config.rollout().truncate_prompts { TooLong::Truncate } else { TooLong::Skip };
         let encoder = PromptEncoder::load(&model_dir, config.rollout().max_prompt_length, too_long)?;
-        let model = match origin {
-            Origin::Checkpoint(weights) => Llada::load(&model_dir, device::dtype(table.dtype), &device, weights),
-            Origin::Random(seed) => Llada::random(&model_dir, seed, &device),
+        let dtype = device::dtype(table.dtype);
+        let blocks = gguf.map(Blocks::Gguf).or(table.quantize.map(Blocks::Pack));
+        let model = match (origin, blocks) {
+            (Origin::Random(seed), _) => Llada::random(&model_dir, seed, &device),
+            (Origin::Checkpoint(_), Some(blocks)) => Llada::load_quantised(&model_dir, dtype, &device, blocks),
+            (Origin::Checkpoint(weights), None) => Llada::load(&model_dir, dtype, &device, weights),
         };
         let model = model.with_context(|| format!("cannot load the model {}", table.name_or_path))?;
         for (id, name) in

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use crate::config::BenchRequest;
-use crate::model::{Llada, Weights, device, source};
+use crate::model::{Blocks, Llada, Weights, device, source};
 use crate::profile;
 use crate::report::print_result;
 use crate::runtime;
@@ -23,8 +23,12 @@ pub fn run(request: &BenchRequest) -> Result<()> {
     let decoding = work::decoding(request)?;
     let dir = source::resolve(&request.model, None)?;
     let device = device::open(request.device)?;
-    let mut model = Llada::load(&dir, device::dtype(request.dtype), &device, Weights::Frozen)
-        .with_context(|| format!("cannot load the model {}", request.model))?;
+    let dtype = device::dtype(request.dtype);
+    let model = match request.quantize {
+        Some(format) => Llada::load_quantised(&dir, dtype, &device, Blocks::Pack(format)),
+        None => Llada::load(&dir, dtype, &device, Weights::Frozen),
+    };
+    let mut model = model.with_context(|| format!("cannot load the model {}", request.model))?;
     work::attach_adapters(&mut model, request)?;
     let gemm_peak_gflops = work::gemm_peak(&model)?;
     work::warm_up(&model, request)?;

@@ -60,9 +60,9 @@ pub fn gemm_peak(model: &Llada) -> Result<f64> {
     let mut rng = Key::new(SEED, Purpose::ModelInit).rng();
     let mut random = || -> Result<Tensor> {
         let values: Vec<f32> = (0..PEAK_SIDE * PEAK_SIDE).map(|_| rng.uniform_f32() - 0.5).collect();
-        Ok(Tensor::from_vec(values, (PEAK_SIDE, PEAK_SIDE), device)?.to_dtype(model.dtype())?)
+        Ok(Tensor::from_vec(values, (PEAK_SIDE, PEAK_SIDE), device)?)
     };
-    let (a, b) = (random()?, random()?);
+    let (a, b) = (random()?.to_dtype(model.activations())?, random()?.to_dtype(model.dtype())?);
     let mut best = f64::INFINITY;
     for _ in 0..PEAK_TRIES {
         device.synchronize()?;

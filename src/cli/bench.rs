@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
-use spg::config::{BenchRequest, CacheKind, DeviceSpec, Precision};
+use spg::config::{BenchRequest, CacheKind, DeviceSpec};
+
+use super::formats::{FormatName, PrecisionName};
 
 /// Updates that are timed if nothing is asked for.
 const UPDATES: usize = 3;
@@ -38,6 +40,9 @@ pub struct BenchArgs {
     /// Working precision of the frozen weights and activations
     #[arg(long, value_enum, default_value_t = PrecisionName::F32, value_name = "DTYPE")]
     dtype: PrecisionName,
+    /// Quantise the frozen weights
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    quantize: Option<FormatName>,
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, default_value_t = DeviceSpec::Auto, value_name = "DEVICE")]
     device: DeviceSpec,
@@ -50,13 +55,6 @@ pub struct BenchArgs {
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PrecisionName {
-    F32,
-    Bf16,
-    F16,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -86,11 +84,8 @@ impl BenchArgs {
                 CacheName::Dual => CacheKind::Dual,
             },
             rank: self.rank,
-            dtype: match self.dtype {
-                PrecisionName::F32 => Precision::F32,
-                PrecisionName::Bf16 => Precision::Bf16,
-                PrecisionName::F16 => Precision::F16,
-            },
+            dtype: self.dtype.into(),
+            quantize: self.quantize.map(Into::into),
             device: self.device,
             rollout: self.rollout || both,
             train: self.train.unwrap_or(if both { UPDATES } else { 0 }),

@@ -9,6 +9,7 @@ use super::{AlgorithmTable, Command, ConfigFile, ForwardType, Problem, Scope, Sp
 pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     let mut found = Findings::default();
     found.names(file);
+    found.blocks(file, command);
     let schedule_fits = check_rollout(&mut found, file, command);
     check_eval(&mut found, file, command, schedule_fits);
     check_task(&mut found, &file.task, command);
@@ -44,6 +45,41 @@ impl Findings {
             self.add(
                 &[low_key, high_key],
                 format!("{low_key} = {low} is above {high_key} = {high}: lower the first or raise the second"),
+            );
+        }
+    }
+
+    /// Weights in blocks, which never change.
+    fn blocks(&mut self, file: &ConfigFile, command: Command) {
+        let model = &file.model;
+        let key = match (model.quantize, &model.gguf_file) {
+            (Some(_), Some(_)) => {
+                self.add(
+                    &["model.quantize", "model.gguf_file"],
+                    "model.quantize with model.gguf_file: the tensors of a GGUF file have formats of their own; remove one"
+                        .into(),
+                );
+                return;
+            }
+            (Some(_), None) => "model.quantize",
+            (None, Some(_)) => "model.gguf_file",
+            (None, None) => return,
+        };
+        if file.rollout.merge_adapters {
+            self.add(
+                &["rollout.merge_adapters", key],
+                format!(
+                    "rollout.merge_adapters = true with {key}: nothing can be added to quantised weights; remove one"
+                ),
+            );
+        }
+        if command == Command::Sft && file.sft.as_ref().is_some_and(|sft| sft.trainable == Trainable::All) {
+            self.add(
+                &["sft.trainable", key],
+                format!(
+                    "sft.trainable = \"all\" with {key}: quantised weights cannot be trained; remove {key} or set \
+                         sft.trainable = \"adapters\""
+                ),
             );
         }
     }

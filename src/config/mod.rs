@@ -38,7 +38,8 @@ pub use grid::Setting;
 pub use load::{RESOLVED_FILE, from_text, load, near_checkpoint};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use request::{
-    BenchRequest, EvalRequest, GradeRequest, MakeDataRequest, Resume, RunRequest, ShowDataRequest, VerifyRequest,
+    BenchRequest, EvalRequest, GradeRequest, MakeDataRequest, PrecisionRequest, Resume, RunRequest, ShowDataRequest,
+    VerifyRequest,
 };
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};

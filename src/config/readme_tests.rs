@@ -70,6 +70,9 @@ fn keys_of(task: &str, written: &mut BTreeSet<String>, resolved: &mut BTreeMap<S
         resolve(&text, assignments, Command::Train).unwrap().to_toml().unwrap().parse().unwrap()
     };
     leaves(&table(&optional), "", resolved);
+    // these two exclude each other
+    leaves(&table(&["model.quantize='q8_0'"]), "", resolved);
+    leaves(&table(&["model.gguf_file='x'"]), "", resolved);
 }
 
 /// What the file says: key and default.

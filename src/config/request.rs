@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Benchmark, CacheKind, DeviceSpec, Precision, RunConfig, Split, TaskTable};
+use super::{Benchmark, BlockFormat, CacheKind, DeviceSpec, Precision, RunConfig, Split, TaskTable};
 
 /// `spg train` and `spg sft`.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,8 +74,21 @@ pub struct VerifyRequest {
     pub dir: PathBuf,
     /// The device to check.
     pub device: DeviceSpec,
+    /// Compare the model kept in this way with itself in f32, instead of with golden tensors.
+    pub precision: Option<PrecisionRequest>,
     /// Print JSON instead of a line an item.
     pub json: bool,
+}
+
+/// How the weights of a model are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrecisionRequest {
+    /// Working precision.
+    pub dtype: Precision,
+    /// Keep the matrices in blocks of this format.
+    pub quantize: Option<BlockFormat>,
+    /// Read the weights from this file.
+    pub gguf_file: Option<PathBuf>,
 }
 
 /// `spg data show`.
@@ -127,6 +140,8 @@ pub struct BenchRequest {
     pub rank: NonZeroUsize,
     /// Working precision.
     pub dtype: Precision,
+    /// Keep the matrices in blocks of this format.
+    pub quantize: Option<BlockFormat>,
     /// The device.
     pub device: DeviceSpec,
     /// Time a rollout.

@@ -295,6 +295,9 @@ fn each_misfit_is_refused() {
         (&["sft.trainable=all", "lora.init_from=x"], Sft, "no adapters to start from"),
         (&["run.output_dir="], Train, "run.output_dir is empty"),
         (&["model.name_or_path= "], Train, "model.name_or_path is empty"),
+        (&["model.quantize=q4k", "model.gguf_file=x"], Train, "formats of their own; remove one"),
+        (&["model.quantize=q8_0", "rollout.merge_adapters=true"], Train, "nothing can be added to quantised weights"),
+        (&["model.gguf_file=x", "sft.trainable=all"], Sft, "set sft.trainable = \"adapters\""),
     ];
     for (changes, command, expected) in cases {
         let error = refused(changes, *command);

@@ -64,13 +64,25 @@ bounded!(
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// 32-bit floats; the right choice on a CPU.
+    /// 32-bit floats.
     #[default]
     F32,
-    /// bfloat16, for accelerators.
+    /// bfloat16: for accelerators, and for CPUs that multiply it.
     Bf16,
     /// IEEE half precision.
     F16,
+}
+
+/// A block format of GGML for quantised weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BlockFormat {
+    /// 8.5 bits a weight, blocks of 32.
+    Q8_0,
+    /// 6.6 bits a weight, blocks of 256.
+    Q6K,
+    /// 4.5 bits a weight, blocks of 256.
+    Q4K,
 }
 
 /// A benchmark whose completions can be graded.

@@ -1,14 +1,15 @@
 //! Final norm and language-model head, for chosen rows only: `[B, T, V]` never exists.
 //!
-//! Rows go through in chunks. The gradient of a row's log-probability with respect to that row,
+//! Rows go through in chunks, on the CPU words too. The gradient of a row's log-probability with respect to that row,
 //! `d lp / d x`, does not depend on what the objective makes of it, so it is computed while the chunk's softmax
 //! is at hand, and `[N, D]` numbers are all that stays of `[N, V]` logits.
 
 use candle_core::{DType, Result, Tensor};
 
 use super::ops::products::{Product, sum_of_products};
-use super::ops::{log_prob, rms_norm};
+use super::ops::{cpu, log_prob, rms_norm, vocabulary};
 use super::param::{Gradients, Param};
+use super::weight::Weight;
 
 /// Logits held at once, in elements: 64 MiB in f32.
 const CHUNK_ELEMENTS: usize = 1 << 24;
@@ -19,7 +20,7 @@ pub struct Head {
     /// Final RMSNorm, `[D]`.
     pub norm: Param,
     /// Output embedding, `[V, D]`.
-    pub weight: Param,
+    pub weight: Weight,
     /// Epsilon of the norm.
     pub eps: f64,
 }
@@ -37,7 +38,7 @@ pub struct Scored {
 impl Head {
     /// Rows whose logits fit the memory set aside for them.
     pub fn chunk_rows(&self) -> Result<usize> {
-        Ok((CHUNK_ELEMENTS / self.weight.value().dim(0)?).max(1))
+        Ok((CHUNK_ELEMENTS / self.weight.dims2()?.0).max(1))
     }
 
     /// Calls `f(first_row, logits)` for chunks of rows, `logits` `[n, V]` in the working dtype.
@@ -58,7 +59,7 @@ impl Head {
     /// `x` `[n, D]`, before the final norm; returns `[n, V]`.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
         let h = rms_norm::forward(x, self.norm.value(), self.eps)?;
-        sum_of_products(None, &[Product::forward(&h, self.weight.value())])
+        sum_of_products(None, &[Product::forward(&h, &self.weight)])
     }
 
     /// Log-probabilities of `targets` under the rows of `x`, with their slopes.
@@ -66,19 +67,37 @@ impl Head {
     /// # Shapes
     /// `x` `[N, D]`, before the final norm; `targets` of length `N`.
     pub fn score(&self, x: &Tensor, targets: &[u32]) -> Result<Scored> {
+        if cpu::serves(x) {
+            return self.score_in_slices(x, targets);
+        }
         let mut log_probs = Vec::with_capacity(targets.len());
         let mut slopes = Vec::new();
-        let w = self.weight.value();
+        let w = &self.weight;
         self.for_logits(x, |start, logits| {
             let targets = &targets[start..start + logits.dim(0)?];
             let (lp, probs) = log_prob::forward(&logits, targets)?;
             drop(logits);
-            let wanted = w.index_select(&Tensor::from_slice(targets, targets.len(), x.device())?, 0)?;
-            let probs = probs.to_dtype(w.dtype())?;
+            let wanted = w.rows(&Tensor::from_slice(targets, targets.len(), x.device())?)?;
+            let (wanted, probs) = (wanted.to_dtype(x.dtype())?, probs.to_dtype(x.dtype())?);
             slopes.push(sum_of_products(Some(&wanted), &[Product::backward(&probs, w).scaled(-1.0)])?);
             log_probs.extend(lp);
             Ok(())
         })?;
+        Ok(Scored { log_probs, targets: targets.to_vec(), x: x.clone(), slopes: Tensor::cat(&slopes, 0)? })
+    }
+
+    /// [`Head::score`] on the CPU, for any number of rows without their logits.
+    fn score_in_slices(&self, x: &Tensor, targets: &[u32]) -> Result<Scored> {
+        let mut log_probs = Vec::with_capacity(targets.len());
+        let mut slopes = Vec::new();
+        for (i, targets) in targets.chunks(vocabulary::ROWS).enumerate() {
+            let rows = x.narrow(0, i * vocabulary::ROWS, targets.len())?;
+            let h = rms_norm::forward(&rows, self.norm.value(), self.eps)?;
+            let found = vocabulary::log_probs(&h, &self.weight, targets)?;
+            let wanted = self.weight.rows(&Tensor::from_slice(targets, targets.len(), x.device())?)?;
+            slopes.push((wanted.to_dtype(DType::F32)? - found.mean_words)?);
+            log_probs.extend(found.log_probs);
+        }
         Ok(Scored { log_probs, targets: targets.to_vec(), x: x.clone(), slopes: Tensor::cat(&slopes, 0)? })
     }
 
@@ -93,17 +112,17 @@ impl Head {
         if self.norm.is_trainable() {
             gradients.add(self.norm.name(), rms_norm::weight_gradient(&scored.x, self.eps, &dh)?)?;
         }
-        if self.weight.is_trainable() {
-            gradients.add(self.weight.name(), self.weight_gradient(scored, &d_lp)?)?;
+        if let Some(weight) = self.weight.dense().filter(|w| w.is_trainable()) {
+            gradients.add(weight.name(), self.weight_gradient(weight, scored, &d_lp)?)?;
         }
         rms_norm::backward(&scored.x, self.norm.value(), self.eps, &dh)
     }
 
     /// `dW = (d_lp (onehot - softmax))^T h`, `[V, D]` in f32, chunk by chunk.
-    fn weight_gradient(&self, scored: &Scored, d_lp: &Tensor) -> Result<Tensor> {
+    fn weight_gradient(&self, weight: &Param, scored: &Scored, d_lp: &Tensor) -> Result<Tensor> {
         let h = rms_norm::forward(&scored.x, self.norm.value(), self.eps)?.to_dtype(DType::F32)?;
         let scaled = h.broadcast_mul(d_lp)?; // [N, D]
-        let mut dw = self.weight.value().to_dtype(DType::F32)?.zeros_like()?;
+        let mut dw = weight.value().to_dtype(DType::F32)?.zeros_like()?;
         self.for_logits(&scored.x, |start, logits| {
             let n = logits.dim(0)?;
             let targets = &scored.targets[start..start + n];
@@ -129,9 +148,28 @@ mod tests {
         let weight = (random(1, (WORDS, 4))? * 0.5)?;
         Ok(Head {
             norm: Param::trainable("norm", &random(2, 4)?)?,
-            weight: Param::trainable("head", &weight)?,
+            weight: Weight::Dense(Param::trainable("head", &weight)?),
             eps: 1e-5,
         })
+    }
+
+    #[test]
+    fn slices_of_words_give_the_plain_softmax() -> Result<()> {
+        let (head, x) = (head()?, (random(3, (300, 4))? * 3.0)?);
+        let targets: Vec<u32> = (0..300).map(|i| (i * 333) as u32).collect();
+        let scored = head.score(&x, &targets)?;
+        for start in [0, 255, 299] {
+            let (rows, targets) = (x.narrow(0, start, 1)?, &targets[start..start + 1]);
+            let (expected, probs) = log_prob::forward(&head.logits(&rows)?, targets)?;
+            assert!((scored.log_probs[start] - expected[0]).abs() < 2e-5, "row {start}");
+            let mean = probs.matmul(head.weight.dense().expect("dense").value())?;
+            let slope = (head.weight.rows(&Tensor::new(targets, rows.device())?)? - mean)?;
+            assert_close(&scored.slopes.narrow(0, start, 1)?, &slope, 1e-5);
+            let alone = head.score(&rows, targets)?;
+            assert_eq!(alone.log_probs[0], scored.log_probs[start], "a row does not depend on the others");
+            assert_eq!(alone.slopes.to_vec2::<f32>()?[0], scored.slopes.to_vec2::<f32>()?[start]);
+        }
+        Ok(())
     }
 
     #[test]

@@ -7,6 +7,7 @@ use candle_core::{DType, Result, Tensor};
 use super::batch::Span;
 use super::ops::products::{Product, sum_of_products};
 use super::param::{Gradients, Param};
+use super::weight::Weight;
 use crate::rng::Key;
 
 /// The low-rank update of one linear layer; `a` `[R, in]` and `b` `[out, R]` are f32 and trainable.
@@ -28,7 +29,7 @@ pub struct Adapter {
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// The weight, `[out, in]`.
-    pub weight: Param,
+    pub weight: Weight,
     /// The adapter, if this layer is a LoRA target.
     pub adapter: Option<Adapter>,
 }
@@ -38,7 +39,7 @@ pub type Projected = Option<Tensor>;
 
 impl Linear {
     /// A layer without adapter.
-    pub fn new(weight: Param) -> Self {
+    pub fn new(weight: Weight) -> Self {
         Self { weight, adapter: None }
     }
 
@@ -56,11 +57,12 @@ impl Linear {
     /// # Shapes
     /// `start` `[N, out]` or nothing, `x` `[N, in]`; returns `[N, out]` and the projection to keep.
     pub fn forward(&self, start: Option<&Tensor>, x: &Tensor, span: &Span<'_>) -> Result<(Tensor, Projected)> {
-        let frozen = Product::forward(x, self.weight.value());
+        let frozen = Product::forward(x, &self.weight);
         let Some(adapter) = self.active(span) else { return Ok((sum_of_products(start, &[frozen])?, None)) };
         let input = adapter.dropped(x, span)?;
-        let projected = sum_of_products(None, &[Product::forward(&input, adapter.a.value())])?; // [N, R]
-        let update = Product::forward(&projected, adapter.b.value()).scaled(adapter.scale);
+        let down = Product::forward(&input, adapter.a.value()).like(&self.weight);
+        let projected = sum_of_products(None, &[down])?; // [N, R]
+        let update = Product::forward(&projected, adapter.b.value()).like(&self.weight).scaled(adapter.scale);
         Ok((sum_of_products(start, &[frozen, update])?, Some(projected)))
     }
 
@@ -78,21 +80,21 @@ impl Linear {
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
         if let (true, Some(x)) = (self.weight.is_trainable(), x) {
-            gradients.add(self.weight.name(), dy.t()?.matmul(x)?)?;
+            gradients.add(self.weight.name(), sum_of_products(None, &[Product::gradient(dy, x)])?)?;
         }
-        let frozen = Product::backward(dy, self.weight.value());
+        let frozen = Product::backward(dy, &self.weight);
         let (Some(adapter), Some(projected), Some(x)) = (self.active(span), projected, x) else {
             return if want_dx { sum_of_products(None, &[frozen]).map(Some) } else { Ok(None) };
         };
+        let like = |product: Product<'_>| sum_of_products(None, &[product.like(&self.weight)]);
         let dy32 = dy.to_dtype(DType::F32)?;
-        gradients.add(adapter.b.name(), (dy32.t()?.matmul(projected)? * adapter.scale)?)?;
-        let back = Product::backward(&dy32, adapter.b.value()).scaled(adapter.scale);
-        let d_projected = sum_of_products(None, &[back])?; // [N, R]
-        gradients.add(adapter.a.name(), d_projected.t()?.matmul(&adapter.dropped(x, span)?)?)?;
+        gradients.add(adapter.b.name(), like(Product::gradient(&dy32, projected).scaled(adapter.scale))?)?;
+        let d_projected = like(Product::backward(&dy32, adapter.b.value()).scaled(adapter.scale))?; // [N, R]
+        gradients.add(adapter.a.name(), like(Product::gradient(&d_projected, &adapter.dropped(x, span)?))?)?;
         if !want_dx {
             return Ok(None);
         }
-        let through = Product::backward(&d_projected, adapter.a.value());
+        let through = Product::backward(&d_projected, adapter.a.value()).like(&self.weight);
         match adapter.mask(x, span)? {
             None => sum_of_products(None, &[frozen, through]).map(Some),
             Some(mask) => {

@@ -11,14 +11,17 @@ use super::batch::{Batch, Pass, Span};
 use super::block::{Block, Saved, Shared};
 use super::config::LladaConfig;
 use super::head::Head;
+use super::ops::products::activations_are_f32;
 use super::ops::rope;
 use super::param::{Gradients, Param};
+use super::weight::Weight;
 
 /// The model, with or without adapters.
 #[derive(Clone, Debug)]
 pub struct Llada {
     pub(super) config: LladaConfig,
-    pub(super) wte: Param,
+    pub(super) dtype: DType,
+    pub(super) wte: Weight,
     pub(super) blocks: Vec<Block>,
     pub(super) head: Head,
     pub(super) tables: rope::Tables,
@@ -40,12 +43,17 @@ impl Llada {
 
     /// Where the weights are.
     pub fn device(&self) -> &Device {
-        self.wte.value().device()
+        self.head.norm.value().device()
     }
 
-    /// Working precision.
+    /// Working precision: the dtype of the weights.
     pub fn dtype(&self) -> DType {
-        self.wte.value().dtype()
+        self.dtype
+    }
+
+    /// The dtype of activations: f32 on the CPU, where bf16 is a matter of weights and products, else that of the weights.
+    pub fn activations(&self) -> DType {
+        if activations_are_f32(self.dtype(), self.device()) { DType::F32 } else { self.dtype() }
     }
 
     /// Final norm and head.
@@ -76,7 +84,7 @@ impl Llada {
         mut tape: Option<&mut Vec<Saved>>,
     ) -> Result<(Tensor, Tensor)> {
         let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), self.device())?;
-        let mut x = self.wte.value().index_select(&ids, 0)?; // [B*T, D]
+        let mut x = self.wte.rows(&ids)?.to_dtype(self.activations())?; // [B*T, D]
         for (i, block) in self.blocks.iter().enumerate() {
             let (y, saved) = block.forward(&x, &self.shared(batch, window, pass, i), tape.is_some())?;
             x = y;
@@ -114,10 +122,10 @@ impl Llada {
                 None => return Ok(()),
             }
         }
-        if self.wte.is_trainable() {
+        if let Some(wte) = self.wte.dense().filter(|w| w.is_trainable()) {
             let rows = dx.to_dtype(DType::F32)?;
-            let zeros = self.wte.value().to_dtype(DType::F32)?.zeros_like()?;
-            gradients.add(self.wte.name(), zeros.index_add(&tape.ids, &rows, 0)?)?;
+            let zeros = wte.value().to_dtype(DType::F32)?.zeros_like()?;
+            gradients.add(wte.name(), zeros.index_add(&tape.ids, &rows, 0)?)?;
         }
         Ok(())
     }
@@ -129,15 +137,27 @@ impl Llada {
             || self.blocks[..i].iter().any(|b| b.linears().iter().any(|(_, l)| l.adapter.is_some()))
     }
 
-    /// Every weight of the base model.
+    /// The matrices of the base model: embedding, linear layers, head.
+    pub fn matrices(&self) -> Vec<&Weight> {
+        let linears = self.blocks.iter().flat_map(|b| b.linears()).map(|(_, l)| &l.weight);
+        [&self.wte].into_iter().chain(linears).chain([&self.head.weight]).collect()
+    }
+
+    /// The norms of the base model.
+    pub fn norms(&self) -> Vec<&Param> {
+        let blocks = self.blocks.iter().flat_map(|b| [&b.attn_norm, &b.ff_norm]);
+        blocks.chain([&self.head.norm]).collect()
+    }
+
+    /// Every weight of the base model that is not quantised.
     pub fn params(&self) -> Vec<&Param> {
-        let mut all = vec![&self.wte];
-        for block in &self.blocks {
-            all.extend([&block.attn_norm, &block.ff_norm]);
-            all.extend(block.linears().map(|(_, l)| &l.weight));
-        }
-        all.extend([&self.head.norm, &self.head.weight]);
-        all
+        self.matrices().into_iter().filter_map(Weight::dense).chain(self.norms()).collect()
+    }
+
+    /// How many numbers the base model is made of.
+    pub fn parameter_count(&self) -> usize {
+        let matrices = self.matrices().into_iter().filter_map(|w| w.dims2().ok()).map(|(out, input)| out * input);
+        matrices.chain(self.norms().into_iter().map(|p| p.value().elem_count())).sum()
     }
 
     /// The variables to train, by name: adapters, or all weights of a model loaded for full fine-tuning.

@@ -2,18 +2,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
 
 use super::block::Block;
 use super::config::LladaConfig;
+use super::gguf::{GgufFile, Loaded};
 use super::head::Head;
 use super::linear::Linear;
 use super::llada::Llada;
+use super::ops::products::{Quantised, activations_are_f32};
 use super::ops::rope;
 use super::param::Param;
+use super::weight::Weight;
 use super::weights::{SINGLE_FILE, WeightFiles};
+use crate::config::BlockFormat;
 use crate::rng::{Key, Purpose};
 
 const PREFIX: &str = "model.transformer";
@@ -27,6 +33,15 @@ pub enum Weights {
     Trainable,
 }
 
+/// How the matrices of a frozen model are kept in blocks.
+#[derive(Clone, Copy, Debug)]
+pub enum Blocks<'a> {
+    /// The checkpoint's numbers are packed while they are read.
+    Pack(BlockFormat),
+    /// Read from this GGUF file, whose formats they keep.
+    Gguf(&'a Path),
+}
+
 impl Llada {
     /// Loads `config.json` and the weights of a folder in Hugging Face layout.
     ///
@@ -36,7 +51,40 @@ impl Llada {
         let config = LladaConfig::load(dir)?;
         let files = WeightFiles::open(dir)?;
         files.check(&expected_shapes(&config))?;
-        Self::build(config, weights, device, |name, _| files.load(name, dtype, device))
+        Self::build(config, weights, dtype, |name, shape| {
+            Ok(Loaded::Dense(files.load(name, kept_dtype(shape, dtype, device), device)?))
+        })
+    }
+
+    /// As [`Llada::load`], frozen, with matrices in blocks.
+    ///
+    /// # Errors
+    /// As [`Llada::load`]; matrices whose rows do not divide into blocks.
+    pub fn load_quantised(dir: &Path, dtype: DType, device: &Device, blocks: Blocks<'_>) -> Result<Self> {
+        let config = LladaConfig::load(dir)?;
+        let shapes = expected_shapes(&config);
+        match blocks {
+            Blocks::Pack(format) => {
+                let files = WeightFiles::open(dir)?;
+                files.check(&shapes)?;
+                check_blocks(&shapes, format)?;
+                Self::build(config, Weights::Frozen, dtype, |name, shape| {
+                    if shape.len() == 1 {
+                        return Ok(Loaded::Dense(files.load(name, kept_dtype(shape, dtype, device), device)?));
+                    }
+                    let weight = files.load_stored(name, &Device::Cpu)?;
+                    let packed = Quantised::pack(&weight, ggml_dtype(format), dtype, device);
+                    Ok(Loaded::Quantised(packed.with_context(|| format!("cannot quantise {name}"))?))
+                })
+            }
+            Blocks::Gguf(path) => {
+                let file = GgufFile::open(path, &shapes)?;
+                let sizes = config.clone();
+                Self::build(config, Weights::Frozen, dtype, |name, shape| {
+                    file.load(name, &sizes, kept_dtype(shape, dtype, device), device)
+                })
+            }
+        }
     }
 
     /// A model of the size that `dir/config.json` describes, with random weights keyed by `seed`:
@@ -49,57 +97,58 @@ impl Llada {
         let config = LladaConfig::load(dir)?;
         let residual = 1.0 / (2.0 * config.n_layers as f64).sqrt();
         let mut part = 0;
-        Self::build(config, Weights::Trainable, device, |name, shape| {
+        Self::build(config, Weights::Trainable, DType::F32, |name, shape| {
             part += 1;
             if shape.len() == 1 {
-                return Ok(Tensor::ones(shape, DType::F32, device)?);
+                return Ok(Loaded::Dense(Tensor::ones(shape, DType::F32, device)?));
             }
             let into_residual =
                 name.ends_with("attn_out.weight") || (name.contains("blocks") && name.contains("ff_out"));
             let std = 0.02 * if into_residual { residual } else { 1.0 };
             let mut rng = Key::new(seed, Purpose::ModelInit).part(part).rng();
             let values: Vec<f32> = (0..shape.iter().product()).map(|_| (rng.normal() * std) as f32).collect();
-            Ok(Tensor::from_vec(values, shape, device)?)
+            Ok(Loaded::Dense(Tensor::from_vec(values, shape, device)?))
         })
     }
 
     fn build(
         config: LladaConfig,
         weights: Weights,
-        device: &Device,
-        mut tensor: impl FnMut(&str, &[usize]) -> Result<Tensor>,
+        dtype: DType,
+        mut load: impl FnMut(&str, &[usize]) -> Result<Loaded>,
     ) -> Result<Self> {
         let shapes = expected_shapes(&config);
-        let mut param = |name: String| -> Result<Param> {
-            let value = tensor(&name, &shapes[&name])?;
-            match weights {
-                Weights::Frozen => Ok(Param::frozen(name, value)),
-                Weights::Trainable => Ok(Param::trainable(name, &value)?),
+        let mut weight = |name: String| -> Result<Weight> {
+            match (load(&name, &shapes[&name])?, weights) {
+                (Loaded::Dense(value), Weights::Frozen) => Ok(Weight::Dense(Param::frozen(name, value))),
+                (Loaded::Dense(value), Weights::Trainable) => Ok(Weight::Dense(Param::trainable(name, &value)?)),
+                (Loaded::Quantised(blocks), _) => Ok(Weight::Quantised { name, blocks: Arc::new(blocks) }),
             }
         };
-        let wte = param(format!("{PREFIX}.wte.weight"))?;
+        let wte = weight(format!("{PREFIX}.wte.weight"))?;
         let mut blocks = Vec::with_capacity(config.n_layers);
         for i in 0..config.n_layers {
-            let mut leaf = |leaf: &str| param(format!("{PREFIX}.blocks.{i}.{leaf}.weight"));
+            let mut leaf = |leaf: &str| weight(format!("{PREFIX}.blocks.{i}.{leaf}.weight"));
             blocks.push(Block {
-                attn_norm: leaf("attn_norm")?,
+                attn_norm: norm(leaf("attn_norm")?)?,
                 q_proj: Linear::new(leaf("q_proj")?),
                 k_proj: Linear::new(leaf("k_proj")?),
                 v_proj: Linear::new(leaf("v_proj")?),
                 attn_out: Linear::new(leaf("attn_out")?),
-                ff_norm: leaf("ff_norm")?,
+                ff_norm: norm(leaf("ff_norm")?)?,
                 ff_proj: Linear::new(leaf("ff_proj")?),
                 up_proj: Linear::new(leaf("up_proj")?),
                 ff_out: Linear::new(leaf("ff_out")?),
             });
         }
         let head = Head {
-            norm: param(format!("{PREFIX}.ln_f.weight"))?,
-            weight: param(format!("{PREFIX}.ff_out.weight"))?,
+            norm: norm(weight(format!("{PREFIX}.ln_f.weight"))?)?,
+            weight: weight(format!("{PREFIX}.ff_out.weight"))?,
             eps: config.rms_norm_eps,
         };
+        let device = head.norm.value().device();
         let tables = rope::Tables::new(config.rope_theta, config.head_dim(), config.max_sequence_length, device)?;
-        Ok(Self { config, wte, blocks, head, tables })
+        Ok(Self { config, dtype, wte, blocks, head, tables })
     }
 
     /// Writes the weights as `dir/model.safetensors`, atomically.
@@ -111,6 +160,38 @@ impl Llada {
             self.params().into_iter().map(|p| (p.name().to_owned(), p.value().clone())).collect();
         write_safetensors(&dir.join(SINGLE_FILE), &tensors, &[("format", "pt")])
     }
+}
+
+/// The vectors are norms, which multiply activations and weigh nothing: they have the dtype of activations.
+fn kept_dtype(shape: &[usize], dtype: DType, device: &Device) -> DType {
+    if shape.len() == 1 && activations_are_f32(dtype, device) { DType::F32 } else { dtype }
+}
+
+fn norm(weight: Weight) -> Result<Param> {
+    match weight {
+        Weight::Dense(param) => Ok(param),
+        Weight::Quantised { name, .. } => bail!("{name} is quantised, but a norm cannot be"),
+    }
+}
+
+fn ggml_dtype(format: BlockFormat) -> GgmlDType {
+    match format {
+        BlockFormat::Q8_0 => GgmlDType::Q8_0,
+        BlockFormat::Q6K => GgmlDType::Q6K,
+        BlockFormat::Q4K => GgmlDType::Q4K,
+    }
+}
+
+/// Whether the rows of all matrices divide into blocks.
+fn check_blocks(shapes: &BTreeMap<String, Vec<usize>>, format: BlockFormat) -> Result<()> {
+    let block = ggml_dtype(format).block_size();
+    let misfit = shapes.iter().find(|(_, shape)| shape.len() == 2 && !shape[1].is_multiple_of(block));
+    let Some((name, shape)) = misfit else { return Ok(()) };
+    let way_out = match format {
+        BlockFormat::Q8_0 => "leave model.quantize out",
+        BlockFormat::Q6K | BlockFormat::Q4K => "use model.quantize = \"q8_0\", whose blocks are of 32, or leave it out",
+    };
+    bail!("model.quantize: rows of {name} have {} numbers, which is no multiple of {block}: {way_out}", shape[1])
 }
 
 /// Names and shapes of a checkpoint's tensors.

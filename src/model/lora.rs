@@ -11,6 +11,7 @@ use super::linear::Adapter;
 use super::llada::Llada;
 use super::load::write_safetensors;
 use super::param::Param;
+use super::weight::Weight;
 use super::weights::WeightFiles;
 use crate::config::{LoraTable, TargetModules, TargetPreset};
 use crate::rng::{Key, Purpose};
@@ -92,7 +93,7 @@ impl Llada {
             if !targets.contains(leaf) {
                 continue;
             }
-            let (out, input) = linear.weight.value().dims2()?;
+            let (out, input) = linear.weight.dims2()?;
             let bound = 1.0 / (input as f64).sqrt();
             let mut rng = Key::new(seed, Purpose::AdapterInit).part(module).rng();
             let a: Vec<f32> =
@@ -121,7 +122,7 @@ impl Llada {
         let files = WeightFiles::open_file(&path)?;
         let mut expected = BTreeMap::new();
         for (name, _, linear) in self.named_linears_mut() {
-            let (out, input) = linear.weight.value().dims2()?;
+            let (out, input) = linear.weight.dims2()?;
             let (a, b) = peft_keys(&name);
             if files.names().any(|n| n == a || n == b) {
                 expected.extend([(a, vec![config.r, input]), (b, vec![out, config.r])]);
@@ -196,17 +197,19 @@ impl Llada {
     }
 
     /// A model whose adapters are added into copies of their weights, `W + scale * B A`; the other weights are
-    /// shared. It decodes faster than this one, with the same numbers up to rounding.
+    /// shared, and quantised ones keep their adapters. It decodes faster than this one, with the same numbers up to
+    /// rounding.
     ///
     /// # Errors
     /// If the maths fails.
     pub fn merged(&self) -> candle_core::Result<Llada> {
         let mut merged = self.clone();
         for (_, _, linear) in merged.named_linears_mut() {
+            let Weight::Dense(weight) = &linear.weight else { continue };
             let Some(Adapter { a, b, scale, .. }) = linear.adapter.take() else { continue };
-            let w = linear.weight.value();
+            let w = weight.value();
             let update = (b.value().matmul(a.value())? * scale)?.to_dtype(w.dtype())?;
-            linear.weight = Param::frozen(linear.weight.name(), (w + update)?);
+            linear.weight = Weight::Dense(Param::frozen(weight.name(), (w + update)?));
         }
         Ok(merged)
     }

@@ -8,6 +8,7 @@ mod block;
 mod cache;
 mod config;
 pub mod device;
+mod gguf;
 mod head;
 mod linear;
 mod llada;
@@ -18,6 +19,7 @@ mod param;
 pub mod source;
 #[cfg(test)]
 mod tests;
+mod weight;
 mod weights;
 
 pub use batch::{Batch, Pass};
@@ -25,7 +27,8 @@ pub use cache::Cache;
 pub use config::LladaConfig;
 pub use head::{Head, Scored};
 pub use llada::{Llada, Tape};
-pub use load::{Weights, write_safetensors};
+pub use load::{Blocks, Weights, write_safetensors};
 pub use lora::{ADAPTER_CONFIG, ADAPTER_FILE, AdapterConfig};
 pub use param::{Gradients, Param};
+pub use weight::Weight;
 pub use weights::WeightFiles;

@@ -35,6 +35,11 @@ impl Param {
         &self.value
     }
 
+    /// Bytes it takes.
+    pub fn bytes(&self) -> usize {
+        self.value.elem_count() * self.value.dtype().size_in_bytes()
+    }
+
     /// The variable behind a trainable weight.
     pub fn var(&self) -> Option<&Var> {
         self.var.as_ref()

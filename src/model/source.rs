@@ -29,6 +29,28 @@ pub fn resolve_tokenizer(name_or_path: &str, revision: Option<&str>) -> Result<P
     find(name_or_path, revision, false)
 }
 
+/// The GGUF file that `model.gguf_file` names: in `dir`, the model's folder, else a path on this machine, else a file
+/// of the model's repository.
+///
+/// # Errors
+/// A file that is in none of these places.
+pub fn resolve_gguf(file: &str, name_or_path: &str, dir: &Path, revision: Option<&str>) -> Result<PathBuf> {
+    let places = [dir.join(file), PathBuf::from(file)];
+    if let Some(place) = places.iter().find(|place| place.is_file()) {
+        return Ok(place.clone());
+    }
+    if Path::new(name_or_path).is_dir() || !is_hub_id(name_or_path) {
+        bail!("model.gguf_file {file:?} is neither in {} nor a file of this machine", dir.display());
+    }
+    let repo = HubRepo::new(Kind::Model, name_or_path, revision.unwrap_or("main"))?;
+    repo.get(file)?.with_context(|| {
+        format!(
+            "model.gguf_file {file:?} is neither a file of {name_or_path} on the hub nor one of this machine: \
+             download it and give its path"
+        )
+    })
+}
+
 fn find(name_or_path: &str, revision: Option<&str>, weights: bool) -> Result<PathBuf> {
     let path = Path::new(name_or_path);
     if path.is_dir() {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::*;
-use crate::config::{LoraTable, TargetModules, TargetPreset};
+use crate::config::{BlockFormat, LoraTable, TargetModules, TargetPreset};
 use crate::rng::{Key, Purpose};
 
 fn golden(name: &str) -> PathBuf {
@@ -189,6 +189,105 @@ fn adapter_gradients_match_finite_differences_under_dropout() -> Result<()> {
 #[test]
 fn gradients_of_all_weights_match_finite_differences() -> Result<()> {
     check_directions(&Llada::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable)?)
+}
+
+/// Adapters as in [`adapted`] on weights in bf16.
+fn adapted_in_bf16(name: &str) -> Result<Llada> {
+    let (mut model, exact) =
+        (Llada::load(&golden(name), DType::BF16, &Device::Cpu, Weights::Frozen)?, adapted(name, 0.0)?);
+    model.attach_lora(&lora_table(0.0), 5)?;
+    for (name, var) in model.trainable() {
+        var.set(exact.trainable()[&name].as_tensor())?;
+    }
+    Ok(model)
+}
+
+#[test]
+fn weights_in_bf16_change_numbers_by_their_rounding_only() -> Result<()> {
+    for name in ["gqa_small", "mha_small"] {
+        let (exact, rounded) = (adapted(name, 0.0)?, adapted_in_bf16(name)?);
+        assert_eq!((rounded.dtype(), rounded.activations()), (DType::BF16, DType::F32));
+        let probe = Probe::new();
+        let (expected, found) = (probe.gradients(&exact)?, probe.gradients(&rounded)?);
+        for (name, gradient) in expected.by_name() {
+            let size = |x: &Tensor| -> Result<f32> { Ok(x.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt()) };
+            let off = size(&(gradient - &found.by_name()[name])?)? / size(gradient)?;
+            assert!(off > 0.0 && off < 0.1, "{name} is off by {off}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_batch_in_bf16_has_the_bits_of_each_row_alone() -> Result<()> {
+    let model = adapted_in_bf16("gqa_small")?;
+    let rows = rows(&[12, 7, 9]);
+    let together = model.hidden(&Batch::left_padded(&rows, 1), 8..12, Pass::INFERENCE)?;
+    let logits = model.head().logits(&together)?.reshape((3, 4, ()))?;
+    for (i, row) in rows.iter().enumerate() {
+        let alone = model.hidden(&Batch::left_padded(&[row], 1), row.len() - 4..row.len(), Pass::INFERENCE)?;
+        assert_eq!(values(&model.head().logits(&alone)?)?, values(&logits.get(i)?)?, "row {i}");
+    }
+    Ok(())
+}
+
+/// Adapters as in [`adapted`] on weights in blocks.
+fn adapted_on_blocks(name: &str, dtype: DType) -> Result<Llada> {
+    let mut model = Llada::load_quantised(&golden(name), dtype, &Device::Cpu, Blocks::Pack(BlockFormat::Q8_0))?;
+    model.attach_lora(&lora_table(0.0), 5)?;
+    let exact = adapted(name, 0.0)?;
+    for (name, var) in model.trainable() {
+        var.set(exact.trainable()[&name].as_tensor())?;
+    }
+    Ok(model)
+}
+
+#[test]
+fn adapter_gradients_on_quantised_weights_match_finite_differences() -> Result<()> {
+    check_directions(&adapted_on_blocks("gqa_small", DType::F32)?)
+}
+
+#[test]
+fn quantised_weights_are_close_and_rows_independent_in_both_precisions() -> Result<()> {
+    let rows = rows(&[12, 7, 9]);
+    let hidden = |model: &Llada, rows: &[Vec<u32>]| -> Result<Tensor> {
+        let batch = Batch::left_padded(rows, 1);
+        Ok(model.head().logits(&model.hidden(&batch, batch.columns() - 4..batch.columns(), Pass::INFERENCE)?)?)
+    };
+    let exact = hidden(&adapted("gqa_small", 0.0)?, &rows)?;
+    for dtype in [DType::F32, DType::BF16] {
+        let model = adapted_on_blocks("gqa_small", dtype)?;
+        let together = hidden(&model, &rows)?;
+        let size = |x: &Tensor| -> Result<f32> { Ok(x.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt()) };
+        let off = size(&(&together - &exact)?)? / size(&exact)?;
+        assert!(off > 0.0 && off < 0.1, "{dtype:?}: {off}");
+        for (i, row) in rows.iter().enumerate() {
+            let alone = hidden(&model, std::slice::from_ref(row))?;
+            assert_eq!(values(&alone)?, values(&together.narrow(0, 4 * i, 4)?)?, "{dtype:?}, row {i}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn quantised_weights_take_less_and_count_the_same() -> Result<()> {
+    let (plain, packed) = (base("gqa_small")?, adapted_on_blocks("gqa_small", DType::F32)?);
+    assert_eq!(plain.parameter_count(), packed.parameter_count());
+    let bytes = |model: &Llada| model.matrices().into_iter().map(Weight::bytes).sum::<usize>();
+    assert_eq!(bytes(&packed) * 32 * 4, bytes(&plain) * 34, "34 bytes for 32 numbers");
+    let merged = packed.merged()?;
+    assert_eq!(merged.trainable().len(), packed.trainable().len(), "nothing is merged into blocks");
+    Ok(())
+}
+
+#[test]
+fn rows_that_do_not_divide_into_blocks_are_refused() -> Result<()> {
+    for (format, way_out) in [(BlockFormat::Q6K, "256: use model.quantize = \"q8_0\""), (BlockFormat::Q4K, "q8_0")] {
+        let load = Llada::load_quantised(&golden("gqa_small"), DType::F32, &Device::Cpu, Blocks::Pack(format));
+        let text = load.expect_err("64 numbers a row").to_string();
+        assert!(text.contains("have 64 numbers") && text.contains(way_out), "{text}");
+    }
+    Ok(())
 }
 
 #[test]

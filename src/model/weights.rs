@@ -89,34 +89,53 @@ impl WeightFiles {
     /// # Errors
     /// Lists every difference (the first few of each kind when there are many).
     pub fn check(&self, expected: &BTreeMap<String, Vec<usize>>) -> Result<()> {
-        let missing: Vec<String> = expected.keys().filter(|n| !self.place.contains_key(*n)).cloned().collect();
-        let unknown: Vec<String> = self.names().filter(|n| !expected.contains_key(*n)).map(str::to_owned).collect();
-        let mut mis_shaped = Vec::new();
-        for (name, want) in expected.iter().filter(|(n, _)| self.place.contains_key(*n)) {
-            let found = self.maps[self.place[name]].get(name)?.shape().to_vec();
-            if &found != want {
-                mis_shaped.push(format!("{name} is {found:?} instead of {want:?}"));
-            }
-        }
-        let problems: Vec<String> = [("missing", missing), ("unknown", unknown), ("mis-shaped", mis_shaped)]
-            .into_iter()
-            .filter(|(_, names)| !names.is_empty())
-            .map(|(kind, names)| summary(kind, &names))
-            .collect();
-        if !problems.is_empty() {
-            bail!("the tensors in {} do not fit the model:\n{}", self.dir.display(), problems.join("\n"));
-        }
-        Ok(())
+        let unknown = self.names().filter(|n| !expected.contains_key(*n)).map(str::to_owned).collect();
+        let found = |name: &str| Some(self.maps[*self.place.get(name)?].get(name).ok()?.shape().to_vec());
+        report_misfits(&self.dir, expected, found, unknown)
     }
 
     /// Reads a tensor onto a device in a dtype.
     pub fn load(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        Ok(self.load_stored(name, device)?.to_dtype(dtype)?)
+    }
+
+    /// Reads a tensor onto a device in the dtype it has in the file.
+    pub fn load_stored(&self, name: &str, device: &Device) -> Result<Tensor> {
         let Some(&at) = self.place.get(name) else { bail!("{} has no tensor {name}", self.dir.display()) };
         let tensor = self.maps[at].load(name, device).with_context(|| format!("cannot read {name}"))?;
-        let tensor = tensor.to_dtype(dtype)?;
         forget(self.maps[at].get(name)?.data());
         Ok(tensor)
     }
+}
+
+/// Compares tensors with what a model expects: `found` gives the shape of those there are, `unknown` names those that
+/// are not expected.
+///
+/// # Errors
+/// Lists every difference (the first few of each kind when there are many).
+pub fn report_misfits(
+    place: &Path,
+    expected: &BTreeMap<String, Vec<usize>>,
+    found: impl Fn(&str) -> Option<Vec<usize>>,
+    unknown: Vec<String>,
+) -> Result<()> {
+    let (mut missing, mut mis_shaped) = (Vec::new(), Vec::new());
+    for (name, want) in expected {
+        match found(name) {
+            None => missing.push(name.clone()),
+            Some(found) if &found != want => mis_shaped.push(format!("{name} is {found:?} instead of {want:?}")),
+            Some(_) => {}
+        }
+    }
+    let problems: Vec<String> = [("missing", missing), ("unknown", unknown), ("mis-shaped", mis_shaped)]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(kind, names)| summary(kind, &names))
+        .collect();
+    if !problems.is_empty() {
+        bail!("the tensors in {} do not fit the model:\n{}", place.display(), problems.join("\n"));
+    }
+    Ok(())
 }
 
 /// Lets go of the pages behind a part of a mapped file that has been copied: else a model stands in memory twice

@@ -30,7 +30,7 @@ pub fn report(config: &RunConfig, session: &Session) -> Result<()> {
     let rewards = session.task.rewards(&[example.attempt(&text)])?;
     let reward = rewards.first().context("nothing was rewarded")?;
 
-    let total: usize = session.model.params().iter().map(|p| p.value().elem_count()).sum();
+    let total: usize = session.model.parameter_count();
     let trainable: usize = session.model.trainable().values().map(|v| v.elem_count()).sum();
     let lines = [
         config.to_toml()?,

@@ -2,13 +2,14 @@
 //!
 //! A golden folder holds a small model, an adapter, and what the reference made of them: logits, greedy decodes,
 //! SPG losses with bounds and adapter gradients, and four AdamW updates. Every item prints its worst error beside
-//! the tolerance it has to hold.
+//! the tolerance it has to hold. For any other model, [`precision`] says what fewer bits than f32 change.
 
 mod adamw;
 mod decodes;
 mod golden;
 mod logits;
 mod loss;
+mod precision;
 
 use std::path::Path;
 
@@ -56,12 +57,17 @@ impl Item {
     }
 }
 
-/// Runs all items of a folder on a device and prints a line, or a JSON object, for each.
+/// Runs all items of a folder on a device and prints a line, or a JSON object, for each; or what a precision costs.
 ///
 /// # Errors
 /// A folder that is not golden, or any item that does not hold.
 pub fn run(request: &VerifyRequest) -> Result<()> {
-    let items = check(&request.dir, &device::open(request.device)?)?;
+    let device = device::open(request.device)?;
+    if let Some(precision) = &request.precision {
+        let found = precision::compare(&request.dir, precision, &device)?;
+        return print_result(&if request.json { serde_json::to_string(&found)? } else { found.line() });
+    }
+    let items = check(&request.dir, &device)?;
     for item in &items {
         print_result(&if request.json { serde_json::to_string(item)? } else { item.line() })?;
     }

@@ -20,6 +20,12 @@ pub struct ModelTable {
     /// Working precision.
     #[serde(default)]
     pub dtype: Precision,
+    /// Keep the matrices in blocks of this format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<BlockFormat>,
+    /// Read the weights from this GGUF file instead: in the model's folder or repository, or a path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gguf_file: Option<String>,
     /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
     #[serde(default)]
     pub device: DeviceSpec,

@@ -4,9 +4,10 @@
 //! instruction set of the machine at run time. They use no fused multiply-add and sum in a fixed number of
 //! lanes, so a row's result depends neither on the instruction set nor on the other rows of the batch.
 
+use std::cell::Cell;
 use std::ops::Deref;
 
-use candle_core::{DType, Device, Result, Storage, StorageRef, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor, bail};
 use rayon::prelude::*;
 
 /// Partial sums kept by reductions; a multiple of every vector width in use.
@@ -54,6 +55,25 @@ impl Deref for View<'_> {
             _ => &[],
         }
     }
+}
+
+/// Lets `f` change the numbers of a contiguous f32 tensor in main memory, which nobody else may share.
+pub fn modify(x: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<()> {
+    struct Modify<F>(Cell<Option<F>>);
+    impl<F: FnOnce(&mut [f32])> InplaceOp1 for Modify<F> {
+        fn name(&self) -> &'static str {
+            "modify"
+        }
+
+        fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+            match (storage, layout.contiguous_offsets(), self.0.take()) {
+                (CpuStorage::F32(values), Some((start, end)), Some(f)) => f(&mut values[start..end]),
+                _ => bail!("a contiguous f32 tensor was expected"),
+            }
+            Ok(())
+        }
+    }
+    x.inplace_op1(&Modify(Cell::new(Some(f))))
 }
 
 /// A tensor from a kernel's output, without a copy.

@@ -14,3 +14,4 @@ pub mod rope;
 pub mod swiglu;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod vocabulary;

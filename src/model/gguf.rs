@@ -1,0 +1,147 @@
+//! LLaDA in one GGUF file, as llama.cpp's converter writes it: every tensor in the format it has there.
+//!
+//! Sizes, special ids and the tokenizer still come from the model's folder. The converter reorders the rows of query
+//! and key projections, because llama.cpp rotates neighbours where LLaDA rotates halves of a head; rows are put back
+//! as they are, without unpacking them.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use candle_core::quantized::gguf_file::Content;
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{DType, Device, Tensor};
+
+use super::config::LladaConfig;
+use super::ops::products::Quantised;
+use super::weights::report_misfits;
+
+/// The architecture the converter gives LLaDA.
+const ARCHITECTURE: &str = "llada";
+
+/// A file whose tensors are those of a model.
+pub struct GgufFile {
+    path: PathBuf,
+    content: Content,
+    reader: RefCell<BufReader<File>>,
+}
+
+/// A tensor of a checkpoint, as it is kept.
+pub enum Loaded {
+    /// Numbers.
+    Dense(Tensor),
+    /// Blocks.
+    Quantised(Quantised),
+}
+
+impl GgufFile {
+    /// Opens a file and compares its tensors with what a model expects, under the checkpoint's names.
+    ///
+    /// # Errors
+    /// Names the file; a file of another architecture, and every tensor that is missing or mis-shaped.
+    pub fn open(path: &Path, expected: &BTreeMap<String, Vec<usize>>) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut reader = BufReader::new(file);
+        let content = Content::read(&mut reader)
+            .with_context(|| format!("{} cannot be read as GGUF: is it complete?", path.display()))?;
+        let architecture = content.metadata.get("general.architecture").and_then(|v| v.to_string().ok());
+        if architecture.is_none_or(|a| a != ARCHITECTURE) {
+            let found = architecture.map_or("no architecture", String::as_str);
+            bail!("{} holds a model of architecture {found:?}, not {ARCHITECTURE:?}", path.display());
+        }
+        let found = |name: &str| Some(content.tensor_infos.get(&gguf_name(name)?)?.shape.dims().to_vec());
+        report_misfits(path, expected, found, Vec::new())?;
+        Ok(Self { path: path.to_owned(), content, reader: RefCell::new(reader) })
+    }
+
+    /// Reads a tensor by the checkpoint's name: plain numbers in `dtype`, blocks as they are.
+    ///
+    /// # Errors
+    /// Names the tensor that cannot be read.
+    pub fn load(&self, name: &str, config: &LladaConfig, dtype: DType, device: &Device) -> Result<Loaded> {
+        let read = || -> Result<Loaded> {
+            let there = gguf_name(name).context("the format has no place for it")?;
+            let tensor = self.content.tensor(&mut *self.reader.borrow_mut(), &there, &Device::Cpu)?;
+            let tensor = match heads(name, config) {
+                Some(heads) => with_halves_together(tensor, heads, device)?,
+                None => moved(tensor, device)?,
+            };
+            match tensor.dtype() {
+                GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => {
+                    Ok(Loaded::Dense(tensor.dequantize(device)?.to_dtype(dtype)?))
+                }
+                _ => Ok(Loaded::Quantised(Quantised::new(tensor, dtype)?)),
+            }
+        };
+        read().with_context(|| format!("cannot read {name} from {}", self.path.display()))
+    }
+}
+
+/// The heads of a projection whose rows the converter reorders.
+fn heads(name: &str, config: &LladaConfig) -> Option<usize> {
+    match name {
+        _ if name.ends_with("q_proj.weight") => Some(config.n_heads),
+        _ if name.ends_with("k_proj.weight") => Some(config.n_kv_heads),
+        _ => None,
+    }
+}
+
+/// The converter's name of a tensor.
+fn gguf_name(name: &str) -> Option<String> {
+    let name = name.strip_prefix("model.transformer.")?.strip_suffix(".weight")?;
+    let there = match name {
+        "wte" => "token_embd".to_owned(),
+        "ln_f" => "output_norm".to_owned(),
+        "ff_out" => "output".to_owned(),
+        _ => {
+            let (block, leaf) = name.strip_prefix("blocks.")?.split_once('.')?;
+            let leaf = match leaf {
+                "attn_norm" => "attn_norm",
+                "q_proj" => "attn_q",
+                "k_proj" => "attn_k",
+                "v_proj" => "attn_v",
+                "attn_out" => "attn_output",
+                "ff_norm" => "ffn_norm",
+                "ff_proj" => "ffn_gate",
+                "up_proj" => "ffn_up",
+                "ff_out" => "ffn_down",
+                _ => return None,
+            };
+            format!("blk.{block}.{leaf}")
+        }
+    };
+    Some(there + ".weight")
+}
+
+/// The same tensor on a device.
+fn moved(tensor: QTensor, device: &Device) -> Result<QTensor> {
+    if device.is_cpu() {
+        return Ok(tensor);
+    }
+    let storage = QStorage::from_data(tensor.data()?, device, tensor.dtype())?;
+    Ok(QTensor::new(storage, tensor.shape().clone())?)
+}
+
+/// Rows 0, 2, 4, .. of every head, then rows 1, 3, 5, ..: what the converter interleaved.
+fn with_halves_together(tensor: QTensor, heads: usize, device: &Device) -> Result<QTensor> {
+    let rows = tensor.shape().dims2()?.0;
+    let bytes = tensor.data()?;
+    let (row_bytes, head) = (bytes.len() / rows, rows / heads);
+    let mut ordered = Vec::with_capacity(bytes.len());
+    for first in (0..rows).step_by(head) {
+        for parity in 0..2 {
+            for row in (first + parity..first + head).step_by(2) {
+                ordered.extend_from_slice(&bytes[row * row_bytes..(row + 1) * row_bytes]);
+            }
+        }
+    }
+    let storage = QStorage::from_data(Cow::Owned(ordered), device, tensor.dtype())?;
+    Ok(QTensor::new(storage, tensor.shape().clone())?)
+}
+
+#[cfg(test)]
+mod tests;

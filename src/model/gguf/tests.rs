@@ -1,0 +1,86 @@
+//! A golden model written as GGUF in memory and on disk, as the converter would, and loaded again.
+
+use std::path::PathBuf;
+
+use candle_core::quantized::gguf_file::{Value, write};
+
+use super::super::load::expected_shapes;
+use super::super::{Batch, Blocks, Llada, Pass, Weights};
+use super::*;
+
+fn golden() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small")
+}
+
+/// The converter's order of rows: row `i` of the first half of a head, then row `i` of the second half.
+fn interleaved(weight: &Tensor, heads: usize) -> Result<Tensor> {
+    let (rows, columns) = weight.dims2()?;
+    let halves = weight.reshape((heads, 2, rows / heads / 2, columns))?;
+    Ok(halves.transpose(1, 2)?.contiguous()?.reshape((rows, columns))?)
+}
+
+/// Writes the tensors of the golden model that are to be kept, its matrices in `format`.
+fn write_golden(
+    format: GgmlDType,
+    architecture: &str,
+    keep: impl Fn(&str) -> bool,
+) -> Result<(tempfile::TempDir, PathBuf)> {
+    let config = LladaConfig::load(&golden())?;
+    let tensors = candle_core::safetensors::load(golden().join("model.safetensors"), &Device::Cpu)?;
+    let mut named = Vec::new();
+    for name in expected_shapes(&config).keys().filter(|name| keep(name)) {
+        let mut tensor = tensors[name].clone();
+        if let Some(heads) = heads(name, &config) {
+            tensor = interleaved(&tensor, heads)?;
+        }
+        let format = if tensor.rank() == 1 { GgmlDType::F32 } else { format };
+        named.push((gguf_name(name).context("a name")?, QTensor::quantize(&tensor, format)?));
+    }
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("model.gguf");
+    let named: Vec<(&str, &QTensor)> = named.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let architecture = Value::String(architecture.into());
+    write(&mut File::create(&path)?, &[("general.architecture", &architecture)], &named)?;
+    Ok((dir, path))
+}
+
+fn logits(model: &Llada) -> Result<Vec<f32>> {
+    let rows: Vec<Vec<u32>> = vec![(0..12).map(|i| i * 11 % 150).collect(), (0..7).map(|i| i * 5 % 150).collect()];
+    let batch = Batch::left_padded(&rows, 1);
+    let x = model.hidden(&batch, 0..batch.columns(), Pass::BASE)?;
+    Ok(model.head().logits(&x)?.flatten_all()?.to_vec1()?)
+}
+
+#[test]
+fn plain_numbers_give_the_very_model() -> Result<()> {
+    let (_dir, path) = write_golden(GgmlDType::F32, ARCHITECTURE, |_| true)?;
+    let loaded = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path))?;
+    let plain = Llada::load(&golden(), DType::F32, &Device::Cpu, Weights::Frozen)?;
+    assert!(logits(&loaded)? == logits(&plain)?);
+    Ok(())
+}
+
+#[test]
+fn blocks_are_those_of_packing_the_checkpoint() -> Result<()> {
+    let (_dir, path) = write_golden(GgmlDType::Q8_0, ARCHITECTURE, |_| true)?;
+    let loaded = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path))?;
+    let format = crate::config::BlockFormat::Q8_0;
+    let packed = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Pack(format))?;
+    assert!(loaded.matrices().iter().all(|w| w.dense().is_none()));
+    assert!(logits(&loaded)? == logits(&packed)?);
+    Ok(())
+}
+
+#[test]
+fn files_that_do_not_fit_say_why() -> Result<()> {
+    let load = |path: &Path| Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(path));
+    let error = |path: &Path| format!("{:#}", load(path).expect_err("refused"));
+    let (_dir, path) = write_golden(GgmlDType::F32, "llama", |_| true)?;
+    assert!(error(&path).contains("architecture \"llama\", not \"llada\""), "{}", error(&path));
+    let (_dir, path) = write_golden(GgmlDType::F32, ARCHITECTURE, |name| !name.contains("blocks.1.v_proj"))?;
+    assert!(error(&path).contains("missing (1): model.transformer.blocks.1.v_proj.weight"), "{}", error(&path));
+    std::fs::write(&path, b"GGUF and nothing more")?;
+    assert!(error(&path).contains("cannot be read as GGUF"), "{}", error(&path));
+    assert!(error(&path.with_extension("gone")).contains("cannot read"));
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! Weights in GGML's block formats, as right-hand sides of products.
+//!
+//! On the CPU rows are unpacked a few at a time and multiplied as any other weight would be, forward and backward: so
+//! rollouts and updates see the same numbers, and activations are not quantised. (candle's own product quantises
+//! them, which is faster in f32 but off by 7e-3, and has no backward.) Elsewhere candle's product goes forward, and
+//! the whole weight is unpacked to go back.
+
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{DType, Device, Result, Tensor};
+use rayon::prelude::*;
+
+use super::super::cpu;
+
+/// Numbers that are unpacked at once: 8 MiB.
+const UNPACKED: usize = 1 << 21;
+/// Rows a thread unpacks, or packs, at a time.
+const ROWS: usize = 16;
+
+/// A frozen weight `[out, in]` in blocks along `in`.
+#[derive(Debug)]
+pub struct Quantised {
+    tensor: QTensor,
+    dtype: DType,
+    dims: (usize, usize),
+}
+
+impl Quantised {
+    /// A weight whose products are those of a model in `dtype`.
+    ///
+    /// # Errors
+    /// If it is no matrix.
+    pub fn new(tensor: QTensor, dtype: DType) -> Result<Self> {
+        let dims = tensor.shape().dims2()?;
+        Ok(Self { tensor, dtype, dims })
+    }
+
+    /// Packs `weight` `[out, in]` for `device`.
+    ///
+    /// # Errors
+    /// If `in` is no multiple of the format's block, or the device refuses.
+    pub fn pack(weight: &Tensor, format: GgmlDType, dtype: DType, device: &Device) -> Result<Self> {
+        let (rows, columns) = weight.dims2()?;
+        let block = format.block_size();
+        if !columns.is_multiple_of(block) {
+            candle_core::bail!("rows of {columns} numbers do not divide into the blocks of {block}")
+        }
+        let starts: Vec<usize> = (0..rows).step_by(ROWS).collect();
+        let parts: Vec<Vec<u8>> = starts
+            .into_par_iter()
+            .map(|start| {
+                // a copy: candle packs the storage behind a view, whole
+                let part = weight.narrow(0, start, ROWS.min(rows - start))?.to_dtype(DType::F32)?.force_contiguous()?;
+                Ok(QTensor::quantize(&part, format)?.data()?.into_owned())
+            })
+            .collect::<Result<_>>()?;
+        let storage = QStorage::from_data(parts.concat().into(), device, format)?;
+        Self::new(QTensor::new(storage, (rows, columns))?, dtype)
+    }
+
+    /// `(out, in)`.
+    pub fn dims2(&self) -> (usize, usize) {
+        self.dims
+    }
+
+    /// The precision of its products.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.tensor.device()
+    }
+
+    /// Bytes it takes.
+    pub fn bytes(&self) -> usize {
+        self.tensor.storage_size_in_bytes()
+    }
+
+    /// Chosen rows, unpacked: f32 `[N, in]`.
+    ///
+    /// # Errors
+    /// An id that is no row.
+    pub fn rows(&self, ids: &Tensor) -> Result<Tensor> {
+        self.tensor.embedding(ids)
+    }
+
+    /// Rows that are unpacked together.
+    pub fn rows_at_once(&self) -> usize {
+        (UNPACKED / self.dims.1.max(1)).next_multiple_of(ROWS).min(self.dims.0.max(1))
+    }
+
+    /// The rows from `start` on into `to`, which they fill.
+    ///
+    /// # Errors
+    /// If there are not as many.
+    pub fn unpack(&self, start: usize, to: &mut [f32]) -> Result<()> {
+        let width = self.dims.1;
+        to.par_chunks_mut(ROWS * width).enumerate().try_for_each(|(i, to)| {
+            let first = (start + i * ROWS) as u32;
+            let ids = Tensor::arange(first, first + (to.len() / width) as u32, &Device::Cpu)?;
+            let rows = self.tensor.embedding(&ids)?;
+            to.copy_from_slice(&cpu::View::new(&rows)?);
+            Ok(())
+        })
+    }
+
+    /// The rows from `start` on, in main memory: f32 `[len, in]`.
+    ///
+    /// # Errors
+    /// If there are not as many.
+    pub fn unpacked(&self, start: usize, len: usize) -> Result<Tensor> {
+        let mut rows = vec![0f32; len * self.dims.1];
+        self.unpack(start, &mut rows)?;
+        cpu::tensor(rows, (len, self.dims.1))
+    }
+
+    /// `x W^T`, or `x W` unless `transposed`, by candle's own operations, in the dtype of `x`.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn product(&self, x: &Tensor, transposed: bool) -> Result<Tensor> {
+        match transposed {
+            true => x.to_dtype(DType::F32)?.apply_op1_no_bwd(&self.tensor)?.to_dtype(x.dtype()),
+            false => x.matmul(&self.tensor.dequantize(x.device())?.to_dtype(x.dtype())?),
+        }
+    }
+}

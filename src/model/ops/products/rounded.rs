@@ -1,0 +1,243 @@
+//! Products of matrices rounded to bf16 and summed in f32: what a model in bf16 computes on the CPU.
+//!
+//! Weights lie in memory as bf16, activations as f32 that are rounded on the way into the product. Machines with
+//! AVX-512's BF16 instructions multiply at about twice the rate of f32; on the others the operands are rounded all
+//! the same and multiplied in f32, for half the memory of the weights and the same numbers up to the order of sums.
+
+use half::bf16;
+use rayon::prelude::*;
+
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
+
+/// Numbers as they lie in memory.
+#[derive(Clone, Copy)]
+pub enum Values<'a> {
+    /// To be rounded.
+    F32(&'a [f32]),
+    /// As they are.
+    Bf16(&'a [bf16]),
+}
+
+impl Values<'_> {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::F32(x) => x.len(),
+            Self::Bf16(x) => x.len(),
+        }
+    }
+}
+
+/// A left-hand side `[n, k]`, its rows (or, transposed, its columns) `stride` numbers apart.
+#[derive(Clone, Copy)]
+pub struct Left<'a> {
+    /// The numbers.
+    pub values: &'a [f32],
+    /// Distance of rows in memory.
+    pub stride: usize,
+    /// Whether they lie as `[k, n]`.
+    pub transposed: bool,
+}
+
+impl<'a> Left<'a> {
+    /// The part from `start` of `k` on.
+    pub fn from(self, start: usize) -> Self {
+        let skipped = if self.transposed { start * self.stride } else { start };
+        Self { values: &self.values[skipped..], ..self }
+    }
+
+    /// Distances in memory of rows and of columns.
+    pub fn strides(self) -> (isize, isize) {
+        if self.transposed { (1, self.stride as isize) } else { (self.stride as isize, 1) }
+    }
+
+    /// Whether there are `n` rows of `k` numbers.
+    pub fn holds(self, n: usize, k: usize) -> bool {
+        let (rows, width) = if self.transposed { (k, n) } else { (n, k) };
+        width <= self.stride && (rows == 0 || (rows - 1) * self.stride + width <= self.values.len())
+    }
+}
+
+/// Where a product goes: rows `stride` numbers apart, `(+)= scale * product`.
+#[derive(Clone, Copy)]
+pub struct Out {
+    /// The first number.
+    pub start: *mut f32,
+    /// Distance of rows.
+    pub stride: usize,
+    /// Factor.
+    pub scale: f32,
+    /// Whether the product is added to what is there.
+    pub accumulate: bool,
+}
+
+/// A right-hand side `[k, m]`, contiguous.
+#[derive(Clone, Copy)]
+pub struct Right<'a> {
+    /// The numbers.
+    pub values: Values<'a>,
+    /// Whether they lie as `[m, k]`.
+    pub transposed: bool,
+}
+
+/// Numbers of a right-hand side that are widened at once where the processor has no bf16: 4 MiB.
+const WIDENED: usize = 1 << 20;
+/// Columns that are widened at least: narrower products go through another kernel.
+const LEAST_COLUMNS: usize = 128;
+
+/// Whether a row of a product has the same bits whatever the number of rows, without padding.
+pub fn rows_are_independent() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return avx512::is_available();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// `out (+)= scale * a b`.
+///
+/// # Safety
+/// `out` is valid for writes of `n` rows of `m` numbers, which are initialised when it accumulates.
+///
+/// # Panics
+/// If `a` does not hold `n * k` numbers, or `b` not `k * m`.
+pub unsafe fn multiply(out: Out, sizes: [usize; 3], a: Left<'_>, b: Right<'_>) {
+    #[cfg(target_arch = "x86_64")]
+    if avx512::is_available() {
+        // SAFETY: the caller's, and the instructions are there.
+        return unsafe { avx512::multiply(out, sizes, a, b) };
+    }
+    // SAFETY: the caller's.
+    unsafe { multiply_widened(out, sizes, a, b) }
+}
+
+/// [`multiply`] in f32, on any machine: columns of `b` are widened a few at a time.
+///
+/// # Safety
+/// As for [`multiply`].
+unsafe fn multiply_widened(out: Out, [n, k, m]: [usize; 3], a: Left<'_>, b: Right<'_>) {
+    assert!(a.holds(n, k) && b.values.count() == k * m);
+    let rounded: Vec<f32> = a.values.par_iter().map(|&x| round(x)).collect();
+    let (a_row, a_column) = a.strides();
+    let width = (WIDENED / k.max(1)).max(LEAST_COLUMNS).min(m);
+    // the last part takes what is left over, so that none is narrow
+    let parts = (m / width.max(1)).max(1);
+    for part in 0..parts {
+        let start = part * width;
+        let end = if part + 1 == parts { m } else { start + width };
+        let columns = end - start;
+        let widened = widen(b, [k, m], start, columns);
+        let (b_row, b_column) = if b.transposed { (1, k) } else { (columns, 1) };
+        // SAFETY: the caller's for `out`; the operands hold `n * k` and `k * columns` numbers in these strides.
+        unsafe {
+            gemm::gemm(
+                n,
+                columns,
+                k,
+                out.start.add(start),
+                1,
+                out.stride as isize,
+                out.accumulate,
+                rounded.as_ptr(),
+                a_column,
+                a_row,
+                widened.as_ptr(),
+                b_column as isize,
+                b_row as isize,
+                1.0,
+                out.scale,
+                false,
+                false,
+                false,
+                gemm::Parallelism::Rayon(0),
+            );
+        }
+    }
+}
+
+/// Some columns of `b`, rounded to bf16, in f32: `[columns, k]` if `b` is transposed, else `[k, columns]`.
+fn widen(b: Right<'_>, [k, m]: [usize; 2], start: usize, columns: usize) -> Vec<f32> {
+    let mut widened = vec![0f32; k * columns];
+    if widened.is_empty() {
+        return widened;
+    }
+    let (width, stride, offset) = if b.transposed { (k, k, start * k) } else { (columns, m, start) };
+    widened.par_chunks_mut(width).enumerate().for_each(|(row, to)| {
+        let at = offset + row * stride;
+        match b.values {
+            Values::F32(x) => to.iter_mut().zip(&x[at..]).for_each(|(to, &x)| *to = round(x)),
+            Values::Bf16(x) => to.iter_mut().zip(&x[at..]).for_each(|(to, x)| *to = x.to_f32()),
+        }
+    });
+    widened
+}
+
+fn round(x: f32) -> f32 {
+    bf16::from_f32(x).to_f32()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rng::{Key, Purpose};
+
+    type Multiply = unsafe fn(Out, [usize; 3], Left<'_>, Right<'_>);
+
+    /// The kernels this machine can run.
+    fn kernels() -> Vec<Multiply> {
+        #[cfg(target_arch = "x86_64")]
+        if avx512::is_available() {
+            return vec![multiply_widened, avx512::multiply];
+        }
+        vec![multiply_widened]
+    }
+
+    fn numbers(part: usize, count: usize) -> Vec<f32> {
+        let mut rng = Key::new(1, Purpose::ModelInit).part(part).rng();
+        (0..count).map(|_| rng.normal() as f32).collect()
+    }
+
+    /// `scale * a b + start` in f64, from rounded operands.
+    fn plain([n, k, m]: [usize; 3], a: Left<'_>, b: &[f32], b_transposed: bool, scale: f32, start: &[f32]) -> Vec<f64> {
+        let a_at =
+            |i: usize, j: usize| round(a.values[if a.transposed { j * a.stride + i } else { i * a.stride + j }]) as f64;
+        let b_at = |j: usize, l: usize| round(b[if b_transposed { l * k + j } else { j * m + l }]) as f64;
+        let element = |i: usize, l: usize| (0..k).map(|j| a_at(i, j) * b_at(j, l)).sum::<f64>();
+        (0..n * m).map(|at| element(at / m, at % m) * scale as f64 + start[at] as f64).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn every_kernel_is_the_plain_product_of_rounded_numbers(
+            n in 1usize..40,
+            k in prop_oneof![1usize..80, 1000usize..1100, 2040usize..2060],
+            m in 1usize..100,
+            a_transposed: bool,
+            b_transposed: bool,
+            stored: bool,
+            accumulate: bool,
+        ) {
+            let (rows, width) = if a_transposed { (k, n) } else { (n, k) };
+            let (stride, skipped) = (width + 3, 2);
+            let (a, b, start) = (numbers(1, rows * stride + skipped), numbers(2, k * m), numbers(3, n * m));
+            let bf16s: Vec<bf16> = b.iter().map(|&x| bf16::from_f32(x)).collect();
+            let values = if stored { Values::Bf16(&bf16s) } else { Values::F32(&b) };
+            let left = Left { values: &a[skipped..], stride, transposed: a_transposed };
+            let right = Right { values, transposed: b_transposed };
+            let zeros = vec![0f32; n * m];
+            let expected = plain([n, k, m], left, &b, b_transposed, 0.5, if accumulate { &start } else { &zeros });
+            for kernel in kernels() {
+                let mut out = start.clone();
+                let to = Out { start: out.as_mut_ptr(), stride: m, scale: 0.5, accumulate };
+                // SAFETY: `out` holds `n * m` numbers, and the kernel is one of this machine.
+                unsafe { kernel(to, [n, k, m], left, right) };
+                for (found, expected) in out.iter().zip(&expected) {
+                    prop_assert!((*found as f64 - expected).abs() < 2e-4, "{} is not {}", found, expected);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Log-probabilities over a large vocabulary, a slice of words at a time: `[N, V]` logits never exist, on the CPU not
+//! even for a few rows.
+//!
+//! A slice of logits stays in the caches: it is made, exponentiated and multiplied with the same words' weights, while
+//! a row's maximum, its sum of exponentials and the weighted sum of words are carried along and rescaled when the
+//! maximum grows (the online softmax of arXiv 1805.02867).
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use super::cpu;
+use super::products::{Product, Right, add_product, least_rows, sum_of_products};
+
+/// Rows that go over the vocabulary together: slices of the weight are read once for all of them.
+pub const ROWS: usize = 256;
+/// Numbers of the weight in a slice: 8 MiB in f32.
+const SLICE: usize = 1 << 21;
+/// Fewest and most words of a slice.
+const WORDS: (usize, usize) = (256, 4096);
+
+/// A head's weight, `[V, D]`, that can be read a few words at a time.
+pub trait Words {
+    /// Words and width: `(V, D)`.
+    fn dims2(&self) -> Result<(usize, usize)>;
+
+    /// Words `start..start + len`, contiguous: `[len, D]`.
+    fn slice(&self, start: usize, len: usize) -> Result<Tensor>;
+
+    /// The whole as the right-hand side of a product.
+    fn right(&self) -> Right<'_>;
+}
+
+/// Log-probabilities of tokens, and what they are most sensitive to.
+#[derive(Debug)]
+pub struct LogProbs {
+    /// `log softmax(h W^T)[target]`, a number a row.
+    pub log_probs: Vec<f32>,
+    /// `sum_v p_v W_v`, the mean of the words' weights under the row's distribution: f32 `[N, D]`.
+    pub mean_words: Tensor,
+}
+
+/// Words of a slice, whatever the number of rows, so that a row's numbers do not depend on it. All slices but the last
+/// are of this size, and the last is not much smaller.
+fn slice_words((words, width): (usize, usize)) -> usize {
+    let most = (SLICE / width.max(1)).clamp(WORDS.0, WORDS.1);
+    words.div_ceil(words.div_ceil(most).max(1)).next_multiple_of(32).min(words)
+}
+
+/// Calls `f(first word, logits)` for every slice of the vocabulary in turn, `logits` `[N, words]`.
+///
+/// # Shapes
+/// `h` `[N, D]`, the normed hidden states.
+pub fn for_slices(h: &Tensor, w: &impl Words, mut f: impl FnMut(usize, &Tensor, Tensor) -> Result<()>) -> Result<()> {
+    let (words, _) = w.dims2()?;
+    let step = slice_words(w.dims2()?);
+    for start in (0..words).step_by(step) {
+        let slice = w.slice(start, step.min(words - start))?;
+        let logits = sum_of_products(None, &[Product::forward(h, &slice).like(w.right())])?;
+        f(start, &slice, logits)?;
+    }
+    Ok(())
+}
+
+/// A row on its way over the vocabulary.
+#[derive(Clone)]
+struct Row {
+    /// The largest logit so far.
+    top: f32,
+    /// `sum exp(logit - top)`.
+    total: f64,
+    target: usize,
+    target_logit: f32,
+}
+
+/// Log-probabilities of `targets` under f32 rows in main memory.
+///
+/// # Shapes
+/// `h` `[N, D]`, the normed hidden states; `targets` of length `N`.
+pub fn log_probs(h: &Tensor, w: &impl Words, targets: &[u32]) -> Result<LogProbs> {
+    let (n, width) = h.dims2()?;
+    let mut rows: Vec<Row> = targets.iter().map(|&id| Row::new(id as usize)).collect();
+    // rows of zeros, where so few go through another kernel: their numbers are cut off in the end
+    let more = least_rows(width).saturating_sub(n);
+    let h = if more > 0 { h.pad_with_zeros(0, 0, more)?.contiguous()? } else { h.clone() };
+    rows.resize(n + more, Row::new(0));
+    let mut sums = vec![0f32; rows.len() * width];
+    for_slices(&h, w, |start, slice, logits| {
+        let words = logits.dim(1)?;
+        cpu::modify(&logits, |logits| {
+            let each = logits.par_chunks_exact_mut(words).zip(sums.par_chunks_exact_mut(width));
+            each.zip(&mut rows).for_each(|((logits, sums), row)| cpu::simd(|| row.pass(start, logits, sums)));
+        })?;
+        add_product(&mut sums, Product::backward(&logits, slice).like(w.right()))
+    })?;
+    sums.truncate(n * width);
+    sums.par_chunks_exact_mut(width).zip(&rows).for_each(|(sums, row)| {
+        let inverse = (1.0 / row.total) as f32;
+        sums.iter_mut().for_each(|sum| *sum *= inverse);
+    });
+    let log_prob = |row: &Row| ((row.target_logit - row.top) as f64 - row.total.ln()) as f32;
+    Ok(LogProbs { log_probs: rows[..n].iter().map(log_prob).collect(), mean_words: cpu::tensor(sums, (n, width))? })
+}
+
+impl Row {
+    fn new(target: usize) -> Self {
+        Self { top: f32::NEG_INFINITY, total: 0.0, target, target_logit: f32::NAN }
+    }
+
+    /// Takes in the logits of the words from `start` on and leaves their exponentials; `sums` shrinks with the others.
+    #[inline(always)]
+    fn pass(&mut self, start: usize, logits: &mut [f32], sums: &mut [f32]) {
+        if let Some(&logit) = self.target.checked_sub(start).and_then(|at| logits.get(at)) {
+            self.target_logit = logit;
+        }
+        let top = cpu::max_of(logits);
+        if top > self.top {
+            let shrink = cpu::exp(self.top - top);
+            self.total *= shrink as f64;
+            sums.iter_mut().for_each(|sum| *sum *= shrink);
+            self.top = top;
+        }
+        logits.iter_mut().for_each(|logit| *logit = cpu::exp(*logit - self.top));
+        self.total += cpu::sum_of(logits.len(), |j| logits[j]) as f64;
+    }
+}
