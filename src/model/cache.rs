@@ -124,7 +124,7 @@ impl Llada {
         let ids: Vec<u32> = batch.ids.chunks(columns).flat_map(|row| &row[fed.clone()]).copied().collect();
         let ids = Tensor::from_vec(ids, batch.len() * fed.len(), self.device())?;
         let full = Span::full(batch, pass).window(&fed);
-        let mut x = self.wte.rows(&ids)?.to_dtype(self.activations())?; // [B*F, D]
+        let mut x = self.embed(&ids)?; // [B*F, D]
         for (i, block) in self.blocks.iter().enumerate() {
             let window = if i + 1 == self.blocks.len() { full.window(window) } else { full };
             let shared = Shared { config: &self.config, tables: &self.tables, full, window };

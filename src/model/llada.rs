@@ -84,7 +84,7 @@ impl Llada {
         mut tape: Option<&mut Vec<Saved>>,
     ) -> Result<(Tensor, Tensor)> {
         let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), self.device())?;
-        let mut x = self.wte.rows(&ids)?.to_dtype(self.activations())?; // [B*T, D]
+        let mut x = self.embed(&ids)?; // [B*T, D]
         for (i, block) in self.blocks.iter().enumerate() {
             let (y, saved) = block.forward(&x, &self.shared(batch, window, pass, i), tape.is_some())?;
             x = y;
@@ -93,6 +93,11 @@ impl Llada {
             }
         }
         Ok((x, ids))
+    }
+
+    /// Embeddings of tokens, as activations: `[N, D]`.
+    pub(super) fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        self.wte.rows(ids)?.to_dtype(self.activations())
     }
 
     /// Only the last block may leave columns out: the others feed keys and values to all of its queries.
