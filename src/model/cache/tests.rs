@@ -63,17 +63,24 @@ fn unchanged_tokens_have_the_bits_of_the_whole_pass() -> Result<()> {
     Ok(())
 }
 
-/// Half precision goes through candle's operations, as everything does on an accelerator.
+/// Doubles go through candle's operations, as everything does on an accelerator.
 #[test]
-fn half_precision_caches_alike() -> Result<()> {
-    let (model, batch) = (model_in("gqa_small", DType::BF16), batch(1));
+fn other_precisions_cache_alike() -> Result<()> {
+    for dtype in [DType::BF16, DType::F64] {
+        caches_alike(&model_in("gqa_small", dtype))?;
+    }
+    Ok(())
+}
+
+fn caches_alike(model: &Llada) -> Result<()> {
+    let batch = batch(1);
     let values = |x: &Tensor| x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     let plain = values(&model.hidden(&batch, BLOCK, Pass::INFERENCE)?)?;
     for (fed, columns) in caches() {
         let (_, cache) = model.hidden_keeping(&batch, BLOCK, Pass::INFERENCE, columns)?;
         let again = values(&model.hidden_cached(&batch, fed, BLOCK, Pass::INFERENCE, &cache)?)?;
         let worst = plain.iter().zip(&again).map(|(a, b)| (a - b).abs() / (1.0 + a.abs())).fold(0.0, f32::max);
-        assert!(worst < 0.02, "{worst}");
+        assert!(worst < 0.02, "{:?}: {worst}", model.dtype());
     }
     Ok(())
 }
