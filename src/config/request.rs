@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Benchmark, DeviceSpec, Precision, RunConfig, Split, TaskTable};
+use super::{ActivationCheckpointing, Benchmark, DeviceSpec, Precision, RunConfig, Split, TaskTable};
 
 /// `spg train` and `spg sft`.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,6 +131,8 @@ pub struct BenchRequest {
     pub rollout: bool,
     /// Updates to time.
     pub train: usize,
+    /// Which activations an update keeps for its backward pass.
+    pub activation_checkpointing: ActivationCheckpointing,
     /// Print JSON instead of text.
     pub json: bool,
 }

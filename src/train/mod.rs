@@ -19,7 +19,7 @@ use crate::session::{Origin, Session};
 
 pub use checkpoint::TrainerState;
 pub use completions::Completion;
-pub use likelihood::{Row, accumulate};
+pub use likelihood::{MicroBatches, Row, accumulate};
 pub use run_dir::RunDir;
 pub use spg::SpgUpdate;
 

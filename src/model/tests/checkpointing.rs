@@ -1,0 +1,67 @@
+//! Activation checkpointing changes memory and time, and no gradient.
+
+use std::num::NonZeroUsize;
+
+use super::*;
+
+/// Off, every layer, every second and third, and more than there are.
+fn ways() -> impl Iterator<Item = ActivationCheckpointing> {
+    let every = [1, 2, 3, 9].map(|n| ActivationCheckpointing::Every(NonZeroUsize::new(n).expect("above zero")));
+    [ActivationCheckpointing::Off].into_iter().chain(every)
+}
+
+/// The gradients have the same bits whatever is kept, over a window of few columns (whose head is so small that the
+/// last layers are kept) and of many (where they are run again).
+fn check(model: &Llada) -> Result<()> {
+    let narrow =
+        Probe { window: 8..9, places: vec![0, 1], targets: vec![3, 99], weights: vec![1.0, -0.5], ..Probe::new() };
+    let [narrow_is_small, wide_is_small] = [8..9, 4..9].map(|window| model.head_is_small(&narrow.batch, &window));
+    assert!(narrow_is_small? && !wide_is_small?, "the two windows test the same");
+    for probe in [narrow, Probe::new()] {
+        let whole = probe.gradients(model, ActivationCheckpointing::Off)?;
+        assert_eq!(whole.by_name().len(), model.trainable().len());
+        for way in ways() {
+            let gradients = probe.gradients(model, way)?;
+            assert_eq!(gradients.by_name().keys().collect::<Vec<_>>(), whole.by_name().keys().collect::<Vec<_>>());
+            for (name, gradient) in gradients.by_name() {
+                assert_eq!(values(gradient)?, values(&whole.by_name()[name])?, "{name}, {way}, {:?}", probe.window);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_have_the_same_bits_whatever_is_kept() -> Result<()> {
+    check(&adapted("gqa_small", 0.0)?)?;
+    check(&adapted("mha_small", 0.0)?)
+}
+
+#[test]
+fn dropout_is_the_same_when_layers_are_run_again() -> Result<()> {
+    check(&adapted("gqa_small", 0.3)?)?;
+    check(&adapted("mha_small", 0.3)?)
+}
+
+#[test]
+fn so_are_the_gradients_of_all_weights() -> Result<()> {
+    check(&Llada::load(&golden("mha_small"), DType::F32, &Device::Cpu, Weights::Trainable)?)
+}
+
+/// A tape holds the inputs of segments and, at most, the activations of the last one.
+#[test]
+fn a_tape_keeps_what_was_asked_for() -> Result<()> {
+    let model = adapted("mha_small", 0.0)?; // three layers
+    let probe = Probe::new();
+    let kept = |way, window: std::ops::Range<usize>| -> Result<(usize, usize)> {
+        Ok(model.hidden_with_tape(&probe.batch, window, probe.pass(), way)?.1.kept())
+    };
+    let every = |n| ActivationCheckpointing::Every(NonZeroUsize::new(n).expect("above zero"));
+    assert_eq!(kept(ActivationCheckpointing::Off, 4..9)?, (0, 3));
+    assert_eq!(kept(every(1), 4..9)?, (3, 0));
+    assert_eq!(kept(every(1), 8..9)?, (2, 1));
+    assert_eq!(kept(every(2), 4..9)?, (2, 0));
+    assert_eq!(kept(every(2), 8..9)?, (1, 1));
+    assert_eq!(kept(every(9), 4..9)?, (1, 0));
+    Ok(())
+}
