@@ -18,13 +18,14 @@ impl Slot {
 
 impl AdamW {
     /// The state as f32 tensors `<name>.exp_avg`, `<name>.exp_avg_sq` and, for a parameter that is not f32,
-    /// `<name>.master`. They are copies: later steps do not change them. [`AdamW::step_count`] belongs to it.
+    /// `<name>.master`. They share the optimiser's memory, so that saving it needs none: the next step changes them.
+    /// [`AdamW::step_count`] belongs to it.
     ///
     /// # Errors
     /// Whatever the tensor library reports.
     pub fn state_tensors(&self) -> Result<Named> {
         let tensors = self.slots.iter().flat_map(|(name, slot)| slot.tensors().map(move |part| (name, part)));
-        tensors.map(|(name, (part, tensor))| Ok((format!("{name}.{part}"), tensor.copy()?.detach()))).collect()
+        tensors.map(|(name, (part, tensor))| Ok((format!("{name}.{part}"), tensor.detach()))).collect()
     }
 
     /// Restores what [`AdamW::state_tensors`] and [`AdamW::step_count`] gave. Parameters with a master copy are set
