@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{ActivationCheckpointing, Benchmark, DeviceSpec, Precision, RunConfig, Split, TaskTable};
+use super::{ActivationCheckpointing, Benchmark, DeviceSpec, Positive, Precision, RunConfig, Split, TaskTable};
 
 /// `spg train` and `spg sft`.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub struct RunRequest {
     pub resume: Option<Resume>,
     /// Resolve, load, decode one prompt, count parameters; take no step and write nothing.
     pub dry_run: bool,
+    /// With a dry run: memory in GiB, for which to say the largest batches.
+    pub memory_gib: Option<Positive>,
 }
 
 /// Where to continue from.

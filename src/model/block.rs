@@ -101,8 +101,9 @@ impl Block {
         let device = x.device();
         let (mid, attention) = profile::measure(Part::Attention, device, || self.attention_forward(x, shared))?;
         let attention = keep.then_some(attention); // else freed before the MLP, whose activations are the larger ones
-        let (y, mlp) = profile::measure(Part::Mlp, device, || self.mlp_forward(&mid, shared))?;
-        Ok((y, attention.map(|attention| Saved { x: x.clone(), mid, attention, mlp })))
+        let (y, mlp) = profile::measure(Part::Mlp, device, || self.mlp_forward(&mid, shared, keep))?;
+        let saved = attention.zip(mlp).map(|(attention, mlp)| Saved { x: x.clone(), mid, attention, mlp });
+        Ok((y, saved))
     }
 
     /// The residual stream behind attention, `[B*W, D]`.
@@ -121,14 +122,38 @@ impl Block {
         Ok((mid, AttentionSaved { q, k, v, attended, q_low, k_low, v_low, out_low }))
     }
 
-    fn mlp_forward(&self, mid: &Tensor, shared: &Shared<'_>) -> Result<(Tensor, MlpSaved)> {
+    fn mlp_forward(&self, mid: &Tensor, shared: &Shared<'_>, keep: bool) -> Result<(Tensor, Option<MlpSaved>)> {
         let window = &shared.window;
+        let mut saved = self.gate_and_up(mid, shared)?;
+        if !keep {
+            let MlpSaved { gate, up, .. } = saved;
+            let activated = swiglu::forward_in_place(gate, &up)?;
+            drop(up);
+            return Ok((self.ff_out.forward(Some(mid), &activated, window)?.0, None));
+        }
+        let (y, down_low) = self.ff_out.forward(Some(mid), &swiglu::forward(&saved.gate, &saved.up)?, window)?;
+        saved.down_low = down_low;
+        Ok((y, Some(saved)))
+    }
+
+    fn gate_and_up(&self, mid: &Tensor, shared: &Shared<'_>) -> Result<MlpSaved> {
         let h = rms_norm::forward(mid, self.ff_norm.value(), shared.config.rms_norm_eps)?;
-        let (gate, gate_low) = self.ff_proj.forward(None, &h, window)?;
-        let (up, up_low) = self.up_proj.forward(None, &h, window)?;
-        drop(h);
-        let (y, down_low) = self.ff_out.forward(Some(mid), &swiglu::forward(&gate, &up)?, window)?;
-        Ok((y, MlpSaved { gate, up, gate_low, up_low, down_low }))
+        let (gate, gate_low) = self.ff_proj.forward(None, &h, &shared.window)?;
+        let (up, up_low) = self.up_proj.forward(None, &h, &shared.window)?;
+        Ok(MlpSaved { gate, up, gate_low, up_low, down_low: None })
+    }
+
+    /// What [`Block::backward`] needs, without the block's output: its last product is left out.
+    ///
+    /// # Shapes
+    /// `x` `[B*T, D]`.
+    pub fn save(&self, x: Tensor, shared: &Shared<'_>) -> Result<Saved> {
+        let (mid, attention) = self.attention_forward(&x, shared)?;
+        let mut mlp = self.gate_and_up(&mid, shared)?;
+        if self.ff_out.needs_input(&shared.window) {
+            mlp.down_low = self.ff_out.project(&swiglu::forward(&mlp.gate, &mlp.up)?, &shared.window)?;
+        }
+        Ok(Saved { x, mid, attention, mlp })
     }
 
     /// Adds the block's gradients to `gradients`; returns the gradient of its input, if wanted.
@@ -176,8 +201,8 @@ impl Block {
         };
         let down = self.ff_out.backward(activated.as_ref(), &down_low, dy, window, true, gradients)?;
         drop(activated);
-        let (d_gate, d_up) = swiglu::backward(&gate, &up, &wanted(down)?)?;
-        drop((gate, up));
+        let (d_gate, d_up) = swiglu::backward(&gate, up, wanted(down)?)?;
+        drop(gate);
         let h = match self.ff_proj.needs_input(window) || self.up_proj.needs_input(window) {
             true => Some(rms_norm::forward(mid, self.ff_norm.value(), eps)?),
             false => None,

@@ -10,6 +10,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use super::batch::{Batch, Pass, Span};
 use super::block::{Block, Saved, Shared};
 use super::config::LladaConfig;
+use super::footprint::Extent;
 use super::head::Head;
 use super::ops::rope;
 use super::param::{Gradients, Param};
@@ -48,6 +49,10 @@ enum Kept {
     Saved(Vec<Saved>),
     /// The input of the first block, `[B*T, D]`: the blocks are run again.
     Input(Tensor),
+}
+
+fn extent(batch: &Batch, window: &Range<usize>) -> Extent {
+    Extent { rows: batch.len(), columns: batch.columns(), window: window.len() }
 }
 
 #[cfg(test)]
@@ -108,7 +113,9 @@ impl Llada {
         let n = self.blocks.len();
         let (length, keep_last) = match checkpointing {
             ActivationCheckpointing::Off => (n, true),
-            ActivationCheckpointing::Every(layers) => (layers.get().min(n), self.head_is_small(batch, &window)?),
+            ActivationCheckpointing::Every(layers) => {
+                (layers.get().min(n), self.head_is_small(extent(batch, &window))?)
+            }
         };
         let mut segments = Vec::new();
         for first in (0..n).step_by(length) {
@@ -124,9 +131,9 @@ impl Llada {
     /// Whether what the head takes for the window's rows, a chunk of logits and one of probabilities, fits into what
     /// the backward of a block takes. If so, the last blocks can wait for their backward while the head runs, with
     /// no effect on the peak; if not, their activations make room for the head and are computed again.
-    pub(super) fn head_is_small(&self, batch: &Batch, window: &Range<usize>) -> Result<bool> {
-        let rows = (batch.len() * window.len()).min(self.head.chunk_rows()?);
-        Ok(2 * rows * self.config.embedding_size <= batch.ids.len() * self.config.mlp_hidden_size)
+    pub(super) fn head_is_small(&self, Extent { rows, columns, window }: Extent) -> Result<bool> {
+        let chunk = (rows * window).min(self.head.chunk_rows()?) * self.config.embedding_size;
+        Ok(2 * chunk <= rows * columns * self.config.mlp_hidden_size)
     }
 
     fn ids(&self, batch: &Batch) -> Result<Tensor> {
@@ -150,6 +157,21 @@ impl Llada {
             all.extend(saved);
         }
         Ok((x, all))
+    }
+
+    /// Runs some blocks again, up to what the backward of the last one needs.
+    fn rerun(
+        &self,
+        x: Tensor,
+        blocks: Range<usize>,
+        batch: &Batch,
+        window: &Range<usize>,
+        pass: Pass<'_>,
+    ) -> Result<Vec<Saved>> {
+        let Range { start, end } = blocks;
+        let (x, mut all) = self.run(x, start..end - 1, batch, window, pass, true)?;
+        all.push(self.blocks[end - 1].save(x, &self.shared(batch, window, pass, end - 1))?);
+        Ok(all)
     }
 
     /// Only the last block may leave columns out: the others feed keys and values to all of its queries.
@@ -176,7 +198,7 @@ impl Llada {
         for Segment { blocks, kept } in segments.into_iter().rev() {
             let saved = match kept {
                 Kept::Saved(saved) => saved,
-                Kept::Input(x) => self.run(x, blocks.clone(), batch, &window, pass, true)?.1,
+                Kept::Input(x) => self.rerun(x, blocks.clone(), batch, &window, pass)?,
             };
             for (i, saved) in blocks.zip(saved).rev() {
                 let shared = self.shared(batch, &window, pass, i);

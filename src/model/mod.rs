@@ -7,6 +7,7 @@ mod batch;
 mod block;
 mod config;
 pub mod device;
+mod footprint;
 mod head;
 mod linear;
 mod llada;
@@ -21,6 +22,7 @@ mod weights;
 
 pub use batch::{Batch, Pass};
 pub use config::LladaConfig;
+pub use footprint::{Extent, TrainingBytes};
 pub use head::{Head, Scored};
 pub use llada::{Llada, Tape};
 pub use load::{Weights, write_safetensors};

@@ -5,6 +5,7 @@ mod completions;
 mod drive;
 mod dry_run;
 mod likelihood;
+mod memory;
 mod run_dir;
 mod sft;
 mod spg;
@@ -32,7 +33,7 @@ pub fn run(request: &RunRequest) -> Result<()> {
     let mut session = Session::open(config, Origin::Checkpoint(Weights::Frozen))?;
     attach_adapters(config, &mut session)?;
     if request.dry_run {
-        return dry_run::report(config, &session);
+        return dry_run::report(request, &session);
     }
     let mut method = spg::SpgMethod::new(config, &session)?;
     drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
@@ -54,7 +55,7 @@ pub fn sft(request: &RunRequest) -> Result<()> {
         attach_adapters(config, &mut session)?;
     }
     if request.dry_run {
-        return dry_run::report(config, &session);
+        return dry_run::report(request, &session);
     }
     let mut method = sft::SftMethod::new(config, &session)?;
     drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
