@@ -85,11 +85,17 @@ impl Llada {
         Ok(rows.min(self.head.chunk_rows()?) * self.config.embedding_size * self.unit())
     }
 
-    /// Bytes of a forward pass and its backward. Every column of the window is taken to be scored.
+    /// Bytes of a forward pass and its backward, beside the gradients; `adding` to those of earlier passes, if there
+    /// are any. Every column of the window is taken to be scored.
     ///
     /// # Errors
     /// None that a loaded model has.
-    pub fn training_bytes(&self, extent: Extent, checkpointing: ActivationCheckpointing) -> Result<TrainingBytes> {
+    pub fn training_bytes(
+        &self,
+        extent: Extent,
+        checkpointing: ActivationCheckpointing,
+        adding: bool,
+    ) -> Result<TrainingBytes> {
         let n = self.blocks.len();
         let (length, keep_last) = match checkpointing {
             ActivationCheckpointing::Off => (n, true),
@@ -121,14 +127,15 @@ impl Llada {
         // without kernels of its own the head makes shifted and normed copies of the logits
         let chunks = if self.device().is_cpu() { 2 } else { 5 };
         let chunk = chunk * DType::F32.size_in_bytes();
-        let head = chunks * chunk + 4 * scored * row + self.head_gradient_bytes();
+        let head = chunks * chunk + 4 * scored * row + self.head_gradient_bytes(adding);
         Ok(TrainingBytes { blocks, kept, head, chunk })
     }
 
-    /// The head's own gradient, if it is trained, is made anew for every chunk.
-    fn head_gradient_bytes(&self) -> usize {
+    /// The head's own gradient, if it is trained: three at once for every chunk, one of them to stay if it is the first.
+    fn head_gradient_bytes(&self, adding: bool) -> usize {
         let weight = &self.head.weight;
-        if weight.is_trainable() { 2 * weight.value().elem_count() * DType::F32.size_in_bytes() } else { 0 }
+        let copies = if adding { 3 } else { 2 };
+        if weight.is_trainable() { copies * weight.value().elem_count() * DType::F32.size_in_bytes() } else { 0 }
     }
 
     fn unit(&self) -> usize {

@@ -136,7 +136,7 @@ impl<'a> Memory<'a> {
 
     fn update(&self, micro_batch: usize) -> Result<TrainingBytes> {
         let extent = Extent { rows: micro_batch * self.views, columns: self.columns, window: self.canvas };
-        Ok(self.model.training_bytes(extent, self.checkpointing)?)
+        Ok(self.model.training_bytes(extent, self.checkpointing, micro_batch < self.completions)?)
     }
 
     fn rollout_peak(&self, rows: usize) -> Result<usize> {
@@ -231,9 +231,12 @@ impl<'a> Memory<'a> {
             Ok(fits)
         };
         let line = |key: &str, n: usize, one: usize, advice: &str| match n {
-            0 => format!("{gib} GiB       not even {key} = 1 fits: it takes {:.1} MiB; {advice}", one as f64 / MIB),
-            n if n == self.completions => format!("{gib} GiB       {key} = {n} fits: all there are"),
-            n => format!("{gib} GiB       {key} = {n} is the largest that fits"),
+            0 => format!(
+                "fits         not even {key} = 1 into {gib} GiB: it takes {:.1} MiB; {advice}",
+                one as f64 / MIB
+            ),
+            n if n == self.completions => format!("fits         {key} = {n} fits into {gib} GiB: all there are"),
+            n => format!("fits         {key} = {n} is the largest for {gib} GiB"),
         };
         let mut lines = Vec::new();
         let micro = most(&|n| self.update_peak(n))?;
@@ -246,7 +249,7 @@ impl<'a> Memory<'a> {
         }
         if self.evaluation_peak()? > limit {
             let (key, peak) = ("eval.batch_size", self.evaluation_peak()? as f64 / MIB);
-            lines.push(format!("{gib} GiB       {key} = {} takes {peak:.1} MiB: lower it", self.evaluation.rows));
+            lines.push(format!("fits         not {key} = {}: it takes {peak:.1} MiB; lower it", self.evaluation.rows));
         }
         Ok(lines)
     }
