@@ -50,6 +50,19 @@ pub struct Saved {
     mlp: MlpSaved,
 }
 
+#[cfg(test)]
+impl Saved {
+    /// What is held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let AttentionSaved { q, k, v, attended, q_low, k_low, v_low, out_low } = &self.attention;
+        let MlpSaved { gate, up, gate_low, up_low, down_low } = &self.mlp;
+        let always = [&self.x, &self.mid, q, k, v, gate, up];
+        let maybe = [attended, q_low, k_low, v_low, out_low, gate_low, up_low, down_low];
+        let tensors = always.into_iter().chain(maybe.into_iter().flatten());
+        tensors.map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
+    }
+}
+
 /// The part of [`Saved`] that attention makes.
 #[derive(Debug)]
 struct AttentionSaved {

@@ -57,6 +57,15 @@ fn extent(batch: &Batch, window: &Range<usize>) -> Extent {
 
 #[cfg(test)]
 impl Tape {
+    /// What is held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |segment: &Segment| match &segment.kept {
+            Kept::Input(x) => x.elem_count() * x.dtype().size_in_bytes(),
+            Kept::Saved(saved) => saved.iter().map(Saved::bytes).sum(),
+        };
+        self.segments.iter().map(of).sum()
+    }
+
     /// How many inputs of segments and how many blocks' activations are held.
     pub(super) fn kept(&self) -> (usize, usize) {
         self.segments.iter().fold((0, 0), |(inputs, blocks), segment| match &segment.kept {

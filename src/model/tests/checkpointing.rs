@@ -66,3 +66,21 @@ fn a_tape_keeps_what_was_asked_for() -> Result<()> {
     assert_eq!(kept(every(9), 4..9)?, (1, 0));
     Ok(())
 }
+
+/// The footprint counts every tensor of a tape.
+#[test]
+fn the_footprint_of_a_tape_is_exact() -> Result<()> {
+    let probe = Probe::new();
+    let mut paper = base("gqa_small")?;
+    paper
+        .attach_lora(&LoraTable { target_modules: TargetModules::Preset(TargetPreset::Paper), ..lora_table(0.1) }, 1)?;
+    let all = Llada::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable)?;
+    for model in [paper, adapted("gqa_small", 0.1)?, adapted("mha_small", 0.0)?, all] {
+        for (way, window) in ways().flat_map(|way| [4..9, 8..9].map(|window| (way, window))) {
+            let extent = Extent { rows: 2, columns: 9, window: window.len() };
+            let (_, tape) = model.hidden_with_tape(&probe.batch, window, probe.pass(), way)?;
+            assert_eq!(model.training_bytes(extent, way, false)?.kept, tape.bytes(), "{way}, {extent:?}");
+        }
+    }
+    Ok(())
+}

@@ -29,17 +29,20 @@ impl AdamW {
     }
 
     /// Restores what [`AdamW::state_tensors`] and [`AdamW::step_count`] gave. Parameters with a master copy are set
-    /// to its rounding; f32 parameters are the caller's to restore.
+    /// to its rounding; f32 parameters are the caller's to restore. The tensors are taken over, not copied, and steps
+    /// write into them: nobody else may hold them.
     ///
     /// # Errors
     /// [`OptimError::BadState`] lists every missing, extra and mis-shaped tensor; then nothing has changed.
-    pub fn load_state(&mut self, step: u64, state: &Named) -> Result<()> {
-        self.check_state(state)?;
+    pub fn load_state(&mut self, step: u64, mut state: Named) -> Result<()> {
+        self.check_state(&state)?;
         for (name, slot) in &mut self.slots {
-            let load = |part: &str| {
-                let tensor = state[&format!("{name}.{part}")].to_device(slot.var.device())?;
-                // A copy of our own: steps update the state in place.
-                tensor.contiguous()?.copy().map(|copy| copy.detach())
+            let device = slot.var.device();
+            let mut load = |part: &str| -> Result<Tensor> {
+                let key = format!("{name}.{part}");
+                let tensor =
+                    state.remove(&key).ok_or_else(|| OptimError::BadState(vec![format!("missing `{key}`")]))?;
+                Ok(tensor.to_device(device)?.contiguous()?.detach())
             };
             let (exp_avg, exp_avg_sq) = (load(EXP_AVG)?, load(EXP_AVG_SQ)?);
             let master = slot.master.is_some().then(|| load(MASTER)).transpose()?;
