@@ -9,10 +9,12 @@
 //! | forward, nothing kept | attention: `x h q k v attended mid`; MLP: `x mid h gate up` |
 //! | backward beside the kept | ff_out: `dy down`, and `activated` with its dropout if it is trained; gate and up: `dy h`, three of D |
 //! | head, forward | logits of a chunk |
-//! | head, with slopes | logits and probabilities of a chunk, f32; `x`, slopes and their copy, D a scored row |
+//! | head, with slopes | probabilities of a chunk, f32, in place of the logits (elsewhere than on the CPU 5 of that size); `x`, slopes and their copy, D a scored row |
 //! | attention inside | CPU: scores and their gradient, f32 WT a thread; elsewhere f32 BHWT, 3 forward, 5 backward |
 //!
 //! Adapters, gradients and moments are f32, 4 bytes a parameter each.
+
+use std::num::NonZeroUsize;
 
 use candle_core::{DType, Result};
 
@@ -96,16 +98,30 @@ impl Llada {
         checkpointing: ActivationCheckpointing,
         adding: bool,
     ) -> Result<TrainingBytes> {
+        match checkpointing {
+            ActivationCheckpointing::Off => self.pass_bytes(extent, self.blocks.len(), true, adding),
+            ActivationCheckpointing::Every(layers) => {
+                let keep_last = self.keeps_last(extent, layers)?;
+                self.pass_bytes(extent, layers.get(), keep_last, adding)
+            }
+        }
+    }
+
+    /// Whether the activations of the last layers of a checkpointed pass can wait for their backward while the head
+    /// runs, with no effect on the peak. If not, they make room for the head and are computed again.
+    pub(super) fn keeps_last(&self, extent: Extent, layers: NonZeroUsize) -> Result<bool> {
+        let TrainingBytes { blocks, kept, head, .. } = self.pass_bytes(extent, layers.get(), true, true)?;
+        // what attention takes depends on the number of threads, and what is kept must not
+        Ok(kept + head + 2 * self.sizes(extent, 0).scores <= blocks)
+    }
+
+    fn pass_bytes(&self, extent: Extent, length: usize, keep_last: bool, adding: bool) -> Result<TrainingBytes> {
         let n = self.blocks.len();
-        let (length, keep_last) = match checkpointing {
-            ActivationCheckpointing::Off => (n, true),
-            ActivationCheckpointing::Every(layers) => (layers.get().min(n), self.head_is_small(extent)?),
-        };
         let input = extent.rows * extent.columns * self.config.d_model * self.unit();
         let of = |i: usize| (&self.blocks[i], self.sizes(extent, i));
         let saved = |i: usize| of(i).0.saved_bytes(&of(i).1);
         let (mut blocks, mut kept) = (0, 0);
-        for (segment, first) in (0..n).step_by(length).enumerate() {
+        for (segment, first) in (0..n).step_by(length.min(n)).enumerate() {
             let end = n.min(first + length);
             let below = segment * input;
             // on the way back the blocks of a segment go one by one
@@ -122,11 +138,10 @@ impl Llada {
             }
         }
         let scored = extent.rows * extent.window;
-        let chunk = scored.min(self.head.chunk_rows()?) * self.config.embedding_size;
+        let chunk = scored.min(self.head.chunk_rows()?) * self.config.embedding_size * DType::F32.size_in_bytes();
         let row = self.config.d_model * self.unit();
-        // without kernels of its own the head makes shifted and normed copies of the logits
-        let chunks = if self.device().is_cpu() { 2 } else { 5 };
-        let chunk = chunk * DType::F32.size_in_bytes();
+        // the CPU turns logits into probabilities in place, elsewhere there are shifted and normed copies
+        let chunks = if self.device().is_cpu() { 1 } else { 5 };
         let head = chunks * chunk + 4 * scored * row + self.head_gradient_bytes(adding);
         Ok(TrainingBytes { blocks, kept, head, chunk })
     }

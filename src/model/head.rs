@@ -71,8 +71,7 @@ impl Head {
         let w = self.weight.value();
         self.for_logits(x, |start, logits| {
             let targets = &targets[start..start + logits.dim(0)?];
-            let (lp, probs) = log_prob::forward(&logits, targets)?;
-            drop(logits);
+            let (lp, probs) = log_prob::forward(logits, targets)?;
             let wanted = w.index_select(&Tensor::from_slice(targets, targets.len(), x.device())?, 0)?;
             let probs = probs.to_dtype(w.dtype())?;
             slopes.push(sum_of_products(Some(&wanted), &[Product::backward(&probs, w).scaled(-1.0)])?);
@@ -107,7 +106,7 @@ impl Head {
         self.for_logits(&scored.x, |start, logits| {
             let n = logits.dim(0)?;
             let targets = &scored.targets[start..start + n];
-            let (_, probs) = log_prob::forward(&logits, targets)?;
+            let (_, probs) = log_prob::forward(logits, targets)?;
             let rows = scaled.narrow(0, start, n)?.contiguous()?;
             dw = (&dw - probs.t()?.matmul(&rows)?)?;
             dw = dw.index_add(&Tensor::from_slice(targets, n, rows.device())?, &rows, 0)?;

@@ -51,10 +51,6 @@ enum Kept {
     Input(Tensor),
 }
 
-fn extent(batch: &Batch, window: &Range<usize>) -> Extent {
-    Extent { rows: batch.len(), columns: batch.columns(), window: window.len() }
-}
-
 #[cfg(test)]
 impl Tape {
     /// What is held, in bytes.
@@ -123,7 +119,8 @@ impl Llada {
         let (length, keep_last) = match checkpointing {
             ActivationCheckpointing::Off => (n, true),
             ActivationCheckpointing::Every(layers) => {
-                (layers.get().min(n), self.head_is_small(extent(batch, &window))?)
+                let extent = Extent { rows: batch.len(), columns: batch.columns(), window: window.len() };
+                (layers.get().min(n), self.keeps_last(extent, layers)?)
             }
         };
         let mut segments = Vec::new();
@@ -135,14 +132,6 @@ impl Llada {
             x = y;
         }
         Ok((x, Tape { ids, window, segments }))
-    }
-
-    /// Whether what the head takes for the window's rows, a chunk of logits and one of probabilities, fits into what
-    /// the backward of a block takes. If so, the last blocks can wait for their backward while the head runs, with
-    /// no effect on the peak; if not, their activations make room for the head and are computed again.
-    pub(super) fn head_is_small(&self, Extent { rows, columns, window }: Extent) -> Result<bool> {
-        let chunk = (rows * window).min(self.head.chunk_rows()?) * self.config.embedding_size;
-        Ok(2 * chunk <= rows * columns * self.config.mlp_hidden_size)
     }
 
     fn ids(&self, batch: &Batch) -> Result<Tensor> {

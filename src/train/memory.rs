@@ -208,7 +208,7 @@ impl<'a> Memory<'a> {
                 self.columns, self.checkpointing
             ),
         );
-        part("update head", head, format!("logits, probabilities, slopes; beside {:.1} MiB", kept as f64 / MIB));
+        part("update head", head, format!("probabilities of a chunk, slopes; beside {:.1} MiB", kept as f64 / MIB));
         phases.push(("an update", self.update_peak(self.micro_batch_size)?));
         if let Some((phase, peak)) = phases.into_iter().max_by_key(|&(_, peak)| peak) {
             part("estimated peak", peak, format!("in {phase}"));
