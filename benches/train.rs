@@ -9,7 +9,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use criterion::{Criterion, criterion_group, criterion_main};
-use spg::config::{LoraTable, TargetModules, TargetPreset};
+use spg::config::{ActivationCheckpointing, LoraTable, TargetModules, TargetPreset};
 use spg::model::{Batch, Gradients, Llada, Pass, Weights};
 use spg::rng::{Key, Purpose};
 use spg::rollout::{Decoding, Prompt, Sampler};
@@ -66,7 +66,7 @@ fn update(c: &mut Criterion) {
         b.iter(|| {
             let mut gradients = Gradients::new();
             let even = |lps: &[f32]| Ok(vec![-1.0 / lps.len() as f64; lps.len()]);
-            accumulate(&model, black_box(&rows), &mut gradients, even).expect("update");
+            accumulate(&model, black_box(&rows), ActivationCheckpointing::Off, &mut gradients, even).expect("update");
             gradients
         })
     });

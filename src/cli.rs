@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use spg::config::{
-    self, Assignment, Benchmark, Command, DeviceSpec, GradeRequest, Overrides, PrecisionRequest, Resume, RunRequest,
-    VerifyRequest,
+    self, Assignment, Benchmark, Command, DeviceSpec, GradeRequest, Overrides, Positive, PrecisionRequest, Resume,
+    RunRequest, VerifyRequest,
 };
 use spg::report::{LogFormat, Verbosity};
 
@@ -82,9 +82,18 @@ struct RunArgs {
     /// Go on from a checkpoint: the last one of the output folder, or the checkpoint folder PATH
     #[arg(long, value_name = "auto|PATH", num_args = 0..=1, default_missing_value = "auto")]
     resume: Option<Resume>,
-    /// Resolve the configuration, load the model, decode one prompt and count parameters; take no step
+    /// Resolve the configuration, load the model, decode one prompt, count parameters, estimate the memory of the run;
+    /// take no step
     #[arg(long)]
     dry_run: bool,
+    /// With --dry-run: say which batch sizes fit into so much memory
+    #[arg(long, value_name = "GIB", requires = "dry_run", value_parser = positive)]
+    memory_gib: Option<Positive>,
+}
+
+fn positive(text: &str) -> Result<Positive, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a finite number above 0".to_owned())?;
+    number.try_into()
 }
 
 #[derive(Debug, Args)]
@@ -248,7 +257,7 @@ impl RunArgs {
             ..self.set.overrides()
         };
         let config = config::load(&self.config, &overrides, command)?;
-        Ok(RunRequest { config, resume: self.resume, dry_run: self.dry_run })
+        Ok(RunRequest { config, resume: self.resume, dry_run: self.dry_run, memory_gib: self.memory_gib })
     }
 }
 

@@ -22,18 +22,26 @@ fn quiet_candle_pool() {
     }
 }
 
+/// Buffers from this size on (weights, chunks of logits) still come from the system, and go back to it at once; glibc
+/// refuses larger values.
+const MAPPED_BYTES: usize = 32 << 20;
+
+/// Free memory of smaller buffers that the heap keeps at its top: memory that was needed once stays resident.
+pub const KEPT_BYTES: usize = 256 << 20;
+
+/// Whether a buffer of this size cannot use what the heap keeps of smaller ones.
+pub fn is_mapped(bytes: usize) -> bool {
+    cfg!(all(target_os = "linux", target_env = "gnu")) && bytes >= MAPPED_BYTES
+}
+
 /// Every operation allocates its output. By default glibc gives buffers above 128 KiB straight back to the kernel,
 /// which then zeroes new pages for the next one: that costs more than the arithmetic of small layers.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn keep_freed_memory() {
-    /// Larger buffers (weights) still come from `mmap`; glibc refuses values above this one.
-    const MMAP_THRESHOLD: libc::c_int = 32 << 20;
-    /// Free memory at the top of the heap that is kept.
-    const TRIM_THRESHOLD: libc::c_int = 256 << 20;
     // SAFETY: plain calls with documented parameters, before any other thread allocates. A refusal is harmless.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES as libc::c_int);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES as libc::c_int);
     }
 }
 
@@ -58,5 +66,37 @@ pub fn peak_memory_mib() -> Option<f64> {
 /// The most memory this process has held so far, in MiB.
 #[cfg(not(unix))]
 pub fn peak_memory_mib() -> Option<f64> {
+    None
+}
+
+/// What this process holds now, in bytes, without what the heap keeps of freed memory; where only the most it has held
+/// is known, that.
+pub fn resident_bytes() -> Option<usize> {
+    release_freed_memory();
+    if cfg!(target_os = "linux") {
+        // pages: all, resident, shared, ...
+        let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+        return Some(pages.split(' ').nth(1)?.parse::<usize>().ok()? * page_bytes()?);
+    }
+    peak_memory_mib().map(|mib| (mib * 1024.0 * 1024.0) as usize)
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn release_freed_memory() {
+    // SAFETY: a plain call.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn release_freed_memory() {}
+
+#[cfg(unix)]
+fn page_bytes() -> Option<usize> {
+    // SAFETY: a plain call.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()
+}
+
+#[cfg(not(unix))]
+fn page_bytes() -> Option<usize> {
     None
 }

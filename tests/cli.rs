@@ -173,3 +173,20 @@ fn a_benchmark_of_any_checkpoint_says_where_the_time_goes() {
         "max_completion_length 20 is not a multiple of block_length 16",
     );
 }
+
+#[test]
+fn bench_takes_activation_checkpointing_as_a_word_or_a_number_of_layers() {
+    for bad in ["0", "on", "-1"] {
+        spg(&["bench", "--model", "examples/sudoku-tiny", &format!("--activation-checkpointing={bad}")])
+            .assert()
+            .code(2)
+            .stderr(contains("expected off, every-layer or a whole number of layers above 0"));
+    }
+    let sizes = ["bench", "--model", "examples/sudoku-tiny", "--train", "1", "--rank", "2", "--json"];
+    for way in ["every-layer", "3"] {
+        spg(&[&sizes[..], &["--activation-checkpointing", way]].concat())
+            .assert()
+            .success()
+            .stdout(contains("train_step_s"));
+    }
+}

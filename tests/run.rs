@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use serde_json::{Map, Value};
 
+#[cfg(target_os = "linux")]
+#[path = "run/memory.rs"]
+mod memory;
+
 /// A few seconds of work: 6 updates in 3 phases, a checkpoint after each phase.
 const SHORT: [&str; 14] = [
     "--set",
@@ -272,7 +276,7 @@ fn a_dry_run_shows_everything_and_writes_nothing() {
     let run = dir.path().join("run");
     let output = succeed(train(&run, &["--dry-run"]));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    for part in ["trainable", "prompt ", "completion ", "max_steps = 6", "held out"] {
+    for part in ["trainable", "prompt ", "completion ", "max_steps = 6", "held out", "estimated peak"] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     assert!(!run.exists());

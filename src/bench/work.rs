@@ -15,7 +15,7 @@ use crate::profile::{self, Part};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
 use crate::task::Reward;
-use crate::train::{Completion, SpgUpdate};
+use crate::train::{Completion, MicroBatches, SpgUpdate};
 
 /// Seed of all that is random here: figures are compared, results are not.
 const SEED: u64 = 0;
@@ -118,7 +118,8 @@ pub fn updates(model: &Llada, request: &BenchRequest) -> Result<Vec<f64>> {
         return Ok(Vec::new());
     }
     let completions: Vec<Completion> = (0..request.batch.get()).map(|row| completion(model, request, row)).collect();
-    let update = SpgUpdate::new(&SpgTable::default(), request.block, request.batch, SEED);
+    let passes = MicroBatches { size: request.batch, checkpointing: request.activation_checkpointing };
+    let update = SpgUpdate::new(&SpgTable::default(), request.block, passes, SEED);
     let mut optimizer = AdamW::new(model.trainable(), ADAM)?;
     let mut seconds = Vec::with_capacity(request.train);
     for step in 0..request.train {

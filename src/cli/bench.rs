@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
-use spg::config::{BenchRequest, CacheKind, DeviceSpec};
+use spg::config::{ActivationCheckpointing, BenchRequest, CacheKind, DeviceSpec};
 
 use super::formats::{FormatName, PrecisionName};
 
@@ -52,6 +52,9 @@ pub struct BenchArgs {
     /// Time N optimiser updates, each on two masks a completion
     #[arg(long, value_name = "N")]
     train: Option<usize>,
+    /// off, every-layer or N: keep the input of every N-th layer and run the layers again in the backward pass
+    #[arg(long, default_value_t = ActivationCheckpointing::Off, value_name = "WHICH")]
+    activation_checkpointing: ActivationCheckpointing,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
@@ -88,6 +91,7 @@ impl BenchArgs {
             quantize: self.quantize.map(Into::into),
             device: self.device,
             rollout: self.rollout || both,
+            activation_checkpointing: self.activation_checkpointing,
             train: self.train.unwrap_or(if both { UPDATES } else { 0 }),
             json: self.json,
         }

@@ -7,7 +7,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Benchmark, BlockFormat, CacheKind, DeviceSpec, Precision, RunConfig, Split, TaskTable};
+use super::{
+    ActivationCheckpointing, Benchmark, BlockFormat, CacheKind, DeviceSpec, Positive, Precision, RunConfig, Split,
+    TaskTable,
+};
 
 /// `spg train` and `spg sft`.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +21,8 @@ pub struct RunRequest {
     pub resume: Option<Resume>,
     /// Resolve, load, decode one prompt, count parameters; take no step and write nothing.
     pub dry_run: bool,
+    /// With a dry run: memory in GiB, for which to say the largest batches.
+    pub memory_gib: Option<Positive>,
 }
 
 /// Where to continue from.
@@ -148,6 +153,8 @@ pub struct BenchRequest {
     pub rollout: bool,
     /// Updates to time.
     pub train: usize,
+    /// Which activations an update keeps for its backward pass.
+    pub activation_checkpointing: ActivationCheckpointing,
     /// Print JSON instead of text.
     pub json: bool,
 }

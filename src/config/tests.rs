@@ -156,6 +156,30 @@ fn lora_targets_and_devices_say_what_they_expect() {
 }
 
 #[test]
+fn activation_checkpointing_is_a_word_or_a_number_of_layers() {
+    let of = |value: &str| resolve(MINIMAL, &[&format!("train.activation_checkpointing={value}")], Command::Train);
+    let every = |n| ActivationCheckpointing::Every(std::num::NonZeroUsize::new(n).unwrap());
+    assert_eq!(resolve(MINIMAL, &[], Command::Train).unwrap().train().activation_checkpointing, Default::default());
+    for (value, expected, written) in [
+        ("off", ActivationCheckpointing::Off, "\"off\""),
+        ("every-layer", every(1), "\"every-layer\""),
+        ("1", every(1), "\"every-layer\""),
+        ("4", every(4), "4"),
+    ] {
+        let config = of(value).unwrap();
+        assert_eq!(config.train().activation_checkpointing, expected);
+        let text = config.to_toml().unwrap();
+        assert!(text.contains(&format!("activation_checkpointing = {written}\n")), "{text}");
+        assert_eq!(from_text(Path::new("a.toml"), &text, &Overrides::default(), Command::Train).unwrap(), config);
+    }
+    for bad in ["on", "0", "-1", "1.5", "true"] {
+        let error = of(bad).unwrap_err();
+        assert!(error.starts_with(&format!("--set train.activation_checkpointing={bad}: ")), "{error}");
+        assert!(error.contains("every-layer") && error.contains("whole number of layers above 0"), "{error}");
+    }
+}
+
+#[test]
 fn a_set_is_toml_where_it_can_be_and_creates_missing_tables() {
     let text = MINIMAL.replace("[algorithm.spg]\n", "");
     let changes =

@@ -2,6 +2,8 @@
 //!
 //! Ranges are checked while parsing, so that an error points at the value in the file.
 
+use std::num::NonZeroUsize;
+
 use serde::{Deserialize, Serialize};
 
 /// A number with a range; the range is part of the type so that parsing a bad value fails at its place.
@@ -403,4 +405,69 @@ pub enum Trainable {
     Adapters,
     /// Every weight of the model.
     All,
+}
+
+/// Which activations a training pass keeps for its backward, and which it computes a second time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawCheckpointing", into = "RawCheckpointing")]
+pub enum ActivationCheckpointing {
+    /// Those of all layers: nothing is computed twice.
+    #[default]
+    Off,
+    /// The input of every so many layers; the layers from there on are run again when the backward comes to them.
+    Every(NonZeroUsize),
+}
+
+/// How [`ActivationCheckpointing`] is written: a word or a number of layers.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected \"off\", \"every-layer\" or a whole number of layers above 0")]
+enum RawCheckpointing {
+    Word(String),
+    Layers(NonZeroUsize),
+}
+
+const EVERY_LAYER: &str = "every-layer";
+
+impl TryFrom<RawCheckpointing> for ActivationCheckpointing {
+    type Error = String;
+
+    fn try_from(raw: RawCheckpointing) -> Result<Self, String> {
+        match raw {
+            RawCheckpointing::Word(word) => word.parse(),
+            RawCheckpointing::Layers(layers) => Ok(Self::Every(layers)),
+        }
+    }
+}
+
+impl From<ActivationCheckpointing> for RawCheckpointing {
+    fn from(value: ActivationCheckpointing) -> Self {
+        match value {
+            ActivationCheckpointing::Every(layers) if layers != NonZeroUsize::MIN => Self::Layers(layers),
+            word => Self::Word(word.to_string()),
+        }
+    }
+}
+
+impl std::str::FromStr for ActivationCheckpointing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            EVERY_LAYER => Ok(Self::Every(NonZeroUsize::MIN)),
+            number => number.parse().map(Self::Every).map_err(|_| {
+                format!("`{text}` is unknown: expected off, {EVERY_LAYER} or a whole number of layers above 0")
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for ActivationCheckpointing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Every(NonZeroUsize::MIN) => f.write_str(EVERY_LAYER),
+            Self::Every(layers) => write!(f, "{layers}"),
+        }
+    }
 }

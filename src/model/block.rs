@@ -42,43 +42,47 @@ pub struct Block {
     pub ff_out: Linear,
 }
 
-/// What a block keeps for its backward; norms, probabilities and the activation are recomputed.
+/// What a block keeps for its backward: what it would cost a product to compute again. Norms, probabilities and the
+/// activation are recomputed.
 #[derive(Debug)]
 pub struct Saved {
-    x: Tensor,                // [B*T, D]
+    x: Tensor,   // [B*T, D]
+    mid: Tensor, // [B*W, D]
+    attention: AttentionSaved,
+    mlp: MlpSaved,
+}
+
+#[cfg(test)]
+impl Saved {
+    /// What is held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let AttentionSaved { q, k, v, attended, q_low, k_low, v_low, out_low } = &self.attention;
+        let MlpSaved { gate, up, gate_low, up_low, down_low } = &self.mlp;
+        let always = [&self.x, &self.mid, q, k, v, gate, up];
+        let maybe = [attended, q_low, k_low, v_low, out_low, gate_low, up_low, down_low];
+        let tensors = always.into_iter().chain(maybe.into_iter().flatten());
+        tensors.map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
+    }
+}
+
+/// The part of [`Saved`] that attention makes.
+#[derive(Debug)]
+struct AttentionSaved {
     q: Tensor,                // [B, W, H, E], rotated
     k: Tensor,                // [B, T, K, E], rotated
     v: Tensor,                // [B, T, K, E]
     attended: Option<Tensor>, // [B*W, H*E], if attn_out needs it
-    mid: Tensor,              // [B*W, D]
-    gate: Tensor,             // [B*W, F]
-    up: Tensor,               // [B*W, F]
     q_low: Projected,         // [.., R] each
-    k_low: Projected,
-    v_low: Projected,
-    out_low: Projected,
-    gate_low: Projected,
-    up_low: Projected,
-    down_low: Projected,
-}
-
-/// The part of [`Saved`] that attention makes.
-struct AttentionSaved {
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    attended: Tensor,
-    mid: Tensor,
-    q_low: Projected,
     k_low: Projected,
     v_low: Projected,
     out_low: Projected,
 }
 
 /// The part of [`Saved`] that the MLP makes.
+#[derive(Debug)]
 struct MlpSaved {
-    gate: Tensor,
-    up: Tensor,
+    gate: Tensor, // [B*W, F]
+    up: Tensor,   // [B*W, F]
     gate_low: Projected,
     up_low: Projected,
     down_low: Projected,
@@ -110,31 +114,15 @@ impl Block {
     /// `x` `[B*T, D]`; returns `[B*W, D]`, and what [`Block::backward`] needs when `keep`.
     pub fn forward(&self, x: &Tensor, shared: &Shared<'_>, keep: bool) -> Result<(Tensor, Option<Saved>)> {
         let device = x.device();
-        let attention = profile::measure(Part::Attention, device, || self.attention_forward(x, shared))?;
-        let (y, mlp) = profile::measure(Part::Mlp, device, || self.mlp_forward(&attention.mid, shared))?;
-        let AttentionSaved { q, k, v, attended, mid, q_low, k_low, v_low, out_low } = attention;
-        let MlpSaved { gate, up, gate_low, up_low, down_low } = mlp;
-        let saved = keep.then(|| Saved {
-            x: x.clone(),
-            q,
-            k,
-            v,
-            attended: self.attn_out.needs_input(&shared.window).then_some(attended),
-            mid,
-            gate,
-            up,
-            q_low,
-            k_low,
-            v_low,
-            out_low,
-            gate_low,
-            up_low,
-            down_low,
-        });
+        let (mid, attention) = profile::measure(Part::Attention, device, || self.attention_forward(x, shared))?;
+        let attention = keep.then_some(attention); // else freed before the MLP, whose activations are the larger ones
+        let (y, mlp) = profile::measure(Part::Mlp, device, || self.mlp_forward(&mid, shared, keep))?;
+        let saved = attention.zip(mlp).map(|(attention, mlp)| Saved { x: x.clone(), mid, attention, mlp });
         Ok((y, saved))
     }
 
-    fn attention_forward(&self, x: &Tensor, shared: &Shared<'_>) -> Result<AttentionSaved> {
+    /// The residual stream behind attention, `[B*W, D]`.
+    fn attention_forward(&self, x: &Tensor, shared: &Shared<'_>) -> Result<(Tensor, AttentionSaved)> {
         let Shared { config, full, window, .. } = shared;
         let h = rms_norm::forward(x, self.attn_norm.value(), config.rms_norm_eps)?;
         let (k, k_low) = self.k_proj.forward(None, &h, full)?;
@@ -145,16 +133,42 @@ impl Block {
         let v = v.reshape(k.shape())?;
         let attended = attention::forward(&q, &k, &v, full.pad)?.flatten(0, 1)?; // [B*W, H*E]
         let (mid, out_low) = self.attn_out.forward(Some(&window.take(x)?), &attended, window)?;
-        Ok(AttentionSaved { q, k, v, attended, mid, q_low, k_low, v_low, out_low })
+        let attended = self.attn_out.needs_input(window).then_some(attended);
+        Ok((mid, AttentionSaved { q, k, v, attended, q_low, k_low, v_low, out_low }))
     }
 
-    fn mlp_forward(&self, mid: &Tensor, shared: &Shared<'_>) -> Result<(Tensor, MlpSaved)> {
+    fn mlp_forward(&self, mid: &Tensor, shared: &Shared<'_>, keep: bool) -> Result<(Tensor, Option<MlpSaved>)> {
         let window = &shared.window;
+        let mut saved = self.gate_and_up(mid, shared)?;
+        if !keep {
+            let MlpSaved { gate, up, .. } = saved;
+            let activated = swiglu::forward_in_place(gate, &up)?;
+            drop(up);
+            return Ok((self.ff_out.forward(Some(mid), &activated, window)?.0, None));
+        }
+        let (y, down_low) = self.ff_out.forward(Some(mid), &swiglu::forward(&saved.gate, &saved.up)?, window)?;
+        saved.down_low = down_low;
+        Ok((y, Some(saved)))
+    }
+
+    fn gate_and_up(&self, mid: &Tensor, shared: &Shared<'_>) -> Result<MlpSaved> {
         let h = rms_norm::forward(mid, self.ff_norm.value(), shared.config.rms_norm_eps)?;
-        let (gate, gate_low) = self.ff_proj.forward(None, &h, window)?;
-        let (up, up_low) = self.up_proj.forward(None, &h, window)?;
-        let (y, down_low) = self.ff_out.forward(Some(mid), &swiglu::forward(&gate, &up)?, window)?;
-        Ok((y, MlpSaved { gate, up, gate_low, up_low, down_low }))
+        let (gate, gate_low) = self.ff_proj.forward(None, &h, &shared.window)?;
+        let (up, up_low) = self.up_proj.forward(None, &h, &shared.window)?;
+        Ok(MlpSaved { gate, up, gate_low, up_low, down_low: None })
+    }
+
+    /// What [`Block::backward`] needs, without the block's output: its last product is left out.
+    ///
+    /// # Shapes
+    /// `x` `[B*T, D]`.
+    pub fn save(&self, x: Tensor, shared: &Shared<'_>) -> Result<Saved> {
+        let (mid, attention) = self.attention_forward(&x, shared)?;
+        let mut mlp = self.gate_and_up(&mid, shared)?;
+        if self.ff_out.needs_input(&shared.window) {
+            mlp.down_low = self.ff_out.project(&swiglu::forward(&mlp.gate, &mlp.up)?, &shared.window)?;
+        }
+        Ok(Saved { x, mid, attention, mlp })
     }
 
     /// Adds the block's gradients to `gradients`; returns the gradient of its input, if wanted.
@@ -164,24 +178,23 @@ impl Block {
     pub fn backward(
         &self,
         dy: &Tensor,
-        saved: &Saved,
+        saved: Saved,
         shared: &Shared<'_>,
         want_dx: bool,
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
-        let d_mid = (dy + self.mlp_backward(dy, saved, shared, gradients)?)?;
-        let Some(d_heads) =
-            self.attn_out.backward(saved.attended.as_ref(), &saved.out_low, &d_mid, &shared.window, true, gradients)?
-        else {
-            return Ok(None);
-        };
-        let dh = self.attention_backward(&d_heads, saved, shared, want_dx, gradients)?;
+        let Saved { x, mid, attention, mlp } = saved;
+        let d_mid = (dy + self.mlp_backward(dy, &mid, mlp, shared, gradients)?)?;
+        drop(mid);
+        let AttentionSaved { attended, out_low, .. } = &attention;
+        let d_heads = self.attn_out.backward(attended.as_ref(), out_low, &d_mid, &shared.window, true, gradients)?;
+        let dh = self.attention_backward(wanted(d_heads)?, &x, attention, shared, want_dx, gradients)?;
         let Some(dh) = dh else { return Ok(None) };
         let eps = shared.config.rms_norm_eps;
         if self.attn_norm.is_trainable() {
-            gradients.add(self.attn_norm.name(), rms_norm::weight_gradient(&saved.x, eps, &dh)?)?;
+            gradients.add(self.attn_norm.name(), rms_norm::weight_gradient(&x, eps, &dh)?)?;
         }
-        let through = rms_norm::backward(&saved.x, self.attn_norm.value(), eps, &dh)?;
+        let through = rms_norm::backward(&x, self.attn_norm.value(), eps, &dh)?;
         Ok(Some((through + shared.window.put(&d_mid)?)?))
     }
 
@@ -189,38 +202,42 @@ impl Block {
     fn mlp_backward(
         &self,
         dy: &Tensor,
-        saved: &Saved,
+        mid: &Tensor,
+        saved: MlpSaved,
         shared: &Shared<'_>,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
         let Shared { window, .. } = shared;
+        let MlpSaved { gate, up, gate_low, up_low, down_low } = saved;
         let eps = shared.config.rms_norm_eps;
         let activated = match self.ff_out.needs_input(window) {
-            true => Some(swiglu::forward(&saved.gate, &saved.up)?),
+            true => Some(swiglu::forward(&gate, &up)?),
             false => None,
         };
-        let down = self.ff_out.backward(activated.as_ref(), &saved.down_low, dy, window, true, gradients)?;
+        let down = self.ff_out.backward(activated.as_ref(), &down_low, dy, window, true, gradients)?;
         drop(activated);
-        let (d_gate, d_up) = swiglu::backward(&saved.gate, &saved.up, &wanted(down)?)?;
+        let (d_gate, d_up) = swiglu::backward(&gate, up, wanted(down)?)?;
+        drop(gate);
         let h = match self.ff_proj.needs_input(window) || self.up_proj.needs_input(window) {
-            true => Some(rms_norm::forward(&saved.mid, self.ff_norm.value(), eps)?),
+            true => Some(rms_norm::forward(mid, self.ff_norm.value(), eps)?),
             false => None,
         };
         let h = h.as_ref();
-        let through_gate = self.ff_proj.backward(h, &saved.gate_low, &d_gate, window, true, gradients)?;
-        let through_up = self.up_proj.backward(h, &saved.up_low, &d_up, window, true, gradients)?;
+        let through_gate = self.ff_proj.backward(h, &gate_low, &d_gate, window, true, gradients)?;
+        let through_up = self.up_proj.backward(h, &up_low, &d_up, window, true, gradients)?;
         let dh = (wanted(through_gate)? + wanted(through_up)?)?;
         if self.ff_norm.is_trainable() {
-            gradients.add(self.ff_norm.name(), rms_norm::weight_gradient(&saved.mid, eps, &dh)?)?;
+            gradients.add(self.ff_norm.name(), rms_norm::weight_gradient(mid, eps, &dh)?)?;
         }
-        rms_norm::backward(&saved.mid, self.ff_norm.value(), eps, &dh)
+        rms_norm::backward(mid, self.ff_norm.value(), eps, &dh)
     }
 
     /// From the gradient of the attended values to that of the first norm's output.
     fn attention_backward(
         &self,
-        d_heads: &Tensor,
-        saved: &Saved,
+        d_heads: Tensor,
+        x: &Tensor,
+        saved: AttentionSaved,
         shared: &Shared<'_>,
         want_dx: bool,
         gradients: &mut Gradients,
@@ -228,20 +245,22 @@ impl Block {
         let Shared { config, full, window, .. } = shared;
         let (b, w) = (full.pad.len(), window.width);
         let d_heads = d_heads.reshape((b, w, config.d_model))?;
-        let (dq, dk, dv) = attention::backward(&saved.q, &saved.k, &saved.v, full.pad, &d_heads)?;
+        let AttentionSaved { q, k, v, q_low, k_low, v_low, .. } = saved;
+        let (dq, dk, dv) = attention::backward(&q, &k, &v, full.pad, &d_heads)?;
+        drop((d_heads, q, k, v));
         let dq = shared.rotate(dq, config.n_heads, window, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
         let dk = shared.rotate(dk, config.n_kv_heads, full, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
         let dv = dv.flatten_from(2)?.flatten(0, 1)?;
         let qkv = [&self.q_proj, &self.k_proj, &self.v_proj];
         let h = match qkv.iter().any(|l| l.needs_input(window)) {
-            true => Some(rms_norm::forward(&saved.x, self.attn_norm.value(), config.rms_norm_eps)?),
+            true => Some(rms_norm::forward(x, self.attn_norm.value(), config.rms_norm_eps)?),
             false => None,
         };
         let hq = h.as_ref().map(|h| window.take(h)).transpose()?;
         let (h, hq) = (h.as_ref(), hq.as_ref());
-        let through_q = self.q_proj.backward(hq, &saved.q_low, &dq, window, want_dx, gradients)?;
-        let through_k = self.k_proj.backward(h, &saved.k_low, &dk, full, want_dx, gradients)?;
-        let through_v = self.v_proj.backward(h, &saved.v_low, &dv, full, want_dx, gradients)?;
+        let through_q = self.q_proj.backward(hq, &q_low, &dq, window, want_dx, gradients)?;
+        let through_k = self.k_proj.backward(h, &k_low, &dk, full, want_dx, gradients)?;
+        let through_v = self.v_proj.backward(h, &v_low, &dv, full, want_dx, gradients)?;
         match (through_q, through_k, through_v) {
             (Some(q), Some(k), Some(v)) => Ok(Some(((k + v)? + window.put(&q)?)?)),
             _ => Ok(None),

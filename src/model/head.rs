@@ -70,6 +70,15 @@ impl Head {
         if self.norm.value().device().is_cpu() { Ok(vocabulary::ROWS) } else { self.chunk_rows() }
     }
 
+    /// Bytes that a pass over the vocabulary on the CPU holds at once for `rows` rows: logits of a slice and their sums,
+    /// what rounds them to bf16, and unpacked words.
+    pub fn slice_bytes(&self, rows: usize) -> Result<usize> {
+        let (rows, dims) = (rows.min(vocabulary::ROWS), self.weight.dims2()?);
+        let words = vocabulary::slice_words(dims);
+        let unpacked = if self.weight.dense().is_none() { words * dims.1 } else { 0 };
+        Ok((rows * (words + words / 2 + dims.1) + unpacked) * DType::F32.size_in_bytes())
+    }
+
     /// Calls `f(first word, logits)` for slices of the vocabulary in turn, in whole parts of
     /// [`PART`](super::VOCABULARY_PART) words: `logits` f32 `[N, words]` in main memory, one for each of `xs`.
     ///
@@ -111,8 +120,7 @@ impl Head {
         let w = &self.weight;
         self.for_logits(x, |start, logits| {
             let targets = &targets[start..start + logits.dim(0)?];
-            let (lp, probs) = log_prob::forward(&logits, targets)?;
-            drop(logits);
+            let (lp, probs) = log_prob::forward(logits, targets)?;
             let wanted = w.rows(&Tensor::from_slice(targets, targets.len(), x.device())?)?;
             let (wanted, probs) = (wanted.to_dtype(x.dtype())?, probs.to_dtype(x.dtype())?);
             slopes.push(sum_of_products(Some(&wanted), &[Product::backward(&probs, w).scaled(-1.0)])?);
@@ -162,7 +170,7 @@ impl Head {
         self.for_logits(&scored.x, |start, logits| {
             let n = logits.dim(0)?;
             let targets = &scored.targets[start..start + n];
-            let (_, probs) = log_prob::forward(&logits, targets)?;
+            let (_, probs) = log_prob::forward(logits, targets)?;
             let rows = scaled.narrow(0, start, n)?.contiguous()?;
             dw = (&dw - probs.t()?.matmul(&rows)?)?;
             dw = dw.index_add(&Tensor::from_slice(targets, n, rows.device())?, &rows, 0)?;
@@ -196,7 +204,7 @@ mod tests {
         let scored = head.score(&x, &targets)?;
         for start in [0, 255, 299] {
             let (rows, targets) = (x.narrow(0, start, 1)?, &targets[start..start + 1]);
-            let (expected, probs) = log_prob::forward(&head.logits(&rows)?, targets)?;
+            let (expected, probs) = log_prob::forward(head.logits(&rows)?, targets)?;
             assert!((scored.log_probs[start] - expected[0]).abs() < 2e-5, "row {start}");
             let mean = probs.matmul(head.weight.dense().expect("dense").value())?;
             let slope = (head.weight.rows(&Tensor::new(targets, rows.device())?)? - mean)?;

@@ -66,6 +66,16 @@ impl Linear {
         Ok((sum_of_products(start, &[frozen, update])?, Some(projected)))
     }
 
+    /// The projection alone that [`Linear::forward`] returns beside its output.
+    ///
+    /// # Shapes
+    /// `x` `[N, in]`; returns `[N, R]`, or nothing without an adapter.
+    pub fn project(&self, x: &Tensor, span: &Span<'_>) -> Result<Projected> {
+        let Some(adapter) = self.active(span) else { return Ok(None) };
+        let input = adapter.dropped(x, span)?;
+        sum_of_products(None, &[Product::forward(&input, adapter.a.value())]).map(Some)
+    }
+
     /// Adds the gradients of trainable parts to `gradients` and returns that of the input, if wanted.
     ///
     /// # Shapes

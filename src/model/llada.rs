@@ -10,11 +10,13 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use super::batch::{Batch, Pass, Span};
 use super::block::{Block, Saved, Shared};
 use super::config::LladaConfig;
+use super::footprint::Extent;
 use super::head::Head;
 use super::ops::products::activations_are_f32;
 use super::ops::rope;
 use super::param::{Gradients, Param};
 use super::weight::Weight;
+use crate::config::ActivationCheckpointing;
 
 /// The model, with or without adapters.
 #[derive(Clone, Debug)]
@@ -32,7 +34,44 @@ pub struct Llada {
 pub struct Tape {
     ids: Tensor, // [B*T]
     window: Range<usize>,
-    saved: Vec<Saved>,
+    /// From the bottom up.
+    segments: Vec<Segment>,
+}
+
+/// Consecutive blocks of a tape.
+#[derive(Debug)]
+struct Segment {
+    blocks: Range<usize>,
+    kept: Kept,
+}
+
+/// What is kept of a segment.
+#[derive(Debug)]
+enum Kept {
+    /// What every block's backward needs.
+    Saved(Vec<Saved>),
+    /// The input of the first block, `[B*T, D]`: the blocks are run again.
+    Input(Tensor),
+}
+
+#[cfg(test)]
+impl Tape {
+    /// What is held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let of = |segment: &Segment| match &segment.kept {
+            Kept::Input(x) => x.elem_count() * x.dtype().size_in_bytes(),
+            Kept::Saved(saved) => saved.iter().map(Saved::bytes).sum(),
+        };
+        self.segments.iter().map(of).sum()
+    }
+
+    /// How many inputs of segments and how many blocks' activations are held.
+    pub(super) fn kept(&self) -> (usize, usize) {
+        self.segments.iter().fold((0, 0), |(inputs, blocks), segment| match &segment.kept {
+            Kept::Input(_) => (inputs + 1, blocks),
+            Kept::Saved(saved) => (inputs, blocks + saved.len()),
+        })
+    }
 }
 
 impl Llada {
@@ -66,33 +105,79 @@ impl Llada {
     /// # Shapes
     /// Returns `[B * W, D]`, row after row.
     pub fn hidden(&self, batch: &Batch, window: Range<usize>, pass: Pass<'_>) -> Result<Tensor> {
-        self.run(batch, &window, pass, None).map(|(x, _)| x)
+        let x = self.embed(&self.ids(batch)?)?; // [B*T, D]
+        self.run(x, 0..self.blocks.len(), batch, &window, pass, false).map(|(x, _)| x)
     }
 
     /// As [`Llada::hidden`], keeping what [`Llada::backward`] needs.
-    pub fn hidden_with_tape(&self, batch: &Batch, window: Range<usize>, pass: Pass<'_>) -> Result<(Tensor, Tape)> {
-        let mut saved = Vec::with_capacity(self.blocks.len());
-        let (x, ids) = self.run(batch, &window, pass, Some(&mut saved))?;
-        Ok((x, Tape { ids, window, saved }))
+    ///
+    /// With checkpointing that is the input of every so many blocks, so that going back, the activations of these
+    /// few blocks stand in memory instead of those of all. Dropout is drawn from keys: blocks that are run again
+    /// give the same bits.
+    pub fn hidden_with_tape(
+        &self,
+        batch: &Batch,
+        window: Range<usize>,
+        pass: Pass<'_>,
+        checkpointing: ActivationCheckpointing,
+    ) -> Result<(Tensor, Tape)> {
+        let ids = self.ids(batch)?;
+        let mut x = self.embed(&ids)?; // [B*T, D]
+        let n = self.blocks.len();
+        let (length, keep_last) = match checkpointing {
+            ActivationCheckpointing::Off => (n, true),
+            ActivationCheckpointing::Every(layers) => {
+                let extent = Extent { rows: batch.len(), columns: batch.columns(), window: window.len() };
+                (layers.get().min(n), self.keeps_last(extent, layers)?)
+            }
+        };
+        let mut segments = Vec::new();
+        for first in (0..n).step_by(length) {
+            let blocks = first..n.min(first + length);
+            let keep = keep_last && blocks.end == n;
+            let (y, saved) = self.run(x.clone(), blocks.clone(), batch, &window, pass, keep)?;
+            segments.push(Segment { blocks, kept: if keep { Kept::Saved(saved) } else { Kept::Input(x) } });
+            x = y;
+        }
+        Ok((x, Tape { ids, window, segments }))
     }
 
+    fn ids(&self, batch: &Batch) -> Result<Tensor> {
+        Tensor::from_slice(&batch.ids, batch.ids.len(), self.device())
+    }
+
+    /// Runs some blocks on the input of the first of them.
     fn run(
         &self,
+        mut x: Tensor,
+        blocks: Range<usize>,
         batch: &Batch,
         window: &Range<usize>,
         pass: Pass<'_>,
-        mut tape: Option<&mut Vec<Saved>>,
-    ) -> Result<(Tensor, Tensor)> {
-        let ids = Tensor::from_slice(&batch.ids, batch.ids.len(), self.device())?;
-        let mut x = self.embed(&ids)?; // [B*T, D]
-        for (i, block) in self.blocks.iter().enumerate() {
-            let (y, saved) = block.forward(&x, &self.shared(batch, window, pass, i), tape.is_some())?;
+        keep: bool,
+    ) -> Result<(Tensor, Vec<Saved>)> {
+        let mut all = Vec::new();
+        for i in blocks {
+            let (y, saved) = self.blocks[i].forward(&x, &self.shared(batch, window, pass, i), keep)?;
             x = y;
-            if let (Some(tape), Some(saved)) = (&mut tape, saved) {
-                tape.push(saved);
-            }
+            all.extend(saved);
         }
-        Ok((x, ids))
+        Ok((x, all))
+    }
+
+    /// Runs some blocks again, up to what the backward of the last one needs.
+    fn rerun(
+        &self,
+        x: Tensor,
+        blocks: Range<usize>,
+        batch: &Batch,
+        window: &Range<usize>,
+        pass: Pass<'_>,
+    ) -> Result<Vec<Saved>> {
+        let Range { start, end } = blocks;
+        let (x, mut all) = self.run(x, start..end - 1, batch, window, pass, true)?;
+        all.push(self.blocks[end - 1].save(x, &self.shared(batch, window, pass, end - 1))?);
+        Ok(all)
     }
 
     /// Embeddings of tokens, as activations: `[N, D]`.
@@ -119,18 +204,25 @@ impl Llada {
         dx: Tensor,
         gradients: &mut Gradients,
     ) -> Result<()> {
+        let Tape { ids, window, segments } = tape;
         let mut dx = dx;
-        for (i, saved) in tape.saved.into_iter().enumerate().rev() {
-            let shared = self.shared(batch, &tape.window, pass, i);
-            match self.blocks[i].backward(&dx, &saved, &shared, self.has_trainable_before(i), gradients)? {
-                Some(below) => dx = below,
-                None => return Ok(()),
+        for Segment { blocks, kept } in segments.into_iter().rev() {
+            let saved = match kept {
+                Kept::Saved(saved) => saved,
+                Kept::Input(x) => self.rerun(x, blocks.clone(), batch, &window, pass)?,
+            };
+            for (i, saved) in blocks.zip(saved).rev() {
+                let shared = self.shared(batch, &window, pass, i);
+                match self.blocks[i].backward(&dx, saved, &shared, self.has_trainable_before(i), gradients)? {
+                    Some(below) => dx = below,
+                    None => return Ok(()),
+                }
             }
         }
         if let Some(wte) = self.wte.dense().filter(|w| w.is_trainable()) {
             let rows = dx.to_dtype(DType::F32)?;
             let zeros = wte.value().to_dtype(DType::F32)?.zeros_like()?;
-            gradients.add(wte.name(), zeros.index_add(&tape.ids, &rows, 0)?)?;
+            gradients.add(wte.name(), zeros.index_add(&ids, &rows, 0)?)?;
         }
         Ok(())
     }

@@ -72,8 +72,8 @@ impl Llada {
                     if shape.len() == 1 {
                         return Ok(Loaded::Dense(files.load(name, kept_dtype(shape, dtype, device), device)?));
                     }
-                    let weight = files.load_stored(name, &Device::Cpu)?;
-                    let packed = Quantised::pack(&weight, ggml_dtype(format), dtype, device);
+                    let rows = |start, len| files.load_rows(name, start, len);
+                    let packed = Quantised::pack((shape[0], shape[1]), rows, ggml_dtype(format), dtype, device);
                     Ok(Loaded::Quantised(packed.with_context(|| format!("cannot quantise {name}"))?))
                 })
             }

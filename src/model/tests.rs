@@ -1,12 +1,14 @@
 //! The model as a whole: invariants, finite differences through every kind of trainable weight, files.
 
+mod checkpointing;
+
 use std::path::PathBuf;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::*;
-use crate::config::{BlockFormat, LoraTable, TargetModules, TargetPreset};
+use crate::config::{ActivationCheckpointing, BlockFormat, LoraTable, TargetModules, TargetPreset};
 use crate::rng::{Key, Purpose};
 
 fn golden(name: &str) -> PathBuf {
@@ -133,8 +135,8 @@ impl Probe {
         Ok(scored.log_probs.iter().zip(&self.weights).map(|(lp, w)| *lp as f64 * *w as f64).sum())
     }
 
-    fn gradients(&self, model: &Llada) -> Result<Gradients> {
-        let (x, tape) = model.hidden_with_tape(&self.batch, self.window.clone(), self.pass())?;
+    fn gradients(&self, model: &Llada, checkpointing: ActivationCheckpointing) -> Result<Gradients> {
+        let (x, tape) = model.hidden_with_tape(&self.batch, self.window.clone(), self.pass(), checkpointing)?;
         let mut gradients = Gradients::new();
         let rows = model.head().backward(&self.scored(model, &x)?, &self.weights, &mut gradients)?;
         let places = Tensor::from_slice(&self.places, self.places.len(), &Device::Cpu)?;
@@ -147,7 +149,7 @@ impl Probe {
 /// Compares the gradient of every trainable tensor with central differences along a random direction.
 fn check_directions(model: &Llada) -> Result<()> {
     let probe = Probe::new();
-    let gradients = probe.gradients(model)?;
+    let gradients = probe.gradients(model, ActivationCheckpointing::Off)?;
     let trainable = model.trainable();
     assert_eq!(gradients.by_name().keys().collect::<Vec<_>>(), trainable.keys().collect::<Vec<_>>());
     for (i, (name, var)) in trainable.iter().enumerate() {
@@ -208,7 +210,10 @@ fn weights_in_bf16_change_numbers_by_their_rounding_only() -> Result<()> {
         let (exact, rounded) = (adapted(name, 0.0)?, adapted_in_bf16(name)?);
         assert_eq!((rounded.dtype(), rounded.activations()), (DType::BF16, DType::F32));
         let probe = Probe::new();
-        let (expected, found) = (probe.gradients(&exact)?, probe.gradients(&rounded)?);
+        let (expected, found) = (
+            probe.gradients(&exact, ActivationCheckpointing::Off)?,
+            probe.gradients(&rounded, ActivationCheckpointing::Off)?,
+        );
         for (name, gradient) in expected.by_name() {
             let size = |x: &Tensor| -> Result<f32> { Ok(x.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt()) };
             let off = size(&(gradient - &found.by_name()[name])?)? / size(gradient)?;

@@ -47,6 +47,14 @@ impl Weight {
         }
     }
 
+    /// Bytes of the rows that a product unpacks at once on the CPU.
+    pub fn unpacked_bytes(&self) -> usize {
+        match self {
+            Self::Dense(_) => 0,
+            Self::Quantised { blocks, .. } => blocks.rows_at_once() * blocks.dims2().1 * size_of::<f32>(),
+        }
+    }
+
     /// The numbers, unless it is quantised.
     pub fn dense(&self) -> Option<&Param> {
         match self {

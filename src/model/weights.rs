@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_core::safetensors::MmapedSafetensors;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
+use safetensors::tensor::TensorView;
 use serde_json::Value;
 
 /// The file of an unsharded checkpoint.
@@ -94,18 +95,58 @@ impl WeightFiles {
         report_misfits(&self.dir, expected, found, unknown)
     }
 
-    /// Reads a tensor onto a device in a dtype.
-    pub fn load(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        Ok(self.load_stored(name, device)?.to_dtype(dtype)?)
+    /// Reads some rows of a matrix into main memory: f32 `[len, columns]`.
+    pub fn load_rows(&self, name: &str, start: usize, len: usize) -> Result<Tensor> {
+        let Some(&at) = self.place.get(name) else { bail!("{} has no tensor {name}", self.dir.display()) };
+        let read = || -> candle_core::Result<Tensor> {
+            let view = self.maps[at].get(name)?;
+            let dtype: DType = view.dtype().try_into()?;
+            let columns: usize = view.shape().iter().skip(1).product();
+            let row = columns * dtype.size_in_bytes();
+            let rows = &view.data()[start * row..(start + len) * row];
+            let rows_f32 = Tensor::from_raw_buffer(rows, dtype, &[len, columns], &Device::Cpu)?.to_dtype(DType::F32)?;
+            forget(rows);
+            Ok(rows_f32)
+        };
+        read().with_context(|| format!("cannot read {name}"))
     }
 
-    /// Reads a tensor onto a device in the dtype it has in the file.
-    pub fn load_stored(&self, name: &str, device: &Device) -> Result<Tensor> {
+    /// Reads a tensor onto a device in a dtype.
+    pub fn load(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
         let Some(&at) = self.place.get(name) else { bail!("{} has no tensor {name}", self.dir.display()) };
-        let tensor = self.maps[at].load(name, device).with_context(|| format!("cannot read {name}"))?;
-        forget(self.maps[at].get(name)?.data());
-        Ok(tensor)
+        let read = || -> candle_core::Result<Tensor> {
+            let view = self.maps[at].get(name)?;
+            if !device.is_cpu() {
+                let tensor = self.maps[at].load(name, device)?.to_dtype(dtype)?;
+                forget(view.data());
+                return Ok(tensor);
+            }
+            match dtype {
+                DType::BF16 => read_in_pieces::<half::bf16>(&view),
+                DType::F16 => read_in_pieces::<half::f16>(&view),
+                DType::F32 => read_in_pieces::<f32>(&view),
+                other => self.maps[at].load(name, device)?.to_dtype(other),
+            }
+        };
+        read().with_context(|| format!("cannot read {name}"))
     }
+}
+
+/// Bytes of a mapped tensor that are copied before their pages are let go.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Copies a tensor into main memory, cast to `T`. Piece by piece: else the largest tensor would stand in memory two or
+/// three times (mapped, in the file's dtype, in `T`), and loading would be the peak of a run.
+fn read_in_pieces<T: WithDType>(view: &TensorView<'_>) -> candle_core::Result<Tensor> {
+    let dtype: DType = view.dtype().try_into()?;
+    let mut values: Vec<T> = Vec::with_capacity(view.shape().iter().product());
+    for piece in view.data().chunks(PIECE_BYTES) {
+        let n = piece.len() / dtype.size_in_bytes();
+        let tensor = Tensor::from_raw_buffer(piece, dtype, &[n], &Device::Cpu)?.to_dtype(T::DTYPE)?;
+        values.extend(tensor.to_vec1::<T>()?);
+        forget(piece);
+    }
+    Tensor::from_vec(values, view.shape(), &Device::Cpu)
 }
 
 /// Compares tensors with what a model expects: `found` gives the shape of those there are, `unknown` names those that

@@ -1,23 +1,28 @@
-//! `--dry-run`: load everything, decode one prompt, count parameters, change nothing.
+//! `--dry-run`: load everything, decode one prompt, count parameters, estimate the memory of a run, change nothing.
 
 use anyhow::{Context, Result};
 
-use crate::config::{RunConfig, Split};
+use super::memory::Memory;
+use crate::config::{RunRequest, Split};
 use crate::model::Pass;
 use crate::report::print_result;
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
-use crate::session::Session;
+use crate::runtime;
+use crate::session::{Example, Session};
 use crate::text::completion_length;
 
 /// Prints the resolved config, the counts and a decoded prompt.
 ///
 /// # Errors
 /// Whatever would stop the run at its start.
-pub fn report(config: &RunConfig, session: &Session) -> Result<()> {
+pub fn report(request: &RunRequest, session: &Session) -> Result<()> {
+    let config = &request.config;
     let decoding = Decoding::from_table(config.rollout())?;
     let train = session.examples(session.task.records(Split::Train)?, decoding.canvas)?;
     let held_out = session.examples(session.task.records(config.eval().split)?, decoding.canvas)?;
+    let longest = |examples: &[Example]| examples.iter().map(|e| e.prompt.len()).max().unwrap_or(0);
+    let memory = Memory::new(config, &session.model, longest(&train), longest(&held_out))?;
     let example = train.first().context("the training set is empty")?;
     let key = Key::new(config.run().seed, Purpose::Rollout);
     let prompt = Prompt { ids: example.prompt.to_vec(), key };
@@ -32,7 +37,7 @@ pub fn report(config: &RunConfig, session: &Session) -> Result<()> {
 
     let total: usize = session.model.parameter_count();
     let trainable: usize = session.model.trainable().values().map(|v| v.elem_count()).sum();
-    let lines = [
+    let mut lines = vec![
         config.to_toml()?,
         format!("model        {} ({total} parameters, {:?})", session.model_dir.display(), session.model.dtype()),
         format!("trainable    {trainable} parameters"),
@@ -41,5 +46,11 @@ pub fn report(config: &RunConfig, session: &Session) -> Result<()> {
         format!("prompt       {:?} ({} tokens)", tokenizer.decode_raw(&example.prompt), example.prompt.len()),
         format!("completion   {:?} ({len} tokens, reward {})", text, reward.total),
     ];
+    // the code has run by now, the prompts are there: what is resident beside the model is the process
+    let memory = memory.beside(runtime::resident_bytes().unwrap_or(0));
+    lines.extend(memory.lines()?);
+    if let Some(gib) = request.memory_gib {
+        lines.extend(memory.fitting(gib.get())?);
+    }
     print_result(&lines.join("\n"))
 }

@@ -1,8 +1,11 @@
 //! From token rows to log-probabilities and back to adapter gradients, a micro-batch at a time.
 
+use std::num::NonZeroUsize;
+
 use anyhow::Result;
 use candle_core::Tensor;
 
+use crate::config::{ActivationCheckpointing, TrainTable};
 use crate::model::{Batch, Gradients, Llada, Pass, Scored};
 use crate::profile::{self, Part};
 use crate::rng::Key;
@@ -20,6 +23,21 @@ pub struct Row {
     pub dropout: Key,
 }
 
+/// How the gradient of an update is split up; the result does not depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct MicroBatches {
+    /// Completions (or demonstrations) at once.
+    pub size: NonZeroUsize,
+    /// Which activations are kept from forward to backward.
+    pub checkpointing: ActivationCheckpointing,
+}
+
+impl From<&TrainTable> for MicroBatches {
+    fn from(table: &TrainTable) -> Self {
+        Self { size: table.micro_batch_size, checkpointing: table.activation_checkpointing }
+    }
+}
+
 /// Runs a micro-batch forward, lets `objective` turn its log-probabilities (row after row, place after place)
 /// into their gradients, and adds what follows for the weights to `gradients`.
 ///
@@ -28,6 +46,7 @@ pub struct Row {
 pub fn accumulate(
     model: &Llada,
     rows: &[Row],
+    checkpointing: ActivationCheckpointing,
     gradients: &mut Gradients,
     objective: impl FnOnce(&[f32]) -> Result<Vec<f64>>,
 ) -> Result<()> {
@@ -47,7 +66,7 @@ pub fn accumulate(
     let index = Tensor::from_vec(index, places().count(), model.device())?;
     let targets: Vec<u32> = rows.iter().flat_map(|r| r.targets.iter().copied()).collect();
 
-    let (x, tape) = model.hidden_with_tape(&batch, window, pass)?;
+    let (x, tape) = model.hidden_with_tape(&batch, window, pass, checkpointing)?;
     let device = model.device();
     let scored: Scored =
         profile::measure(Part::Head, device, || model.head().score(&x.index_select(&index, 0)?, &targets))?;

@@ -6,6 +6,7 @@ mod drift;
 mod drive;
 mod dry_run;
 mod likelihood;
+mod memory;
 mod run_dir;
 mod sft;
 mod spg;
@@ -20,7 +21,7 @@ use crate::session::{Origin, Session};
 
 pub use checkpoint::TrainerState;
 pub use completions::Completion;
-pub use likelihood::{Row, accumulate};
+pub use likelihood::{MicroBatches, Row, accumulate};
 pub use run_dir::RunDir;
 pub use spg::SpgUpdate;
 
@@ -33,7 +34,7 @@ pub fn run(request: &RunRequest) -> Result<()> {
     let mut session = Session::open(config, Origin::Checkpoint(Weights::Frozen))?;
     attach_adapters(config, &mut session)?;
     if request.dry_run {
-        return dry_run::report(config, &session);
+        return dry_run::report(request, &session);
     }
     let mut method = spg::SpgMethod::new(config, &session)?;
     drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
@@ -55,7 +56,7 @@ pub fn sft(request: &RunRequest) -> Result<()> {
         attach_adapters(config, &mut session)?;
     }
     if request.dry_run {
-        return dry_run::report(config, &session);
+        return dry_run::report(request, &session);
     }
     let mut method = sft::SftMethod::new(config, &session)?;
     drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use super::drive::Method;
-use super::likelihood::{Row as TokenRow, accumulate};
+use super::likelihood::{MicroBatches, Row as TokenRow, accumulate};
 use super::trainer::Trainer;
 use crate::config::{RunConfig, Scope, Split};
 use crate::model::Gradients;
@@ -21,7 +21,7 @@ pub struct SftMethod {
     order: PromptOrder,
     canvas: usize,
     batch_size: usize,
-    micro_batch_size: usize,
+    micro_batches: MicroBatches,
     seed: u64,
 }
 
@@ -41,7 +41,7 @@ impl SftMethod {
             examples,
             canvas,
             batch_size: config.sft()?.batch_size.get(),
-            micro_batch_size: config.train().micro_batch_size.get(),
+            micro_batches: config.train().into(),
             seed: config.run().seed,
         })
     }
@@ -105,8 +105,9 @@ impl Method for SftMethod {
             (0..self.batch_size).map(|place| self.row(&trainer.session, step, place)).collect::<Result<_>>()?;
         let mut gradients = Gradients::new();
         let mut loss = 0.0;
-        for micro_batch in rows.chunks(self.micro_batch_size) {
-            accumulate(&trainer.session.model, micro_batch, &mut gradients, |log_probs| {
+        let MicroBatches { size, checkpointing } = self.micro_batches;
+        for micro_batch in rows.chunks(size.get()) {
+            accumulate(&trainer.session.model, micro_batch, checkpointing, &mut gradients, |log_probs| {
                 let mut lps = log_probs.iter().map(|&lp| lp as f64);
                 let mut d_lp = Vec::with_capacity(log_probs.len());
                 for row in micro_batch {

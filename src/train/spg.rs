@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use super::completions::{Completion, Generator};
 use super::drive::Method;
-use super::likelihood::{Row as TokenRow, accumulate};
+use super::likelihood::{MicroBatches, Row as TokenRow, accumulate};
 use super::trainer::Trainer;
 use crate::config::{AlgorithmTable, RunConfig, Scope, SpgTable};
 use crate::model::{Gradients, Llada};
@@ -37,7 +37,7 @@ pub struct SpgUpdate {
     objective: Spg,
     masking: Masking,
     scope: Scope,
-    micro_batch_size: usize,
+    micro_batches: MicroBatches,
     seed: u64,
 }
 
@@ -62,12 +62,7 @@ impl SpgMethod {
         let AlgorithmTable::Spg(table) = config.algorithm()?;
         Ok(Self {
             generator: Generator::new(config, table, session)?,
-            update: SpgUpdate::new(
-                table,
-                config.rollout().block_length,
-                config.train().micro_batch_size,
-                config.run().seed,
-            ),
+            update: SpgUpdate::new(table, config.rollout().block_length, config.train().into(), config.run().seed),
             num_iterations: table.num_iterations.get(),
         })
     }
@@ -105,17 +100,21 @@ impl Method for SpgMethod {
 
 impl SpgUpdate {
     /// The objective of a table, for completions in blocks of `block_length`.
-    pub fn new(table: &SpgTable, block_length: NonZeroUsize, micro_batch_size: NonZeroUsize, seed: u64) -> Self {
+    pub fn new(table: &SpgTable, block_length: NonZeroUsize, micro_batches: MicroBatches, seed: u64) -> Self {
         Self {
             objective: Spg::new(table),
             masking: Masking::new(table, block_length),
             scope: table.scope,
-            micro_batch_size: micro_batch_size.get(),
+            micro_batches,
             seed,
         }
     }
 
     /// Adds the gradient of the loss over all completions, micro-batch by micro-batch.
+    ///
+    /// The `M` views of a completion stand in one micro-batch: the upper bound weighs them against each other, so that
+    /// one at a time would take a second forward pass. With checkpointing a view is small beside the weights (LLaDA-8B:
+    /// 0.2 GB to 16 GB), and that pass would save less than it costs.
     ///
     /// # Errors
     /// If the maths fails.
@@ -131,7 +130,8 @@ impl SpgUpdate {
         let live: Vec<(usize, &Completion)> =
             completions.iter().enumerate().filter(|(_, c)| self.objective.needs_forward(c.advantage)).collect();
         let mut tally = Tally::default();
-        for micro_batch in live.chunks(self.micro_batch_size) {
+        let MicroBatches { size, checkpointing } = self.micro_batches;
+        for micro_batch in live.chunks(size.get()) {
             let mut rows = Vec::with_capacity(micro_batch.len() * self.masking.num_samples());
             let mut positions = Vec::with_capacity(micro_batch.len());
             for &(index, completion) in micro_batch {
@@ -139,7 +139,7 @@ impl SpgUpdate {
                 rows.extend(views);
                 positions.push(scored);
             }
-            accumulate(model, &rows, gradients, |log_probs| {
+            accumulate(model, &rows, checkpointing, gradients, |log_probs| {
                 let mut lps = log_probs.iter().map(|&lp| lp as f64);
                 let scored: Vec<ScoredTokens> = (micro_batch.iter().zip(&positions))
                     .map(|((_, c), positions)| ScoredTokens::from_positions(c.len, positions, &mut lps))

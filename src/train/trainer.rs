@@ -115,7 +115,7 @@ impl Trainer {
         let names: Vec<String> = files.names().map(str::to_owned).collect();
         let state: Result<BTreeMap<String, Tensor>> =
             names.into_iter().map(|n| Ok((n.clone(), files.load(&n, DType::F32, device)?))).collect();
-        self.optimizer.load_state(step as u64, &state?)?;
+        self.optimizer.load_state(step as u64, state?)?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::Item;
 use super::golden::{Golden, Tensors, larger, relative};
-use crate::config::{ForwardType, NegativeEstimator, SpgTable};
+use crate::config::{ActivationCheckpointing, ForwardType, NegativeEstimator, SpgTable};
 use crate::model::{Gradients, Llada};
 use crate::objective::ScoredTokens;
 use crate::objective::spg::Spg;
@@ -104,7 +104,7 @@ impl Case {
         });
         let mut outcome = Outcome { loss: 0.0, bounds: Vec::new(), gradients: Gradients::new() };
         let (loss, bounds) = (&mut outcome.loss, &mut outcome.bounds);
-        accumulate(model, &rows, &mut outcome.gradients, |log_probs| {
+        accumulate(model, &rows, ActivationCheckpointing::Off, &mut outcome.gradients, |log_probs| {
             let mut lps = log_probs.iter().map(|&lp| lp as f64);
             let scored: Vec<ScoredTokens> = (lengths.iter().zip(&positions))
                 .map(|(&len, positions)| ScoredTokens::from_positions(len, positions, &mut lps))

@@ -19,6 +19,9 @@ pub struct TrainTable {
     /// Completions (or demonstrations) whose gradient is computed at once; the result does not depend on it.
     #[serde(default = "default_micro_batch")]
     pub micro_batch_size: NonZeroUsize,
+    /// Which activations are kept for the backward pass; the result does not depend on it.
+    #[serde(default)]
+    pub activation_checkpointing: ActivationCheckpointing,
     /// Peak learning rate.
     pub learning_rate: Positive,
     /// Schedule after the warm-up.

@@ -21,7 +21,7 @@ impl Block {
     ) -> Result<Tensor> {
         let device = x.device();
         let mid = profile::measure(Part::Attention, device, || self.attend_fed(x, shared, join))?;
-        let (y, _) = profile::measure(Part::Mlp, device, || self.mlp_forward(&mid, shared))?;
+        let (y, _) = profile::measure(Part::Mlp, device, || self.mlp_forward(&mid, shared, false))?;
         Ok(y)
     }
 

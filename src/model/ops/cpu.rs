@@ -7,7 +7,9 @@
 use std::cell::Cell;
 use std::ops::Deref;
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Storage, StorageRef, Tensor, bail};
+use candle_core::{
+    CpuStorage, DType, Device, InplaceOp1, InplaceOp2, Layout, Result, Storage, StorageRef, Tensor, bail,
+};
 use rayon::prelude::*;
 
 /// Partial sums kept by reductions; a multiple of every vector width in use.
@@ -76,6 +78,44 @@ pub fn modify(x: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<()> {
     x.inplace_op1(&Modify(Cell::new(Some(f))))
 }
 
+/// What an in-place operation reads.
+pub fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
+        _ => bail!("a contiguous f32 tensor was expected"),
+    }
+}
+
+/// What an in-place operation writes.
+pub fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        _ => bail!("a contiguous f32 tensor was expected"),
+    }
+}
+
+/// `sum += x` in the memory of `sum`, which nobody else may share. Both are f32, contiguous and of equal shape.
+pub fn add_in_place(sum: &Tensor, x: &Tensor) -> Result<()> {
+    struct Add;
+    impl InplaceOp2 for Add {
+        fn name(&self) -> &'static str {
+            "add-in-place"
+        }
+
+        fn cpu_fwd(&self, sum: &mut CpuStorage, sum_at: &Layout, x: &CpuStorage, x_at: &Layout) -> Result<()> {
+            let x = slice(x, x_at)?;
+            for_rows(slice_mut(sum, sum_at)?, 1, |first, sum| {
+                sum.iter_mut().zip(&x[first..]).for_each(|(sum, x)| *sum += x);
+            });
+            Ok(())
+        }
+    }
+    if sum.shape() != x.shape() {
+        bail!("{:?} cannot be added to {:?}", x.shape(), sum.shape());
+    }
+    sum.inplace_op2(x, &Add)
+}
+
 /// A tensor from a kernel's output, without a copy.
 pub fn tensor<S: Into<candle_core::Shape>>(values: Vec<f32>, shape: S) -> Result<Tensor> {
     Tensor::from_vec(values, shape.into(), &Device::Cpu)
@@ -97,12 +137,6 @@ pub fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + S
         return f(0, out);
     }
     out.par_chunks_mut(rows * width).enumerate().for_each(|(i, chunk)| f(i * rows, chunk));
-}
-
-/// Calls `f(first, part_of_a, part_of_b)` on chunks of two outputs of equal length, in parallel as [`for_rows`].
-pub fn for_row_pairs(a: &mut [f32], b: &mut [f32], f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) {
-    let chunks = a.par_chunks_mut(TASK_ELEMENTS).zip(b.par_chunks_mut(TASK_ELEMENTS));
-    chunks.enumerate().for_each(|(i, (a, b))| f(i * TASK_ELEMENTS, a, b));
 }
 
 /// Sum in [`LANES`] running sums.

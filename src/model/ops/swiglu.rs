@@ -1,6 +1,6 @@
 //! The gated activation `silu(gate) * up`.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor};
 
 use super::cpu;
 
@@ -26,11 +26,24 @@ pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     cpu::tensor(y, gate.shape())
 }
 
-/// Gradients of [`forward`]: `d_gate = dy up s (1 + gate (1 - s))`, `d_up = dy gate s`, `s = sigmoid(gate)`.
+/// As [`forward`], on the CPU in the memory of `gate`, which nobody else may share.
+///
+/// # Shapes
+/// As [`forward`].
+pub fn forward_in_place(gate: Tensor, up: &Tensor) -> Result<Tensor> {
+    if !cpu::serves(&gate) {
+        return forward(&gate, up);
+    }
+    gate.inplace_op2(up, &Pairwise { name: "swiglu", f: |g: f32, u: f32| g * u / (1.0 + cpu::exp(-g)) })?;
+    Ok(gate)
+}
+
+/// Gradients of [`forward`]: `d_gate = dy up s (1 + gate (1 - s))`, `d_up = dy gate s`, `s = sigmoid(gate)`;
+/// on the CPU in the memory of `up` and `dy`, which nobody else may share.
 ///
 /// # Shapes
 /// All `[N, F]`; returns `(d_gate, d_up)`.
-pub fn backward(gate: &Tensor, up: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor)> {
+pub fn backward(gate: &Tensor, up: Tensor, dy: Tensor) -> Result<(Tensor, Tensor)> {
     if !cpu::serves(gate) {
         let (g, u, dy32) = (gate.to_dtype(DType::F32)?, up.to_dtype(DType::F32)?, dy.to_dtype(DType::F32)?);
         let s = ((g.neg()?.exp()? + 1.0)?).recip()?;
@@ -39,21 +52,68 @@ pub fn backward(gate: &Tensor, up: &Tensor, dy: &Tensor) -> Result<(Tensor, Tens
         let d_gate = ((&dy32 * u)? * slope)?.to_dtype(gate.dtype())?;
         return Ok((d_gate, (dy32 * silu)?.to_dtype(up.dtype())?));
     }
-    let (gs, us, ds) = (cpu::View::new(gate)?, cpu::View::new(up)?, cpu::View::new(dy)?);
-    let (gs, us, ds): (&[f32], &[f32], &[f32]) = (&gs, &us, &ds);
-    let (mut d_gate, mut d_up) = (vec![0f32; gs.len()], vec![0f32; gs.len()]);
-    cpu::for_row_pairs(&mut d_gate, &mut d_up, |first, to_gate, to_up| {
-        let n = to_gate.len();
-        let (g, u, d, to_up) = (&gs[first..][..n], &us[first..][..n], &ds[first..][..n], &mut to_up[..n]);
-        cpu::simd(|| {
-            for i in 0..n {
-                let s = 1.0 / (1.0 + cpu::exp(-g[i]));
-                to_gate[i] = d[i] * u[i] * s * (1.0 + g[i] * (1.0 - s));
-                to_up[i] = d[i] * g[i] * s;
-            }
-        })
-    });
-    Ok((cpu::tensor(d_gate, gate.shape())?, cpu::tensor(d_up, gate.shape())?))
+    up.inplace_op3(gate, &dy, &GateGradient)?;
+    dy.inplace_op2(
+        gate,
+        &Pairwise { name: "swiglu-up-gradient", f: |d: f32, g: f32| d * g * (1.0 / (1.0 + cpu::exp(-g))) },
+    )?;
+    Ok((up, dy))
+}
+
+/// `a = f(a, b)`, element by element.
+struct Pairwise<F> {
+    name: &'static str,
+    f: F,
+}
+
+impl<F: Fn(f32, f32) -> f32 + Sync> InplaceOp2 for Pairwise<F> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, a: &mut CpuStorage, a_at: &Layout, b: &CpuStorage, b_at: &Layout) -> Result<()> {
+        let b = cpu::slice(b, b_at)?;
+        cpu::for_rows(cpu::slice_mut(a, a_at)?, 1, |first, a| {
+            let b = &b[first..][..a.len()];
+            cpu::simd(|| {
+                for i in 0..a.len() {
+                    a[i] = (self.f)(a[i], b[i]);
+                }
+            })
+        });
+        Ok(())
+    }
+}
+
+/// From `up` to `d_gate`.
+struct GateGradient;
+
+impl InplaceOp3 for GateGradient {
+    fn name(&self) -> &'static str {
+        "swiglu-gate-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        up: &mut CpuStorage,
+        up_at: &Layout,
+        gate: &CpuStorage,
+        gate_at: &Layout,
+        dy: &CpuStorage,
+        dy_at: &Layout,
+    ) -> Result<()> {
+        let (g, d) = (cpu::slice(gate, gate_at)?, cpu::slice(dy, dy_at)?);
+        cpu::for_rows(cpu::slice_mut(up, up_at)?, 1, |first, u| {
+            let (g, d) = (&g[first..][..u.len()], &d[first..][..u.len()]);
+            cpu::simd(|| {
+                for i in 0..u.len() {
+                    let s = 1.0 / (1.0 + cpu::exp(-g[i]));
+                    u[i] = d[i] * u[i] * s * (1.0 + g[i] * (1.0 - s));
+                }
+            })
+        });
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -66,8 +126,10 @@ mod tests {
         let (g, u, dy) = (random(1, (5, 33))?, random(2, (5, 33))?, random(3, (5, 33))?);
         assert_close(&forward(&g, &u)?, &(g.silu()? * &u)?, 1e-6);
         let wide = |t: &Tensor| t.to_dtype(DType::F64);
-        let (dg, du) = backward(&wide(&g)?, &wide(&u)?, &wide(&dy)?)?;
-        let (fg, fu) = backward(&g, &u, &dy)?;
+        let (dg, du) = backward(&wide(&g)?, wide(&u)?, wide(&dy)?)?;
+        let y: Vec<Vec<f32>> = forward(&g, &u)?.to_vec2()?;
+        let (fg, fu) = backward(&g, u.copy()?, dy)?;
+        assert_eq!(forward_in_place(g, &u)?.to_vec2::<f32>()?, y);
         assert_close(&fg, &dg, 1e-5);
         assert_close(&fu, &du, 1e-5);
         Ok(())
@@ -76,7 +138,7 @@ mod tests {
     #[test]
     fn gradients_match_finite_differences() -> Result<()> {
         let (g, u, dy) = (random(1, (3, 8))?, random(2, (3, 8))?, random(3, (3, 8))?);
-        let (dg, du) = backward(&g, &u, &dy)?;
+        let (dg, du) = backward(&g, u.copy()?, dy.copy()?)?;
         check_gradient(&g, &dy, |g| forward(g, &u), &dg);
         check_gradient(&u, &dy, |u| forward(&g, u), &du);
         Ok(())

@@ -44,7 +44,7 @@ pub struct LogProbs {
 
 /// Words of a slice, whatever the number of rows, so that a row's numbers do not depend on it. All slices but the last
 /// are of this size, and the last is not much smaller.
-fn slice_words((words, width): (usize, usize)) -> usize {
+pub fn slice_words((words, width): (usize, usize)) -> usize {
     let most = (SLICE / width.max(1)).clamp(PART, WORDS);
     words.div_ceil(words.div_ceil(most).max(1)).next_multiple_of(PART).min(words)
 }

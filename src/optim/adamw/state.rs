@@ -18,27 +18,31 @@ impl Slot {
 
 impl AdamW {
     /// The state as f32 tensors `<name>.exp_avg`, `<name>.exp_avg_sq` and, for a parameter that is not f32,
-    /// `<name>.master`. They are copies: later steps do not change them. [`AdamW::step_count`] belongs to it.
+    /// `<name>.master`. They share the optimiser's memory, so that saving it needs none: the next step changes them.
+    /// [`AdamW::step_count`] belongs to it.
     ///
     /// # Errors
     /// Whatever the tensor library reports.
     pub fn state_tensors(&self) -> Result<Named> {
         let tensors = self.slots.iter().flat_map(|(name, slot)| slot.tensors().map(move |part| (name, part)));
-        tensors.map(|(name, (part, tensor))| Ok((format!("{name}.{part}"), tensor.copy()?.detach()))).collect()
+        tensors.map(|(name, (part, tensor))| Ok((format!("{name}.{part}"), tensor.detach()))).collect()
     }
 
     /// Restores what [`AdamW::state_tensors`] and [`AdamW::step_count`] gave. Parameters with a master copy are set
-    /// to its rounding; f32 parameters are the caller's to restore.
+    /// to its rounding; f32 parameters are the caller's to restore. The tensors are taken over, not copied, and steps
+    /// write into them: nobody else may hold them.
     ///
     /// # Errors
     /// [`OptimError::BadState`] lists every missing, extra and mis-shaped tensor; then nothing has changed.
-    pub fn load_state(&mut self, step: u64, state: &Named) -> Result<()> {
-        self.check_state(state)?;
+    pub fn load_state(&mut self, step: u64, mut state: Named) -> Result<()> {
+        self.check_state(&state)?;
         for (name, slot) in &mut self.slots {
-            let load = |part: &str| {
-                let tensor = state[&format!("{name}.{part}")].to_device(slot.var.device())?;
-                // A copy of our own: steps update the state in place.
-                tensor.contiguous()?.copy().map(|copy| copy.detach())
+            let device = slot.var.device();
+            let mut load = |part: &str| -> Result<Tensor> {
+                let key = format!("{name}.{part}");
+                let tensor =
+                    state.remove(&key).ok_or_else(|| OptimError::BadState(vec![format!("missing `{key}`")]))?;
+                Ok(tensor.to_device(device)?.contiguous()?.detach())
             };
             let (exp_avg, exp_avg_sq) = (load(EXP_AVG)?, load(EXP_AVG_SQ)?);
             let master = slot.master.is_some().then(|| load(MASTER)).transpose()?;

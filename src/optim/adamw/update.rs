@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, Device, InplaceOp2, InplaceOp3, Layout, Result, Te
 use rayon::prelude::*;
 
 use super::{AdamWParams, Slot};
+use crate::model::ops::cpu::{slice, slice_mut};
 
 /// Elements a thread takes at once.
 const CHUNK: usize = 1 << 14;
@@ -141,18 +142,4 @@ fn for_each(target: &mut [f32], source: &[f32], update: impl Fn(&mut f32, f32) +
     target.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK)).for_each(|(target, source)| {
         target.iter_mut().zip(source).for_each(|(target, &source)| update(target, source));
     });
-}
-
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
-        _ => candle_core::bail!("a contiguous f32 tensor was expected"),
-    }
-}
-
-fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
-        _ => candle_core::bail!("a contiguous f32 tensor was expected"),
-    }
 }

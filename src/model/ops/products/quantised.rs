@@ -5,6 +5,7 @@
 //! them, which is faster in f32 but off by 7e-3, and has no backward.) Elsewhere candle's product goes forward, and
 //! the whole weight is unpacked to go back.
 
+use anyhow::ensure;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
@@ -34,27 +35,28 @@ impl Quantised {
         Ok(Self { tensor, dtype, dims })
     }
 
-    /// Packs `weight` `[out, in]` for `device`.
+    /// Packs a weight `[out, in]` for `device`; `load(start, len)` gives some of its rows in f32.
     ///
     /// # Errors
-    /// If `in` is no multiple of the format's block, or the device refuses.
-    pub fn pack(weight: &Tensor, format: GgmlDType, dtype: DType, device: &Device) -> Result<Self> {
-        let (rows, columns) = weight.dims2()?;
+    /// If `in` is no multiple of the format's block, the device refuses, or `load` fails.
+    pub fn pack(
+        dims: (usize, usize),
+        load: impl Fn(usize, usize) -> anyhow::Result<Tensor> + Sync,
+        format: GgmlDType,
+        dtype: DType,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
+        let (rows, columns) = dims;
         let block = format.block_size();
-        if !columns.is_multiple_of(block) {
-            candle_core::bail!("rows of {columns} numbers do not divide into the blocks of {block}")
-        }
+        ensure!(columns.is_multiple_of(block), "rows of {columns} numbers do not divide into blocks of {block}");
         let starts: Vec<usize> = (0..rows).step_by(ROWS).collect();
-        let parts: Vec<Vec<u8>> = starts
-            .into_par_iter()
-            .map(|start| {
-                // a copy: candle packs the storage behind a view, whole
-                let part = weight.narrow(0, start, ROWS.min(rows - start))?.to_dtype(DType::F32)?.force_contiguous()?;
-                Ok(QTensor::quantize(&part, format)?.data()?.into_owned())
-            })
-            .collect::<Result<_>>()?;
+        let pack = |start| -> anyhow::Result<Vec<u8>> {
+            let part = load(start, ROWS.min(rows - start))?;
+            Ok(QTensor::quantize(&part, format)?.data()?.into_owned())
+        };
+        let parts: Vec<Vec<u8>> = starts.into_par_iter().map(pack).collect::<anyhow::Result<_>>()?;
         let storage = QStorage::from_data(parts.concat().into(), device, format)?;
-        Self::new(QTensor::new(storage, (rows, columns))?, dtype)
+        Ok(Self::new(QTensor::new(storage, (rows, columns))?, dtype)?)
     }
 
     /// `(out, in)`.

@@ -1,0 +1,274 @@
+//! What a run will take in memory at most, phase by phase, before it is started.
+//!
+//! The formulas are those of [`crate::model`]'s footprint; here they are put together. What always lives: the process
+//! (measured), weights, adapters and AdamW's moments. Beside that, whichever is the largest of
+//!
+//! - a rollout: the merged copy, the blocks of `rollout.batch_size` rows, then a chunk of logits;
+//! - an evaluation: the same for `eval.batch_size` rows of the longest canvas;
+//! - an update: the gradients, and for a micro-batch the blocks with what is kept of them, or that and the head.
+//!
+//! glibc serves buffers of 32 MiB and more from the system and gives them back at once; smaller ones come from a heap
+//! that keeps up to 256 MiB of what is freed (`crate::runtime` says why). A large chunk of logits therefore stands beside
+//! what the blocks took before it, although they are done.
+//!
+//! Weights that are trained themselves are counted once, their gradients and moments with those of the adapters.
+
+use anyhow::Result;
+
+use crate::config::{ActivationCheckpointing, AlgorithmTable, CacheKind, Command, RunConfig};
+use crate::model::{Extent, Llada, TrainingBytes};
+use crate::objective::masking::Masking;
+use crate::runtime;
+
+const MIB: f64 = 1024.0 * 1024.0;
+/// Logits that guidance holds at once: of the prompt, of the masked prompt, and their difference.
+const GUIDED: usize = 3;
+
+/// Sizes of a run that its memory depends on.
+#[derive(Clone, Debug)]
+pub struct Memory<'a> {
+    model: &'a Llada,
+    /// Resident bytes without the model.
+    process: usize,
+    /// Longest training prompt and the canvas.
+    columns: usize,
+    canvas: usize,
+    block: usize,
+    /// Columns, window and rows of the largest evaluation.
+    evaluation: Extent,
+    /// Masked views of a completion.
+    views: usize,
+    rollouts: bool,
+    guided: bool,
+    merged: bool,
+    cache: CacheKind,
+    checkpointing: ActivationCheckpointing,
+    /// The batches as configured.
+    micro_batch_size: usize,
+    batch_size: usize,
+    /// Completions (or demonstrations) of an update: no batch is larger.
+    completions: usize,
+}
+
+impl<'a> Memory<'a> {
+    /// The sizes of a run with prompts of at most `train` and `held_out` tokens.
+    ///
+    /// # Errors
+    /// A table that the command needs and the configuration lacks.
+    pub fn new(config: &RunConfig, model: &'a Llada, train: usize, held_out: usize) -> Result<Self> {
+        let (rollout, table) = (config.rollout(), config.train());
+        let canvas = rollout.max_completion_length.get();
+        let settings = config.eval_settings();
+        let widest = |of: fn(&crate::config::Setting) -> usize| settings.iter().map(of).max().unwrap_or(0);
+        let (views, completions) = match config.command() {
+            Command::Train => {
+                let AlgorithmTable::Spg(spg) = config.algorithm()?;
+                let views = Masking::new(spg, rollout.block_length).num_samples();
+                (views, table.prompts_per_step.get() * spg.num_generations.get())
+            }
+            Command::Sft | Command::Eval => (1, config.sft()?.batch_size.get()),
+        };
+        Ok(Self {
+            model,
+            process: 0,
+            columns: train + canvas,
+            canvas,
+            block: rollout.block_length.get(),
+            evaluation: Extent {
+                rows: config.eval().batch_size.get(),
+                columns: held_out + widest(|s| s.max_completion_length),
+                window: widest(|s| s.block_length),
+            },
+            views,
+            rollouts: config.command() == Command::Train,
+            guided: rollout.cfg_scale.get() > 0.0,
+            merged: rollout.merge_adapters,
+            cache: rollout.cache,
+            checkpointing: table.activation_checkpointing,
+            micro_batch_size: table.micro_batch_size.get().min(completions),
+            batch_size: rollout.batch_size.get().min(completions),
+            completions,
+        })
+    }
+
+    /// The same in a process that holds `resident` bytes with the model loaded, and nothing else of what is estimated.
+    pub fn beside(self, resident: usize) -> Self {
+        let model = if self.model.device().is_cpu() { self.model.weight_bytes() + self.adapters() } else { 0 };
+        Self { process: resident.saturating_sub(model), ..self }
+    }
+
+    fn trained(&self) -> usize {
+        self.model.trainable().values().map(|v| v.elem_count()).sum()
+    }
+
+    /// Adapters: what is trained and no weight of the base model.
+    fn adapters(&self) -> usize {
+        let base: usize = self.model.params().iter().filter(|p| p.is_trainable()).map(|p| p.value().elem_count()).sum();
+        4 * (self.trained() - base)
+    }
+
+    fn moments(&self) -> usize {
+        2 * 4 * self.trained()
+    }
+
+    fn gradients(&self) -> usize {
+        4 * self.trained()
+    }
+
+    /// What lives all the time.
+    fn always(&self) -> usize {
+        self.process + self.model.weight_bytes() + self.adapters() + self.moments()
+    }
+
+    fn merged(&self) -> usize {
+        if self.merged { self.model.merged_bytes() } else { 0 }
+    }
+
+    /// Blocks, with the keys and values that are kept, and logits of decoding a batch: one runs after the other.
+    fn decoding(&self, extent: Extent) -> Result<(usize, usize)> {
+        let rows = if self.guided { 2 * extent.rows } else { extent.rows };
+        let chunks = if self.guided { GUIDED } else { 1 };
+        let kept = match self.cache {
+            CacheKind::None => 0,
+            CacheKind::Prefix => extent.columns - extent.window,
+            CacheKind::Dual => extent.columns,
+        };
+        let logits = chunks * self.model.logits_bytes(extent.rows * extent.window)?;
+        Ok((self.model.forward_bytes(Extent { rows, ..extent }) + self.model.cache_bytes(rows, kept), logits))
+    }
+
+    fn rollout(&self, rows: usize) -> Result<(usize, usize)> {
+        self.decoding(Extent { rows, columns: self.columns, window: self.block })
+    }
+
+    fn update(&self, micro_batch: usize) -> Result<TrainingBytes> {
+        let extent = Extent { rows: micro_batch * self.views, columns: self.columns, window: self.canvas };
+        Ok(self.model.training_bytes(extent, self.checkpointing, micro_batch < self.completions)?)
+    }
+
+    fn rollout_peak(&self, rows: usize) -> Result<usize> {
+        Ok(self.always() + self.merged() + self.decoding_peak(self.rollout(rows)?))
+    }
+
+    fn evaluation_peak(&self) -> Result<usize> {
+        Ok(self.always() + self.merged() + self.decoding_peak(self.decoding(self.evaluation)?))
+    }
+
+    fn decoding_peak(&self, (blocks, logits): (usize, usize)) -> usize {
+        self.one_after_the_other(blocks, logits, logits / if self.guided { GUIDED } else { 1 })
+    }
+
+    /// Blocks, then the head with buffers of `chunk` bytes: in the same memory, unless the allocator keeps the one from
+    /// the other.
+    fn one_after_the_other(&self, blocks: usize, head: usize, chunk: usize) -> usize {
+        if self.model.device().is_cpu() && runtime::is_mapped(chunk) {
+            head + blocks.min(runtime::KEPT_BYTES)
+        } else {
+            blocks.max(head)
+        }
+    }
+
+    fn update_peak(&self, micro_batch: usize) -> Result<usize> {
+        let update = self.update(micro_batch)?;
+        let TrainingBytes { blocks, kept, head, chunk } = update;
+        let freed = blocks.saturating_sub(kept);
+        Ok(self.always() + self.gradients() + kept + self.one_after_the_other(freed, head, chunk))
+    }
+
+    /// The estimate, a line a part, the peak at the end.
+    ///
+    /// # Errors
+    /// None that a loaded model has.
+    pub fn lines(&self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        let mut part = |name: &str, bytes: usize, what: String| {
+            lines.push(format!("memory       {name:20} {:>9.1} MiB  {what}", bytes as f64 / MIB));
+        };
+        let model = self.model;
+        let place = if model.device().is_cpu() { "" } else { "; host memory, not counted below" };
+        part("process", self.process, format!("program, runtime, tokenizer, data{place}"));
+        let packed = model.matrices().into_iter().any(|w| w.dense().is_none());
+        let kept = if packed { "in blocks".to_owned() } else { format!("{:?}", model.dtype()) };
+        part("weights", model.weight_bytes(), format!("{kept}, and rotary tables"));
+        part("adapters", self.adapters(), format!("F32, {} parameters", self.adapters() / 4));
+        part("moments", self.moments(), "AdamW's two, F32".into());
+        let (mut phases, evaluation) = (Vec::new(), self.evaluation);
+        if self.merged {
+            part("merged copy", self.merged(), "while decoding".into());
+        }
+        if self.rollouts {
+            let (blocks, logits) = self.rollout(self.batch_size)?;
+            part("rollout", blocks, format!("{} rows of {} tokens", self.batch_size, self.columns));
+            part("rollout head", logits, "a chunk of logits".into());
+            phases.push(("a rollout", self.rollout_peak(self.batch_size)?));
+        }
+        let (blocks, logits) = self.decoding(evaluation)?;
+        part("evaluation", blocks, format!("{} rows of {} tokens", evaluation.rows, evaluation.columns));
+        part("evaluation head", logits, "a chunk of logits".into());
+        phases.push(("an evaluation", self.evaluation_peak()?));
+        let TrainingBytes { blocks, kept, head, .. } = self.update(self.micro_batch_size)?;
+        let rows = self.micro_batch_size * self.views;
+        part("gradients", self.gradients(), "F32".into());
+        part(
+            "update",
+            blocks,
+            format!(
+                "micro-batch of {rows} rows of {} tokens, activation_checkpointing = {}",
+                self.columns, self.checkpointing
+            ),
+        );
+        part("update head", head, format!("probabilities of a chunk, slopes; beside {:.1} MiB", kept as f64 / MIB));
+        phases.push(("an update", self.update_peak(self.micro_batch_size)?));
+        if let Some((phase, peak)) = phases.into_iter().max_by_key(|&(_, peak)| peak) {
+            part("estimated peak", peak, format!("in {phase}"));
+        }
+        Ok(lines)
+    }
+
+    /// The largest batches that stay within `gib`, a line each; where not even one row does, what to change.
+    ///
+    /// # Errors
+    /// None that a loaded model has.
+    pub fn fitting(&self, gib: f64) -> Result<Vec<String>> {
+        let limit = (gib * 1024.0 * MIB) as usize;
+        let most = |peak: &dyn Fn(usize) -> Result<usize>| -> Result<usize> {
+            let (mut fits, mut too_many) = (0, self.completions + 1);
+            while too_many - fits > 1 {
+                let middle = fits.midpoint(too_many);
+                if peak(middle)? <= limit { fits = middle } else { too_many = middle }
+            }
+            Ok(fits)
+        };
+        let line = |key: &str, n: usize, one: usize, advice: &str| match n {
+            0 => format!(
+                "fits         not even {key} = 1 into {gib} GiB: it takes {:.1} MiB; {advice}",
+                one as f64 / MIB
+            ),
+            n if n == self.completions => format!("fits         {key} = {n} fits into {gib} GiB: all there are"),
+            n => format!("fits         {key} = {n} is the largest for {gib} GiB"),
+        };
+        let mut lines = Vec::new();
+        let micro = most(&|n| self.update_peak(n))?;
+        lines.push(line("train.micro_batch_size", micro, self.update_peak(1)?, &self.advice()));
+        if self.rollouts {
+            let rows = most(&|n| self.rollout_peak(n))?;
+            let advice = if self.merged { "set rollout.merge_adapters = false, or " } else { "" };
+            let advice = format!("{advice}lower rollout.max_completion_length or lora.r");
+            lines.push(line("rollout.batch_size", rows, self.rollout_peak(1)?, &advice));
+        }
+        if self.evaluation_peak()? > limit {
+            let (key, peak) = ("eval.batch_size", self.evaluation_peak()? as f64 / MIB);
+            lines.push(format!("fits         not {key} = {}: it takes {peak:.1} MiB; lower it", self.evaluation.rows));
+        }
+        Ok(lines)
+    }
+
+    /// What makes an update of one completion smaller.
+    fn advice(&self) -> String {
+        let checkpointing = match self.checkpointing {
+            ActivationCheckpointing::Every(n) if n.get() == 1 => "",
+            _ => "set train.activation_checkpointing = \"every-layer\", or ",
+        };
+        format!("{checkpointing}lower rollout.max_completion_length, lora.r or algorithm.spg.num_t")
+    }
+}
