@@ -11,7 +11,8 @@ use spg::error::{DONE, describe, exit_code};
 fn main() -> ExitCode {
     spg::runtime::prepare();
     // clap prints help and usage errors itself, and exits with 0 or 2.
-    let Err(error) = cli::Cli::parse().run() else { return DONE.into() };
+    let cli = cli::Cli::parse();
+    let Err(error) = spg::runtime::on_pool(|| cli.run()) else { return DONE.into() };
     let text = describe(&error);
     if !text.is_empty() {
         // Not `eprintln!`, which panics when standard error is closed.

@@ -12,6 +12,12 @@ pub fn prepare() {
     keep_freed_memory();
 }
 
+/// Runs `work` on a thread of the pool that the kernels share. A thread outside of it would be put to sleep and woken
+/// for every parallel loop, several hundred times a step.
+pub fn on_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
+}
+
 /// candle's own thread pool spins while it waits: when anything else holds a core, a step takes two to three times
 /// longer. It only serves element-wise loops; the matrix products use rayon's pool, which this leaves alone.
 fn quiet_candle_pool() {
