@@ -13,8 +13,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, Var};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use spg::config::{Scope, SpgTable};
-use spg::model::Llada;
 use spg::model::Pass;
+use spg::model::{Llada, Weights};
 use spg::objective::ScoredTokens;
 use spg::objective::bounds::{elbo, eubo, mixture};
 use spg::objective::masking::{Canvas, Masking};
@@ -87,7 +87,7 @@ fn wide_head() -> Llada {
     }
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("config.json"), serde_json::Value::from(config).to_string()).expect("write");
-    let model = Llada::random(dir.path(), 1, &Device::Cpu).expect("a model");
+    let model = Llada::random(dir.path(), 1, DType::F32, &Device::Cpu, Weights::Trainable).expect("a model");
     assert_eq!(model.dtype(), DType::F32);
     model
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use rayon::prelude::*;
 
 use crate::config::{RunConfig, Split};
@@ -88,7 +88,7 @@ impl Session {
         let dtype = device::dtype(table.dtype);
         let blocks = gguf.map(Blocks::Gguf).or(table.quantize.map(Blocks::Pack));
         let model = match (origin, blocks) {
-            (Origin::Random(seed), _) => Llada::random(&model_dir, seed, &device),
+            (Origin::Random(seed), _) => Llada::random(&model_dir, seed, DType::F32, &device, Weights::Trainable),
             (Origin::Checkpoint(_), Some(blocks)) => Llada::load_quantised(&model_dir, dtype, &device, blocks),
             (Origin::Checkpoint(weights), None) => Llada::load(&model_dir, dtype, &device, weights),
         };

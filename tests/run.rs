@@ -174,6 +174,45 @@ fn a_cached_run_resumes_to_the_same_bits_and_its_guard_can_undo_the_cache() {
 }
 
 #[test]
+fn quantised_weights_in_bf16_with_checkpointing_learn_and_are_evaluated_as_they_were_trained() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = folder.path().join("run");
+    let small = [
+        "--set",
+        "model.quantize=q8_0",
+        "--set",
+        "model.dtype=bf16",
+        "--set",
+        "rollout.merge_adapters=false",
+        "--set",
+        "train.activation_checkpointing=2",
+        "--max-steps",
+        "2",
+    ];
+    succeed(train(&run, &small));
+    let rows = metrics(&run);
+    let reward = |row: usize| rows[row]["eval/greedy/reward"].as_f64().expect("a reward");
+    assert!(reward(0) > 0.5, "quantised to 8 bits the model still solves puzzles: {:?}", rows[0]);
+    assert!(rows[2]["grad_norm"].as_f64().is_some_and(|norm| norm > 0.0), "{:?}", rows[2]);
+    let output = succeed(spg(&["eval", "--ckpt", &run.display().to_string(), "--limit", "4", "--json"]));
+    let results: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let last = rows.last().expect("rows");
+    assert_eq!(results["models"][0]["results"][1]["reward"], last["eval/greedy/reward"], "{results}");
+
+    let missing = fail(
+        train(
+            &folder.path().join("gguf"),
+            &["--set", "model.gguf_file=none.gguf", "--set", "rollout.merge_adapters=false"],
+        ),
+        1,
+    );
+    assert!(
+        missing.contains("\"none.gguf\" is neither in examples/sudoku-tiny nor a file of this machine"),
+        "{missing}"
+    );
+}
+
+#[test]
 fn the_micro_batch_changes_nothing_but_rounding_and_the_rollout_batch_nothing_at_all() {
     let dir = tempfile::tempdir().expect("a folder");
     let run = |name: &str, more: &[&str]| {

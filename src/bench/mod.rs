@@ -24,9 +24,10 @@ pub fn run(request: &BenchRequest) -> Result<()> {
     let dir = source::resolve(&request.model, None)?;
     let device = device::open(request.device)?;
     let dtype = device::dtype(request.dtype);
-    let model = match request.quantize {
-        Some(format) => Llada::load_quantised(&dir, dtype, &device, Blocks::Pack(format)),
-        None => Llada::load(&dir, dtype, &device, Weights::Frozen),
+    let model = match (request.random_init, request.quantize) {
+        (true, _) => Llada::random(&dir, work::SEED, dtype, &device, Weights::Frozen),
+        (false, Some(format)) => Llada::load_quantised(&dir, dtype, &device, Blocks::Pack(format)),
+        (false, None) => Llada::load(&dir, dtype, &device, Weights::Frozen),
     };
     let mut model = model.with_context(|| format!("cannot load the model {}", request.model))?;
     work::attach_adapters(&mut model, request)?;

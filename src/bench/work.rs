@@ -18,7 +18,7 @@ use crate::task::Reward;
 use crate::train::{Completion, MicroBatches, SpgUpdate};
 
 /// Seed of all that is random here: figures are compared, results are not.
-const SEED: u64 = 0;
+pub const SEED: u64 = 0;
 /// Side of the square matrices whose product gives the machine's rate.
 const PEAK_SIDE: usize = 1024;
 /// Times that product is taken; the best one counts.
@@ -103,8 +103,10 @@ pub fn rollout(model: &Llada, request: &BenchRequest, decoding: &Decoding) -> Re
     let prompts: Vec<Prompt> = (0..request.batch.get())
         .map(|row| Prompt { ids: random_ids(model, row, request.prompt), key: key.prompt(row) })
         .collect();
-    let sampler = Sampler { model, decoding, pass: Pass::INFERENCE };
     let started = Instant::now();
+    let merged = request.merge_adapters.then(|| model.merged()).transpose()?;
+    let model = merged.as_ref().unwrap_or(model);
+    let sampler = Sampler { model, decoding, pass: Pass::INFERENCE };
     sampler.complete(&prompts, prompts.len(), |_| ())?;
     Ok(started.elapsed().as_secs_f64())
 }

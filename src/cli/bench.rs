@@ -46,6 +46,12 @@ pub struct BenchArgs {
     /// auto, cpu, cuda, cuda:N or metal
     #[arg(long, default_value_t = DeviceSpec::Auto, value_name = "DEVICE")]
     device: DeviceSpec,
+    /// Give the model random weights: DIR needs no more than config.json
+    #[arg(long, conflicts_with = "quantize")]
+    random_init: bool,
+    /// Decode with the adapters added to copies of their weights, as rollout.merge_adapters does; adding them is timed
+    #[arg(long, conflicts_with = "quantize")]
+    merge_adapters: bool,
     /// Time a rollout; without --rollout and --train, both are timed
     #[arg(long)]
     rollout: bool,
@@ -89,6 +95,8 @@ impl BenchArgs {
             rank: self.rank,
             dtype: self.dtype.into(),
             quantize: self.quantize.map(Into::into),
+            random_init: self.random_init,
+            merge_adapters: self.merge_adapters,
             device: self.device,
             rollout: self.rollout || both,
             activation_checkpointing: self.activation_checkpointing,

@@ -147,6 +147,10 @@ pub struct BenchRequest {
     pub dtype: Precision,
     /// Keep the matrices in blocks of this format.
     pub quantize: Option<BlockFormat>,
+    /// Random weights instead of the folder's.
+    pub random_init: bool,
+    /// Decode with merged adapters.
+    pub merge_adapters: bool,
     /// The device.
     pub device: DeviceSpec,
     /// Time a rollout.

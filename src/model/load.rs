@@ -93,21 +93,21 @@ impl Llada {
     ///
     /// # Errors
     /// As for the config in [`Llada::load`].
-    pub fn random(dir: &Path, seed: u64, device: &Device) -> Result<Self> {
+    pub fn random(dir: &Path, seed: u64, dtype: DType, device: &Device, weights: Weights) -> Result<Self> {
         let config = LladaConfig::load(dir)?;
         let residual = 1.0 / (2.0 * config.n_layers as f64).sqrt();
         let mut part = 0;
-        Self::build(config, Weights::Trainable, DType::F32, |name, shape| {
+        Self::build(config, weights, dtype, |name, shape| {
             part += 1;
             if shape.len() == 1 {
-                return Ok(Loaded::Dense(Tensor::ones(shape, DType::F32, device)?));
+                return Ok(Loaded::Dense(Tensor::ones(shape, kept_dtype(shape, dtype, device), device)?));
             }
             let into_residual =
                 name.ends_with("attn_out.weight") || (name.contains("blocks") && name.contains("ff_out"));
             let std = 0.02 * if into_residual { residual } else { 1.0 };
             let mut rng = Key::new(seed, Purpose::ModelInit).part(part).rng();
             let values: Vec<f32> = (0..shape.iter().product()).map(|_| (rng.normal() * std) as f32).collect();
-            Ok(Loaded::Dense(Tensor::from_vec(values, shape, device)?))
+            Ok(Loaded::Dense(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?))
         })
     }
 

@@ -335,7 +335,7 @@ fn adapters_survive_a_round_trip_and_keep_pefts_names() -> Result<()> {
 fn weights_survive_a_round_trip() -> Result<()> {
     let dir = tempfile::tempdir()?;
     std::fs::copy(golden("gqa_small").join("config.json"), dir.path().join("config.json"))?;
-    let model = Llada::random(dir.path(), 4, &Device::Cpu)?;
+    let model = Llada::random(dir.path(), 4, DType::F32, &Device::Cpu, Weights::Trainable)?;
     model.save(dir.path())?;
     let loaded = Llada::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen)?;
     for (a, b) in model.params().iter().zip(loaded.params()) {

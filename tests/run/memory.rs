@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use serde_json::{Value, json};
-use spg::model::Llada;
+use spg::model::{Llada, Weights};
 
 use super::{fail, spg, succeed};
 
@@ -27,7 +27,9 @@ fn folder(Size(d, heads, kv_heads, layers, f, v): Size) -> tempfile::TempDir {
     });
     config.as_object_mut().expect("a table").extend(sizes.as_object().expect("a table").clone());
     std::fs::write(dir.path().join("config.json"), config.to_string()).expect("write");
-    Llada::random(dir.path(), 1, &Device::Cpu).and_then(|model| model.save(dir.path())).expect("a model");
+    Llada::random(dir.path(), 1, DType::F32, &Device::Cpu, Weights::Trainable)
+        .and_then(|model| model.save(dir.path()))
+        .expect("a model");
 
     let records: String = (0..12).map(|i| format!("{{\"puzzle\": \"{:016}\"}}\n", 123 * i)).collect();
     std::fs::write(dir.path().join("records.jsonl"), records).expect("write");

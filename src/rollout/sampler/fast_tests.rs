@@ -23,7 +23,7 @@ fn changed(key: &str, value: u32) -> Llada {
     config[key] = value.into();
     std::fs::write(dir.path().join("config.json"), config.to_string()).expect("write");
     if key == "n_layers" {
-        return Llada::random(dir.path(), 3, &Device::Cpu).expect("a model");
+        return Llada::random(dir.path(), 3, DType::F32, &Device::Cpu, Weights::Trainable).expect("a model");
     }
     std::fs::copy(golden.join("model.safetensors"), dir.path().join("model.safetensors")).expect("copy");
     Llada::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen).expect("a model")
