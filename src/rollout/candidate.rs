@@ -75,7 +75,7 @@ impl Tally {
 
     /// Takes in the logits of the next words: whole parts, until the last.
     pub fn pass(&mut self, logits: &[f32]) {
-        cpu::simd(|| logits.chunks(PART).for_each(|part| self.pass_part(part)));
+        pass(self, logits);
     }
 
     #[inline(always)]
@@ -87,18 +87,17 @@ impl Tally {
         let total = match top == f32::NEG_INFINITY {
             true if part.iter().any(|l| l.is_nan()) => f64::NAN,
             true => 0.0,
-            false => cpu::sum_of(part.len(), |j| cpu::exp(part[j] - top)) as f64,
+            false => cpu::sum_of(part, |l| cpu::exp(l - top)) as f64,
         };
         let wants_entropy = self.rule.with_entropy || self.rule.remasking == Remasking::NegEntropy;
         let weighted = match wants_entropy && top > f32::NEG_INFINITY {
-            true => cpu::sum_of(part.len(), |j| self_weighted(part[j] - top)) as f64,
+            true => cpu::sum_of(part, |l| self_weighted(l - top)) as f64,
             false => 0.0,
         };
         let tempered = match self.rule.temperature > 0.0 && best > f32::NEG_INFINITY {
             true => {
                 let weight = self.weight(best);
-                let sum = |x: &[f32]| cpu::sum_of(x.len(), |j| weight(x[j]));
-                (sum(before) + sum(after)) as f64
+                (cpu::sum_of(before, &weight) + cpu::sum_of(after, &weight)) as f64
             }
             false => 0.0,
         };
@@ -183,6 +182,15 @@ impl Tally {
         }
         // rounding can leave a sliver of probability behind the last word of the part: that word takes it
         Ok(last.unwrap_or(self.best))
+    }
+}
+
+cpu::wide! {
+    /// [`Tally::pass`]
+    fn pass(tally: &mut Tally, logits: &[f32]) {
+        for part in logits.chunks(PART) {
+            tally.pass_part(part);
+        }
     }
 }
 

@@ -113,7 +113,7 @@ pub fn backward(q: &Tensor, k: &Tensor, v: &Tensor, pad: &[usize], d_out: &Tenso
                 multiply(&mut dv, p.t(), g, 1.0, true);
                 d_scores.resize(w * keys, 0.0);
                 multiply(&mut MatrixMut::rows(d_scores, w, keys, keys), g, v.t(), 1.0, false);
-                cpu::simd(|| softmax_backward(probs, d_scores, keys));
+                softmax_backward(probs, d_scores, keys);
                 let ds = Matrix::rows(d_scores, w, keys, keys);
                 // SAFETY: as above.
                 let mut dq = unsafe { MatrixMut::from_raw(to_dq.at(q_at), w, e, q_stride) };
@@ -130,23 +130,29 @@ fn probabilities(q: Matrix<'_>, k: Matrix<'_>, scale: f32, probs: &mut Vec<f32>)
     let keys = k.row_count();
     probs.resize(q.row_count() * keys, 0.0);
     multiply(&mut MatrixMut::rows(probs, q.row_count(), keys, keys), q, k.t(), scale, false);
-    cpu::simd(|| {
-        for row in probs.chunks_exact_mut(keys) {
-            let top = cpu::max_of(row);
-            row.iter_mut().for_each(|s| *s = cpu::exp(*s - top));
-            let inverse = 1.0 / cpu::sum_of(keys, |j| row[j]);
-            row.iter_mut().for_each(|p| *p *= inverse);
-        }
-    });
+    softmax(probs, keys);
 }
 
-/// `dS = P (dP - rowsum(P dP))`, in place of `dP`.
-#[inline(always)]
-fn softmax_backward(probs: &[f32], d_probs: &mut [f32], keys: usize) {
-    for (p, d) in probs.chunks_exact(keys).zip(d_probs.chunks_exact_mut(keys)) {
-        let along = cpu::sum_of(keys, |j| p[j] * d[j]);
-        for (d, &p) in d.iter_mut().zip(p) {
-            *d = p * (*d - along);
+cpu::wide! {
+    /// Softmax of every row of `keys` scores.
+    fn softmax(scores: &mut [f32], keys: usize) {
+        for row in scores.chunks_exact_mut(keys) {
+            let top = cpu::max_of(row);
+            row.iter_mut().for_each(|s| *s = cpu::exp(*s - top));
+            let inverse = 1.0 / cpu::sum_of(row, |p| p);
+            row.iter_mut().for_each(|p| *p *= inverse);
+        }
+    }
+}
+
+cpu::wide! {
+    /// `dS = P (dP - rowsum(P dP))`, in place of `dP`.
+    fn softmax_backward(probs: &[f32], d_probs: &mut [f32], keys: usize) {
+        for (p, d) in probs.chunks_exact(keys).zip(d_probs.chunks_exact_mut(keys)) {
+            let along = cpu::sum_of_pairs(p, d, |p, d| p * d);
+            for (d, &p) in d.iter_mut().zip(p) {
+                *d = p * (*d - along);
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What the fused CPU kernels share: f32 views of tensors, row-parallel loops, vectorisable maths.
 //!
-//! The kernels are plain loops that the compiler vectorises inside [`simd`], which picks the widest
-//! instruction set of the machine at run time. They use no fused multiply-add and sum in a fixed number of
-//! lanes, so a row's result depends neither on the instruction set nor on the other rows of the batch.
+//! The kernels are plain loops that the compiler vectorises; [`wide`] compiles them for AVX2 as well and picks what the
+//! machine has at run time. They use no fused multiply-add and sum in a fixed number of lanes, so a row's result
+//! depends neither on the instruction set nor on the other rows of the batch.
 
 use std::cell::Cell;
 use std::ops::Deref;
@@ -121,11 +121,33 @@ pub fn tensor<S: Into<candle_core::Shape>>(values: Vec<f32>, shape: S) -> Result
     Tensor::from_vec(values, shape.into(), &Device::Cpu)
 }
 
-/// Runs `f` compiled for the widest vector instructions of this machine.
-#[inline(always)]
-pub fn simd<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+/// Defines a function whose loops are compiled twice, once for AVX2, and runs what the machine has.
+///
+/// Arguments are what the loops need, as slices. (A closure passed to a function with other instructions stays a
+/// function of its own, for the oldest processors, unless it is small.)
+macro_rules! wide {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+        $(#[$doc])*
+        $vis fn $name($($arg: $ty),*) $(-> $out)? {
+            #[inline(always)]
+            fn plain($($arg: $ty),*) $(-> $out)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2")]
+                fn avx2($($arg: $ty),*) $(-> $out)? {
+                    plain($($arg),*)
+                }
+                if std::is_x86_feature_detected!("avx2") {
+                    // SAFETY: the instructions are there.
+                    return unsafe { avx2($($arg),*) };
+                }
+            }
+            plain($($arg),*)
+        }
+    };
 }
+pub(crate) use wide;
 
 /// Calls `f(first_row, rows_of_out)` on chunks of rows of `out`, in parallel when there is enough to do.
 pub fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
@@ -139,19 +161,31 @@ pub fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + S
     out.par_chunks_mut(rows * width).enumerate().for_each(|(i, chunk)| f(i * rows, chunk));
 }
 
-/// Sum in [`LANES`] running sums.
+/// Sum of `f(x)` in [`LANES`] running sums.
 #[inline(always)]
-pub fn sum_of(n: usize, at: impl Fn(usize) -> f32) -> f32 {
+pub fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0f32; LANES];
-    let whole = n / LANES * LANES;
-    for base in (0..whole).step_by(LANES) {
-        for (l, lane) in lanes.iter_mut().enumerate() {
-            *lane += at(base + l);
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for l in 0..LANES {
+            lanes[l] += f(chunk[l]);
         }
     }
-    for i in whole..n {
-        lanes[i - whole] += at(i);
+    lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane += f(x));
+    lanes.iter().sum()
+}
+
+/// Sum of `f(a, b)` over pairs, as [`sum_of`].
+#[inline(always)]
+pub fn sum_of_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for l in 0..LANES {
+            lanes[l] += f(a[l], b[l]);
+        }
     }
+    lanes.iter_mut().zip(a_rest.iter().zip(b_rest)).for_each(|(lane, (&a, &b))| *lane += f(a, b));
     lanes.iter().sum()
 }
 
@@ -219,7 +253,8 @@ mod tests {
     fn sums_and_maxima_see_every_element() {
         for n in [0, 1, 15, 16, 17, 100] {
             let x: Vec<f32> = (0..n).map(|i| ((i * 7) % 31) as f32).collect();
-            assert_eq!(sum_of(n, |i| x[i]), x.iter().sum::<f32>());
+            assert_eq!(sum_of(&x, |x| x), x.iter().sum::<f32>());
+            assert_eq!(sum_of_pairs(&x, &x, |a, b| a + b), 2.0 * x.iter().sum::<f32>());
             assert_eq!(max_of(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         }
     }

@@ -45,20 +45,23 @@ impl InplaceOp1 for Softmax<'_> {
     fn cpu_fwd(&self, logits: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let mut picked = self.picked.lock().unwrap_or_else(PoisonError::into_inner);
         let rows = cpu::slice_mut(logits, layout)?.par_chunks_exact_mut(self.v).zip(picked.par_iter_mut());
-        rows.zip(self.targets).for_each(|((row, lp), &target)| {
-            cpu::simd(|| {
-                let (top, chosen) = (cpu::max_of(row), row[target as usize]);
-                let mut total = 0f64; // in parts, so that a row of 100,000 words loses no digits
-                for part in row.chunks_mut(PART) {
-                    part.iter_mut().for_each(|x| *x = cpu::exp(*x - top));
-                    total += cpu::sum_of(part.len(), |j| part[j]) as f64;
-                }
-                let inverse = (1.0 / total) as f32;
-                row.iter_mut().for_each(|p| *p *= inverse);
-                *lp = ((chosen - top) as f64 - total.ln()) as f32;
-            })
-        });
+        rows.zip(self.targets).for_each(|((row, lp), &target)| *lp = softmax(row, target as usize));
         Ok(())
+    }
+}
+
+cpu::wide! {
+    /// Turns a row into probabilities; the log-probability of `target`.
+    fn softmax(row: &mut [f32], target: usize) -> f32 {
+        let (top, chosen) = (cpu::max_of(row), row[target]);
+        let mut total = 0f64; // in parts, so that a row of 100,000 words loses no digits
+        for part in row.chunks_mut(PART) {
+            part.iter_mut().for_each(|x| *x = cpu::exp(*x - top));
+            total += cpu::sum_of(part, |x| x) as f64;
+        }
+        let inverse = (1.0 / total) as f32;
+        row.iter_mut().for_each(|p| *p *= inverse);
+        ((chosen - top) as f64 - total.ln()) as f32
     }
 }
 

@@ -17,17 +17,21 @@ pub fn forward(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
     let mut y = vec![0f32; n * d];
     let (xs, ws): (&[f32], &[f32]) = (&xs, &ws);
     cpu::for_rows(&mut y, d, |first, rows| {
-        cpu::simd(|| {
-            for (i, out) in rows.chunks_exact_mut(d).enumerate() {
-                let row = &xs[(first + i) * d..][..d];
-                let r = inverse_rms(row, eps);
-                for ((o, &v), &w) in out.iter_mut().zip(row).zip(ws) {
-                    *o = v * r * w;
-                }
-            }
-        })
+        normalise(rows, &xs[first * d..], ws, eps);
     });
     cpu::tensor(y, (n, d))
+}
+
+cpu::wide! {
+    /// As many rows of [`forward`] as `y` holds.
+    fn normalise(y: &mut [f32], x: &[f32], w: &[f32], eps: f64) {
+        for (y, x) in y.chunks_exact_mut(w.len()).zip(x.chunks_exact(w.len())) {
+            let r = inverse_rms(x, eps);
+            for ((y, &x), &w) in y.iter_mut().zip(x).zip(w) {
+                *y = x * r * w;
+            }
+        }
+    }
 }
 
 /// Gradient of [`forward`] with respect to `x`:
@@ -48,19 +52,26 @@ pub fn backward(x: &Tensor, w: &Tensor, eps: f64, dy: &Tensor) -> Result<Tensor>
     let (xs, ws, gs): (&[f32], &[f32], &[f32]) = (&xs, &ws, &gs);
     let mut dx = vec![0f32; n * d];
     cpu::for_rows(&mut dx, d, |first, rows| {
-        cpu::simd(|| {
-            for (i, out) in rows.chunks_exact_mut(d).enumerate() {
-                let at = (first + i) * d;
-                let (row, g) = (&xs[at..][..d], &gs[at..][..d]);
-                let r = inverse_rms(row, eps);
-                let along = cpu::sum_of(d, |j| ws[j] * g[j] * row[j]) * r * r / d as f32;
-                for j in 0..d {
-                    out[j] = r * (ws[j] * g[j] - row[j] * along);
-                }
-            }
-        })
+        gradient(rows, &xs[first * d..], ws, &gs[first * d..], eps);
     });
     cpu::tensor(dx, (n, d))
+}
+
+cpu::wide! {
+    /// As many rows of [`backward`] as `dx` holds.
+    fn gradient(dx: &mut [f32], x: &[f32], w: &[f32], dy: &[f32], eps: f64) {
+        let d = w.len();
+        for ((dx, x), dy) in dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)) {
+            let r = inverse_rms(x, eps);
+            for ((g, &w), &dy) in dx.iter_mut().zip(w).zip(dy) {
+                *g = w * dy;
+            }
+            let along = cpu::sum_of_pairs(dx, x, |g, x| g * x) * r * r / d as f32;
+            for (g, &x) in dx.iter_mut().zip(x) {
+                *g = r * (*g - x * along);
+            }
+        }
+    }
 }
 
 /// Gradient of [`forward`] with respect to the weight, `sum over rows of dy x_hat`.
@@ -81,7 +92,7 @@ fn normalised(x: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
 
 #[inline(always)]
 fn inverse_rms(row: &[f32], eps: f64) -> f32 {
-    let mean = cpu::sum_of(row.len(), |j| row[j] * row[j]) / row.len() as f32;
+    let mean = cpu::sum_of(row, |x| x * x) / row.len() as f32;
     1.0 / (mean + eps as f32).sqrt()
 }
 

@@ -40,6 +40,22 @@ pub enum Turn {
     Back,
 }
 
+cpu::wide! {
+    /// All heads of one position.
+    fn turn_heads(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], sign: f32) {
+        let half = cos.len();
+        for (out, x) in out.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
+            let ((out_low, out_high), (low, high)) = (out.split_at_mut(half), x.split_at(half));
+            let outs = out_low.iter_mut().zip(out_high);
+            for (((o_low, o_high), (&low, &high)), (&c, &s)) in outs.zip(low.iter().zip(high)).zip(cos.iter().zip(sin)) {
+                let s = s * sign;
+                *o_low = low * c - high * s;
+                *o_high = high * c + low * s;
+            }
+        }
+    }
+}
+
 impl Tables {
     /// Angles `position * theta^(-2i/E)`, computed in f32 as the reference does.
     pub fn new(theta: f64, head_dim: usize, positions: usize, device: &Device) -> Result<Self> {
@@ -68,22 +84,12 @@ impl Tables {
         let (half, sign) = (self.half, if turn == Turn::Forward { 1.0f32 } else { -1.0 });
         let mut y = vec![0f32; b * w * heads * e];
         cpu::for_rows(&mut y, heads * e, |first, rows| {
-            cpu::simd(|| {
-                for (i, out) in rows.chunks_exact_mut(heads * e).enumerate() {
-                    let at = first + i;
-                    let p = positions.of(at / w, at % w) * half;
-                    let (c, s) = (&cos[p..][..half], &sin[p..][..half]);
-                    let row = &xs[at * heads * e..][..heads * e];
-                    for (o, v) in out.chunks_exact_mut(e).zip(row.chunks_exact(e)) {
-                        let ((o_lo, o_hi), (lo, hi)) = (o.split_at_mut(half), v.split_at(half));
-                        for j in 0..half {
-                            let s = s[j] * sign;
-                            o_lo[j] = lo[j] * c[j] - hi[j] * s;
-                            o_hi[j] = hi[j] * c[j] + lo[j] * s;
-                        }
-                    }
-                }
-            })
+            for (i, out) in rows.chunks_exact_mut(heads * e).enumerate() {
+                let at = first + i;
+                let p = positions.of(at / w, at % w) * half;
+                let row = &xs[at * heads * e..][..heads * e];
+                turn_heads(out, row, &cos[p..][..half], &sin[p..][..half], sign);
+            }
         });
         cpu::tensor(y, (b, w, heads, e))
     }

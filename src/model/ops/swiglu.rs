@@ -16,14 +16,39 @@ pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let (gs, us): (&[f32], &[f32]) = (&gs, &us);
     let mut y = vec![0f32; gs.len()];
     cpu::for_rows(&mut y, 1, |first, out| {
-        let (g, u) = (&gs[first..][..out.len()], &us[first..][..out.len()]);
-        cpu::simd(|| {
-            for i in 0..out.len() {
-                out[i] = g[i] * u[i] / (1.0 + cpu::exp(-g[i]));
-            }
-        })
+        let n = out.len();
+        out.copy_from_slice(&gs[first..][..n]);
+        activate(out, &us[first..][..n]);
     });
     cpu::tensor(y, gate.shape())
+}
+
+cpu::wide! {
+    /// `gate = silu(gate) * up`.
+    fn activate(gate: &mut [f32], up: &[f32]) {
+        for (g, &u) in gate.iter_mut().zip(up) {
+            *g = *g * u / (1.0 + cpu::exp(-*g));
+        }
+    }
+}
+
+cpu::wide! {
+    /// `up = d_gate`.
+    fn gate_gradient(up: &mut [f32], gate: &[f32], dy: &[f32]) {
+        for ((u, &g), &d) in up.iter_mut().zip(gate).zip(dy) {
+            let s = 1.0 / (1.0 + cpu::exp(-g));
+            *u = d * *u * s * (1.0 + g * (1.0 - s));
+        }
+    }
+}
+
+cpu::wide! {
+    /// `dy = d_up`.
+    fn up_gradient(dy: &mut [f32], gate: &[f32]) {
+        for (d, &g) in dy.iter_mut().zip(gate) {
+            *d = *d * g * (1.0 / (1.0 + cpu::exp(-g)));
+        }
+    }
 }
 
 /// As [`forward`], on the CPU in the memory of `gate`, which nobody else may share.
@@ -34,7 +59,7 @@ pub fn forward_in_place(gate: Tensor, up: &Tensor) -> Result<Tensor> {
     if !cpu::serves(&gate) {
         return forward(&gate, up);
     }
-    gate.inplace_op2(up, &Pairwise { name: "swiglu", f: |g: f32, u: f32| g * u / (1.0 + cpu::exp(-g)) })?;
+    gate.inplace_op2(up, &Pairwise { name: "swiglu", f: activate })?;
     Ok(gate)
 }
 
@@ -53,20 +78,17 @@ pub fn backward(gate: &Tensor, up: Tensor, dy: Tensor) -> Result<(Tensor, Tensor
         return Ok((d_gate, (dy32 * silu)?.to_dtype(up.dtype())?));
     }
     up.inplace_op3(gate, &dy, &GateGradient)?;
-    dy.inplace_op2(
-        gate,
-        &Pairwise { name: "swiglu-up-gradient", f: |d: f32, g: f32| d * g * (1.0 / (1.0 + cpu::exp(-g))) },
-    )?;
+    dy.inplace_op2(gate, &Pairwise { name: "swiglu-up-gradient", f: up_gradient })?;
     Ok((up, dy))
 }
 
 /// `a = f(a, b)`, element by element.
-struct Pairwise<F> {
+struct Pairwise {
     name: &'static str,
-    f: F,
+    f: fn(&mut [f32], &[f32]),
 }
 
-impl<F: Fn(f32, f32) -> f32 + Sync> InplaceOp2 for Pairwise<F> {
+impl InplaceOp2 for Pairwise {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -74,12 +96,8 @@ impl<F: Fn(f32, f32) -> f32 + Sync> InplaceOp2 for Pairwise<F> {
     fn cpu_fwd(&self, a: &mut CpuStorage, a_at: &Layout, b: &CpuStorage, b_at: &Layout) -> Result<()> {
         let b = cpu::slice(b, b_at)?;
         cpu::for_rows(cpu::slice_mut(a, a_at)?, 1, |first, a| {
-            let b = &b[first..][..a.len()];
-            cpu::simd(|| {
-                for i in 0..a.len() {
-                    a[i] = (self.f)(a[i], b[i]);
-                }
-            })
+            let n = a.len();
+            (self.f)(a, &b[first..][..n]);
         });
         Ok(())
     }
@@ -105,12 +123,7 @@ impl InplaceOp3 for GateGradient {
         let (g, d) = (cpu::slice(gate, gate_at)?, cpu::slice(dy, dy_at)?);
         cpu::for_rows(cpu::slice_mut(up, up_at)?, 1, |first, u| {
             let (g, d) = (&g[first..][..u.len()], &d[first..][..u.len()]);
-            cpu::simd(|| {
-                for i in 0..u.len() {
-                    let s = 1.0 / (1.0 + cpu::exp(-g[i]));
-                    u[i] = d[i] * u[i] * s * (1.0 + g[i] * (1.0 - s));
-                }
-            })
+            gate_gradient(u, g, d);
         });
         Ok(())
     }

@@ -101,7 +101,7 @@ pub fn log_probs(h: &Tensor, w: &impl Words, targets: &[u32]) -> Result<LogProbs
         let words = logits.dim(1)?;
         cpu::modify(logits, |logits| {
             let each = logits.par_chunks_exact_mut(words).zip(sums.par_chunks_exact_mut(width));
-            each.zip(&mut rows).for_each(|((logits, sums), row)| cpu::simd(|| row.pass(start, logits, sums)));
+            each.zip(&mut rows).for_each(|((logits, sums), row)| row.pass(start, logits, sums));
         })?;
         add_product(&mut sums, Product::backward(logits, slice).like(w.right()))
     })?;
@@ -120,19 +120,31 @@ impl Row {
     }
 
     /// Takes in the logits of the words from `start` on and leaves their exponentials; `sums` shrinks with the others.
-    #[inline(always)]
     fn pass(&mut self, start: usize, logits: &mut [f32], sums: &mut [f32]) {
         if let Some(&logit) = self.target.checked_sub(start).and_then(|at| logits.get(at)) {
             self.target_logit = logit;
         }
-        let top = cpu::max_of(logits);
+        let top = largest(logits);
         if top > self.top {
             let shrink = cpu::exp(self.top - top);
             self.total *= shrink as f64;
             sums.iter_mut().for_each(|sum| *sum *= shrink);
             self.top = top;
         }
-        logits.iter_mut().for_each(|logit| *logit = cpu::exp(*logit - self.top));
-        self.total += cpu::sum_of(logits.len(), |j| logits[j]) as f64;
+        self.total += exponentiate(logits, self.top) as f64;
+    }
+}
+
+cpu::wide! {
+    fn largest(x: &[f32]) -> f32 {
+        cpu::max_of(x)
+    }
+}
+
+cpu::wide! {
+    /// `x = exp(x - top)`, and the sum of that.
+    fn exponentiate(x: &mut [f32], top: f32) -> f32 {
+        x.iter_mut().for_each(|x| *x = cpu::exp(*x - top));
+        cpu::sum_of(x, |x| x)
     }
 }
