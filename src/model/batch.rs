@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
+use super::window::{Place, Window};
 use crate::rng::Key;
 
 /// Token rows of equal length; shorter prompts are padded on the left.
@@ -56,25 +57,25 @@ impl Batch {
     }
 }
 
-/// The columns of a batch that a tensor of `B * width` rows stands for, and how the pass treats them.
+/// The part of a batch that the `N` rows of a tensor stand for, and how the pass treats them.
 #[derive(Clone, Copy, Debug)]
 pub struct Span<'a> {
     /// Adapters and dropout.
     pub pass: Pass<'a>,
     /// Padding columns at the left of every row.
     pub pad: &'a [usize],
-    /// All columns, `T`.
-    pub columns: usize,
     /// First column.
     pub start: usize,
     /// Number of columns.
     pub width: usize,
+    /// Places in these columns; none for all of them, row after row.
+    pub places: Option<&'a [Place]>,
 }
 
 impl<'a> Span<'a> {
     /// All columns of a batch.
     pub fn full(batch: &'a Batch, pass: Pass<'a>) -> Self {
-        Self { pass, pad: &batch.pad, columns: batch.columns(), start: 0, width: batch.columns() }
+        Self { pass, pad: &batch.pad, start: 0, width: batch.columns(), places: None }
     }
 
     /// The columns of `window` only.
@@ -82,28 +83,59 @@ impl<'a> Span<'a> {
         Self { start: window.start, width: window.len(), ..self }
     }
 
-    fn is_full(&self) -> bool {
-        self.width == self.columns
+    /// The places of `window` only.
+    pub fn pick(self, window: &'a Window) -> Self {
+        Self { places: window.places.as_deref(), ..self.window(&window.columns) }
     }
 
-    /// Picks the window's rows: `[B * T, D]` -> `[B * W, D]`.
-    pub fn take(&self, x: &Tensor) -> Result<Tensor> {
-        if self.is_full() {
+    /// Picks this span's rows out of those of `all`, whole columns that it lies in: `[B * all.width, D]` -> `[N, D]`.
+    pub fn take(&self, x: &Tensor, all: &Span<'_>) -> Result<Tensor> {
+        if let Some(places) = self.places {
+            return x.index_select(&index(places, all, x.device())?, 0);
+        }
+        if self.width == all.width {
             return Ok(x.clone());
         }
         let (b, d) = (self.pad.len(), x.dim(1)?);
-        x.reshape((b, self.columns, d))?.narrow(1, self.start, self.width)?.contiguous()?.reshape((b * self.width, d))
+        let columns = x.reshape((b, all.width, d))?.narrow(1, self.start - all.start, self.width)?;
+        columns.contiguous()?.reshape((b * self.width, d))
     }
 
-    /// The transpose of [`Span::take`]: zeros outside the window.
-    pub fn put(&self, x: &Tensor) -> Result<Tensor> {
-        if self.is_full() {
+    /// The transpose of [`Span::take`]: zeros elsewhere.
+    pub fn put(&self, x: &Tensor, all: &Span<'_>) -> Result<Tensor> {
+        let (b, d) = (self.pad.len(), x.dim(1)?);
+        if let Some(places) = self.places {
+            let zeros = Tensor::zeros((b * all.width, d), x.dtype(), x.device())?;
+            return zeros.index_add(&index(places, all, x.device())?, x, 0);
+        }
+        if self.width == all.width {
             return Ok(x.clone());
         }
-        let (b, d) = (self.pad.len(), x.dim(1)?);
-        let after = self.columns - self.start - self.width;
-        x.reshape((b, self.width, d))?.pad_with_zeros(1, self.start, after)?.reshape((b * self.columns, d))
+        let before = self.start - all.start;
+        let after = all.width - before - self.width;
+        x.reshape((b, self.width, d))?.pad_with_zeros(1, before, after)?.reshape((b * all.width, d))
     }
+
+    /// What the tensor's rows stand for, in order: rows of the batch with neighbouring columns.
+    pub fn runs(&self) -> Vec<(usize, Range<usize>)> {
+        let Some(places) = self.places else {
+            return (0..self.pad.len()).map(|row| (row, self.start..self.start + self.width)).collect();
+        };
+        let mut runs: Vec<(usize, Range<usize>)> = Vec::new();
+        for &(row, column) in places {
+            match runs.last_mut() {
+                Some((last, columns)) if *last == row && columns.end == column => columns.end += 1,
+                _ => runs.push((row, column..column + 1)),
+            }
+        }
+        runs
+    }
+}
+
+/// The rows of `places` among those of the columns of `all`.
+fn index(places: &[Place], all: &Span<'_>, device: &Device) -> Result<Tensor> {
+    let index: Vec<u32> = places.iter().map(|(row, column)| (row * all.width + column - all.start) as u32).collect();
+    Tensor::from_vec(index, places.len(), device)
 }
 
 /// How a forward pass is run.
@@ -120,4 +152,33 @@ impl Pass<'_> {
     pub const INFERENCE: Pass<'static> = Pass { adapters: true, dropout: None };
     /// The frozen base model.
     pub const BASE: Pass<'static> = Pass { adapters: false, dropout: None };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ops::testing::random;
+    use super::*;
+
+    fn sum_of_products(a: &Tensor, b: &Tensor) -> Result<f32> {
+        (a * b)?.sum_all()?.to_scalar()
+    }
+
+    #[test]
+    fn taking_and_putting_are_transposes() -> Result<()> {
+        let batch = Batch { ids: vec![0; 3 * 7], pad: vec![0, 2, 1] };
+        let all = Span::full(&batch, Pass::BASE).window(&(1..7));
+        let x = random(1, (3 * 6, 2))?;
+        for window in [Window::from(1..7), Window::from(2..5), Window::of(vec![(2, 6), (0, 3), (0, 4), (2, 2)])] {
+            let span = all.pick(&window);
+            let taken = span.take(&x, &all)?;
+            let y = random(2, taken.shape())?;
+            let (one, other) = (sum_of_products(&taken, &y)?, sum_of_products(&x, &span.put(&y, &all)?)?);
+            assert!((one - other).abs() < 1e-5, "{window:?}: {one} is not {other}");
+            let columns = span.runs().into_iter().flat_map(|(row, columns)| columns.map(move |c| row * 6 + c - 1));
+            for (i, row) in columns.enumerate() {
+                assert_eq!(taken.get(i)?.to_vec1::<f32>()?, x.get(row)?.to_vec1::<f32>()?, "{window:?}");
+            }
+        }
+        Ok(())
+    }
 }

@@ -4,8 +4,9 @@
 //! h = rms(x; attn_norm);  a = attention(rope(q h), rope(k h), v h);  mid = x + attn_out(a)
 //! g = rms(mid; ff_norm);  y = mid + ff_out(silu(ff_proj g) * up_proj g)
 //! ```
-//! A block may be asked for a window of positions only: keys and values are computed for all of them,
-//! queries and the MLP just for the window. The last block of every pass is run so.
+//! A block may be asked for some places only: keys and values are computed for all of them, queries, `attn_out` and the
+//! MLP just for the places. Attention itself goes by columns, with queries of zero where a row has no place. The last
+//! block of every pass is run so.
 
 mod fed;
 
@@ -47,7 +48,7 @@ pub struct Block {
 #[derive(Debug)]
 pub struct Saved {
     x: Tensor,   // [B*T, D]
-    mid: Tensor, // [B*W, D]
+    mid: Tensor, // [N, D]
     attention: AttentionSaved,
     mlp: MlpSaved,
 }
@@ -71,7 +72,7 @@ struct AttentionSaved {
     q: Tensor,                // [B, W, H, E], rotated
     k: Tensor,                // [B, T, K, E], rotated
     v: Tensor,                // [B, T, K, E]
-    attended: Option<Tensor>, // [B*W, H*E], if attn_out needs it
+    attended: Option<Tensor>, // [N, H*E], if attn_out needs it
     q_low: Projected,         // [.., R] each
     k_low: Projected,
     v_low: Projected,
@@ -81,8 +82,8 @@ struct AttentionSaved {
 /// The part of [`Saved`] that the MLP makes.
 #[derive(Debug)]
 struct MlpSaved {
-    gate: Tensor, // [B*W, F]
-    up: Tensor,   // [B*W, F]
+    gate: Tensor, // [N, F]
+    up: Tensor,   // [N, F]
     gate_low: Projected,
     up_low: Projected,
     down_low: Projected,
@@ -97,8 +98,10 @@ pub struct Shared<'a> {
     pub tables: &'a rope::Tables,
     /// All columns of the batch.
     pub full: Span<'a>,
-    /// The columns this block is asked for.
+    /// The columns of the places.
     pub window: Span<'a>,
+    /// The places this block is asked for, `N` of them.
+    pub picked: Span<'a>,
 }
 
 impl Shared<'_> {
@@ -111,7 +114,7 @@ impl Shared<'_> {
 
 impl Block {
     /// # Shapes
-    /// `x` `[B*T, D]`; returns `[B*W, D]`, and what [`Block::backward`] needs when `keep`.
+    /// `x` `[B*T, D]`; returns `[N, D]`, and what [`Block::backward`] needs when `keep`.
     pub fn forward(&self, x: &Tensor, shared: &Shared<'_>, keep: bool) -> Result<(Tensor, Option<Saved>)> {
         let device = x.device();
         let (mid, attention) = profile::measure(Part::Attention, device, || self.attention_forward(x, shared))?;
@@ -121,40 +124,41 @@ impl Block {
         Ok((y, saved))
     }
 
-    /// The residual stream behind attention, `[B*W, D]`.
+    /// The residual stream behind attention, `[N, D]`.
     fn attention_forward(&self, x: &Tensor, shared: &Shared<'_>) -> Result<(Tensor, AttentionSaved)> {
-        let Shared { config, full, window, .. } = shared;
+        let Shared { config, full, window, picked, .. } = shared;
         let h = rms_norm::forward(x, self.attn_norm.value(), config.rms_norm_eps)?;
         let (k, k_low) = self.k_proj.forward(None, &h, full)?;
         let (v, v_low) = self.v_proj.forward(None, &h, full)?;
-        let (q, q_low) = self.q_proj.forward(None, &window.take(&h)?, window)?;
-        let q = shared.rotate(q, config.n_heads, window, Turn::Forward)?;
+        let (q, q_low) = self.q_proj.forward(None, &picked.take(&h, full)?, picked)?;
+        drop(h);
+        let q = shared.rotate(picked.put(&q, window)?, config.n_heads, window, Turn::Forward)?;
         let k = shared.rotate(k, config.n_kv_heads, full, Turn::Forward)?;
         let v = v.reshape(k.shape())?;
-        let attended = attention::forward(&q, &k, &v, full.pad)?.flatten(0, 1)?; // [B*W, H*E]
-        let (mid, out_low) = self.attn_out.forward(Some(&window.take(x)?), &attended, window)?;
-        let attended = self.attn_out.needs_input(window).then_some(attended);
+        let attended = picked.take(&attention::forward(&q, &k, &v, full.pad)?.flatten(0, 1)?, window)?; // [N, H*E]
+        let (mid, out_low) = self.attn_out.forward(Some(&picked.take(x, full)?), &attended, picked)?;
+        let attended = self.attn_out.needs_input(picked).then_some(attended);
         Ok((mid, AttentionSaved { q, k, v, attended, q_low, k_low, v_low, out_low }))
     }
 
     fn mlp_forward(&self, mid: &Tensor, shared: &Shared<'_>, keep: bool) -> Result<(Tensor, Option<MlpSaved>)> {
-        let window = &shared.window;
+        let picked = &shared.picked;
         let mut saved = self.gate_and_up(mid, shared)?;
         if !keep {
             let MlpSaved { gate, up, .. } = saved;
             let activated = swiglu::forward_in_place(gate, &up)?;
             drop(up);
-            return Ok((self.ff_out.forward(Some(mid), &activated, window)?.0, None));
+            return Ok((self.ff_out.forward(Some(mid), &activated, picked)?.0, None));
         }
-        let (y, down_low) = self.ff_out.forward(Some(mid), &swiglu::forward(&saved.gate, &saved.up)?, window)?;
+        let (y, down_low) = self.ff_out.forward(Some(mid), &swiglu::forward(&saved.gate, &saved.up)?, picked)?;
         saved.down_low = down_low;
         Ok((y, Some(saved)))
     }
 
     fn gate_and_up(&self, mid: &Tensor, shared: &Shared<'_>) -> Result<MlpSaved> {
         let h = rms_norm::forward(mid, self.ff_norm.value(), shared.config.rms_norm_eps)?;
-        let (gate, gate_low) = self.ff_proj.forward(None, &h, &shared.window)?;
-        let (up, up_low) = self.up_proj.forward(None, &h, &shared.window)?;
+        let (gate, gate_low) = self.ff_proj.forward(None, &h, &shared.picked)?;
+        let (up, up_low) = self.up_proj.forward(None, &h, &shared.picked)?;
         Ok(MlpSaved { gate, up, gate_low, up_low, down_low: None })
     }
 
@@ -165,8 +169,8 @@ impl Block {
     pub fn save(&self, x: Tensor, shared: &Shared<'_>) -> Result<Saved> {
         let (mid, attention) = self.attention_forward(&x, shared)?;
         let mut mlp = self.gate_and_up(&mid, shared)?;
-        if self.ff_out.needs_input(&shared.window) {
-            mlp.down_low = self.ff_out.project(&swiglu::forward(&mlp.gate, &mlp.up)?, &shared.window)?;
+        if self.ff_out.needs_input(&shared.picked) {
+            mlp.down_low = self.ff_out.project(&swiglu::forward(&mlp.gate, &mlp.up)?, &shared.picked)?;
         }
         Ok(Saved { x, mid, attention, mlp })
     }
@@ -174,7 +178,7 @@ impl Block {
     /// Adds the block's gradients to `gradients`; returns the gradient of its input, if wanted.
     ///
     /// # Shapes
-    /// `dy` `[B*W, D]`; returns `[B*T, D]`.
+    /// `dy` `[N, D]`; returns `[B*T, D]`.
     pub fn backward(
         &self,
         dy: &Tensor,
@@ -183,19 +187,21 @@ impl Block {
         want_dx: bool,
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
+        let Shared { full, window, picked, .. } = shared;
         let Saved { x, mid, attention, mlp } = saved;
         let d_mid = (dy + self.mlp_backward(dy, &mid, mlp, shared, gradients)?)?;
         drop(mid);
         let AttentionSaved { attended, out_low, .. } = &attention;
-        let d_heads = self.attn_out.backward(attended.as_ref(), out_low, &d_mid, &shared.window, true, gradients)?;
-        let dh = self.attention_backward(wanted(d_heads)?, &x, attention, shared, want_dx, gradients)?;
+        let d_heads = self.attn_out.backward(attended.as_ref(), out_low, &d_mid, picked, true, gradients)?;
+        let d_heads = picked.put(&wanted(d_heads)?, window)?; // [B*W, H*E]
+        let dh = self.attention_backward(d_heads, &x, attention, shared, want_dx, gradients)?;
         let Some(dh) = dh else { return Ok(None) };
         let eps = shared.config.rms_norm_eps;
         if self.attn_norm.is_trainable() {
             gradients.add(self.attn_norm.name(), rms_norm::weight_gradient(&x, eps, &dh)?)?;
         }
         let through = rms_norm::backward(&x, self.attn_norm.value(), eps, &dh)?;
-        Ok(Some((through + shared.window.put(&d_mid)?)?))
+        Ok(Some((through + picked.put(&d_mid, full)?)?))
     }
 
     /// From the gradient of the MLP branch's output to that of `mid` through the branch.
@@ -207,24 +213,24 @@ impl Block {
         shared: &Shared<'_>,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
-        let Shared { window, .. } = shared;
+        let Shared { picked, .. } = shared;
         let MlpSaved { gate, up, gate_low, up_low, down_low } = saved;
         let eps = shared.config.rms_norm_eps;
-        let activated = match self.ff_out.needs_input(window) {
+        let activated = match self.ff_out.needs_input(picked) {
             true => Some(swiglu::forward(&gate, &up)?),
             false => None,
         };
-        let down = self.ff_out.backward(activated.as_ref(), &down_low, dy, window, true, gradients)?;
+        let down = self.ff_out.backward(activated.as_ref(), &down_low, dy, picked, true, gradients)?;
         drop(activated);
         let (d_gate, d_up) = swiglu::backward(&gate, up, wanted(down)?)?;
         drop(gate);
-        let h = match self.ff_proj.needs_input(window) || self.up_proj.needs_input(window) {
+        let h = match self.ff_proj.needs_input(picked) || self.up_proj.needs_input(picked) {
             true => Some(rms_norm::forward(mid, self.ff_norm.value(), eps)?),
             false => None,
         };
         let h = h.as_ref();
-        let through_gate = self.ff_proj.backward(h, &gate_low, &d_gate, window, true, gradients)?;
-        let through_up = self.up_proj.backward(h, &up_low, &d_up, window, true, gradients)?;
+        let through_gate = self.ff_proj.backward(h, &gate_low, &d_gate, picked, true, gradients)?;
+        let through_up = self.up_proj.backward(h, &up_low, &d_up, picked, true, gradients)?;
         let dh = (wanted(through_gate)? + wanted(through_up)?)?;
         if self.ff_norm.is_trainable() {
             gradients.add(self.ff_norm.name(), rms_norm::weight_gradient(mid, eps, &dh)?)?;
@@ -242,27 +248,28 @@ impl Block {
         want_dx: bool,
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
-        let Shared { config, full, window, .. } = shared;
+        let Shared { config, full, window, picked, .. } = shared;
         let (b, w) = (full.pad.len(), window.width);
         let d_heads = d_heads.reshape((b, w, config.d_model))?;
         let AttentionSaved { q, k, v, q_low, k_low, v_low, .. } = saved;
         let (dq, dk, dv) = attention::backward(&q, &k, &v, full.pad, &d_heads)?;
         drop((d_heads, q, k, v));
         let dq = shared.rotate(dq, config.n_heads, window, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
+        let dq = picked.take(&dq, window)?; // [N, H*E]
         let dk = shared.rotate(dk, config.n_kv_heads, full, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
         let dv = dv.flatten_from(2)?.flatten(0, 1)?;
         let qkv = [&self.q_proj, &self.k_proj, &self.v_proj];
-        let h = match qkv.iter().any(|l| l.needs_input(window)) {
+        let h = match qkv.iter().any(|l| l.needs_input(full)) {
             true => Some(rms_norm::forward(x, self.attn_norm.value(), config.rms_norm_eps)?),
             false => None,
         };
-        let hq = h.as_ref().map(|h| window.take(h)).transpose()?;
+        let hq = h.as_ref().map(|h| picked.take(h, full)).transpose()?;
         let (h, hq) = (h.as_ref(), hq.as_ref());
-        let through_q = self.q_proj.backward(hq, &q_low, &dq, window, want_dx, gradients)?;
+        let through_q = self.q_proj.backward(hq, &q_low, &dq, picked, want_dx, gradients)?;
         let through_k = self.k_proj.backward(h, &k_low, &dk, full, want_dx, gradients)?;
         let through_v = self.v_proj.backward(h, &v_low, &dv, full, want_dx, gradients)?;
         match (through_q, through_k, through_v) {
-            (Some(q), Some(k), Some(v)) => Ok(Some(((k + v)? + window.put(&q)?)?)),
+            (Some(q), Some(k), Some(v)) => Ok(Some(((k + v)? + picked.put(&q, full)?)?)),
             _ => Ok(None),
         }
     }

@@ -8,8 +8,8 @@ use std::ops::Range;
 use candle_core::{Result, Tensor, bail};
 
 use super::batch::{Batch, Pass, Span};
-use super::block::Shared;
 use super::llada::Llada;
+use super::window::Window;
 
 /// Rotated keys, and values, of one layer: `[B, C, K, E]` each, of the first `C` columns.
 #[derive(Clone, Debug)]
@@ -76,23 +76,23 @@ impl Llada {
     pub fn hidden_keeping(
         &self,
         batch: &Batch,
-        window: Range<usize>,
+        window: impl Into<Window>,
         pass: Pass<'_>,
         columns: usize,
     ) -> Result<(Tensor, Cache)> {
         let mut kept = Vec::with_capacity(self.blocks.len());
-        let hidden = self.run_fed(batch, 0..batch.columns(), &window, pass, |_, all| {
+        let hidden = self.run_fed(batch, 0..batch.columns(), &window.into(), pass, |_, all| {
             kept.push(all.first(columns)?);
             Ok(all)
         })?;
         Ok((hidden, Cache(kept)))
     }
 
-    /// Hidden states of the columns in `window` from a pass over those of `fed`, which see the `cache` in place of the
+    /// Hidden states of the places in `window` from a pass over those of `fed`, which see the `cache` in place of the
     /// other columns. Where the cache holds fed columns, it holds their new keys and values afterwards.
     ///
     /// # Shapes
-    /// Returns `[B * W, D]`, row after row.
+    /// Returns `[N, D]`, `[B * W, D]` if `window` is all of some columns.
     ///
     /// # Errors
     /// If `window` is not in `fed`, or cache and `fed` together leave a gap.
@@ -100,12 +100,14 @@ impl Llada {
         &self,
         batch: &Batch,
         fed: Range<usize>,
-        window: Range<usize>,
+        window: impl Into<Window>,
         pass: Pass<'_>,
         cache: &Cache,
     ) -> Result<Tensor> {
-        if window.start < fed.start || window.end > fed.end {
-            bail!("the window {window:?} is not in the columns {fed:?} that are fed");
+        let window = window.into();
+        let columns = &window.columns;
+        if columns.start < fed.start || columns.end > fed.end {
+            bail!("the window {columns:?} is not in the columns {fed:?} that are fed");
         }
         let start = fed.start;
         self.run_fed(batch, fed, &window, pass, |layer, new| cache.0[layer].joined(&new, start))
@@ -116,7 +118,7 @@ impl Llada {
         &self,
         batch: &Batch,
         fed: Range<usize>,
-        window: &Range<usize>,
+        window: &Window,
         pass: Pass<'_>,
         mut join: impl FnMut(usize, KeyValues) -> Result<KeyValues>,
     ) -> Result<Tensor> {
@@ -126,9 +128,7 @@ impl Llada {
         let full = Span::full(batch, pass).window(&fed);
         let mut x = self.embed(&ids)?; // [B*F, D]
         for (i, block) in self.blocks.iter().enumerate() {
-            let window = if i + 1 == self.blocks.len() { full.window(window) } else { full };
-            let shared = Shared { config: &self.config, tables: &self.tables, full, window };
-            x = block.forward_fed(&x, &shared, |new| join(i, new))?;
+            x = block.forward_fed(&x, &self.shared(full, window, i), |new| join(i, new))?;
         }
         Ok(x)
     }

@@ -1,6 +1,7 @@
 //! How much memory the model and its passes take, from the shapes of the tensors that live at once.
 //!
-//! With `n = B T` and `w = B W` rows (`W = T` but for the last block), `K' = K E` and the letters of `src/lib.rs`, in
+//! With `n = B T` and `w = B W` rows (`W = T` but for the last block; it keeps less where some places of its window are
+//! not asked for), `K' = K E` and the letters of `src/lib.rs`, in
 //! activations (f32 on the CPU, the working dtype elsewhere) unless it says f32:
 //!
 //! | what | tensors |

@@ -2,6 +2,8 @@
 //!
 //! `y = x W^T + scale * drop(x) A^T B^T`. The gradient of a frozen weight is never formed.
 
+use std::ops::Range;
+
 use candle_core::{DType, Result, Tensor};
 
 use super::batch::Span;
@@ -131,20 +133,19 @@ impl Adapter {
         let (n, width) = x.dims2()?;
         let keep = (1.0 / (1.0 - self.dropout)) as f32;
         let mut mask = Vec::with_capacity(n * width);
-        for (row, key) in keys.iter().enumerate() {
-            self.extend_row(&mut mask, key, span, row, width, keep);
+        for (row, columns) in span.runs() {
+            self.extend_run(&mut mask, &keys[row], columns, span.pad[row], width, keep);
         }
         Ok(Some(Tensor::from_vec(mask, (n, width), x.device())?))
     }
 
-    /// One sequence's part of the mask, counted from its first real token so that padding changes nothing.
-    fn extend_row(&self, mask: &mut Vec<f32>, key: &Key, span: &Span<'_>, row: usize, width: usize, keep: f32) {
-        let padding = span.pad[row].saturating_sub(span.start).min(span.width);
-        mask.resize(mask.len() + padding * width, 0.0);
-        let first = (span.start + padding).saturating_sub(span.pad[row]);
+    /// The mask of some columns of a sequence, counted from its first real token so that padding changes nothing.
+    fn extend_run(&self, mask: &mut Vec<f32>, key: &Key, columns: Range<usize>, pad: usize, width: usize, keep: f32) {
+        let real = pad.clamp(columns.start, columns.end);
+        mask.resize(mask.len() + (real - columns.start) * width, 0.0);
         let mut rng = key.stream(self.module);
-        rng.skip_u32(first as u64 * width as u64);
+        rng.skip_u32(real.saturating_sub(pad) as u64 * width as u64);
         let p = self.dropout as f32;
-        mask.extend((0..(span.width - padding) * width).map(|_| if rng.uniform_f32() < p { 0.0 } else { keep }));
+        mask.extend((0..(columns.end - real) * width).map(|_| if rng.uniform_f32() < p { 0.0 } else { keep }));
     }
 }

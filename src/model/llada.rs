@@ -16,6 +16,7 @@ use super::ops::products::activations_are_f32;
 use super::ops::rope;
 use super::param::{Gradients, Param};
 use super::weight::Weight;
+use super::window::Window;
 use crate::config::ActivationCheckpointing;
 
 /// The model, with or without adapters.
@@ -33,7 +34,7 @@ pub struct Llada {
 #[derive(Debug)]
 pub struct Tape {
     ids: Tensor, // [B*T]
-    window: Range<usize>,
+    window: Window,
     /// From the bottom up.
     segments: Vec<Segment>,
 }
@@ -100,13 +101,13 @@ impl Llada {
         &self.head
     }
 
-    /// Hidden states of the columns in `window`, before the final norm.
+    /// Hidden states of the places in `window`, before the final norm.
     ///
     /// # Shapes
-    /// Returns `[B * W, D]`, row after row.
-    pub fn hidden(&self, batch: &Batch, window: Range<usize>, pass: Pass<'_>) -> Result<Tensor> {
+    /// Returns `[N, D]` in the order of the places; `[B * W, D]`, row after row, if `window` is all of some columns.
+    pub fn hidden(&self, batch: &Batch, window: impl Into<Window>, pass: Pass<'_>) -> Result<Tensor> {
         let x = self.embed(&self.ids(batch)?)?; // [B*T, D]
-        self.run(x, 0..self.blocks.len(), batch, &window, pass, false).map(|(x, _)| x)
+        self.run(x, 0..self.blocks.len(), batch, &window.into(), pass, false).map(|(x, _)| x)
     }
 
     /// As [`Llada::hidden`], keeping what [`Llada::backward`] needs.
@@ -117,17 +118,18 @@ impl Llada {
     pub fn hidden_with_tape(
         &self,
         batch: &Batch,
-        window: Range<usize>,
+        window: impl Into<Window>,
         pass: Pass<'_>,
         checkpointing: ActivationCheckpointing,
     ) -> Result<(Tensor, Tape)> {
+        let window = window.into();
         let ids = self.ids(batch)?;
         let mut x = self.embed(&ids)?; // [B*T, D]
         let n = self.blocks.len();
         let (length, keep_last) = match checkpointing {
             ActivationCheckpointing::Off => (n, true),
             ActivationCheckpointing::Every(layers) => {
-                let extent = Extent { rows: batch.len(), columns: batch.columns(), window: window.len() };
+                let extent = Extent { rows: batch.len(), columns: batch.columns(), window: window.columns.len() };
                 (layers.get().min(n), self.keeps_last(extent, layers)?)
             }
         };
@@ -152,13 +154,13 @@ impl Llada {
         mut x: Tensor,
         blocks: Range<usize>,
         batch: &Batch,
-        window: &Range<usize>,
+        window: &Window,
         pass: Pass<'_>,
         keep: bool,
     ) -> Result<(Tensor, Vec<Saved>)> {
         let mut all = Vec::new();
         for i in blocks {
-            let (y, saved) = self.blocks[i].forward(&x, &self.shared(batch, window, pass, i), keep)?;
+            let (y, saved) = self.blocks[i].forward(&x, &self.shared(Span::full(batch, pass), window, i), keep)?;
             x = y;
             all.extend(saved);
         }
@@ -171,12 +173,12 @@ impl Llada {
         x: Tensor,
         blocks: Range<usize>,
         batch: &Batch,
-        window: &Range<usize>,
+        window: &Window,
         pass: Pass<'_>,
     ) -> Result<Vec<Saved>> {
         let Range { start, end } = blocks;
         let (x, mut all) = self.run(x, start..end - 1, batch, window, pass, true)?;
-        all.push(self.blocks[end - 1].save(x, &self.shared(batch, window, pass, end - 1))?);
+        all.push(self.blocks[end - 1].save(x, &self.shared(Span::full(batch, pass), window, end - 1))?);
         Ok(all)
     }
 
@@ -185,17 +187,19 @@ impl Llada {
         self.wte.rows(ids)?.to_dtype(self.activations())
     }
 
-    /// Only the last block may leave columns out: the others feed keys and values to all of its queries.
-    fn shared<'a>(&'a self, batch: &'a Batch, window: &Range<usize>, pass: Pass<'a>, block: usize) -> Shared<'a> {
-        let full = Span::full(batch, pass);
-        let window = if block + 1 == self.blocks.len() { full.window(window) } else { full };
-        Shared { config: &self.config, tables: &self.tables, full, window }
+    /// Only the last block may leave places out: the others feed keys and values to all of its queries.
+    pub(super) fn shared<'a>(&'a self, full: Span<'a>, window: &'a Window, block: usize) -> Shared<'a> {
+        let (window, picked) = match block + 1 == self.blocks.len() {
+            true => (full.window(&window.columns), full.pick(window)),
+            false => (full, full),
+        };
+        Shared { config: &self.config, tables: &self.tables, full, window, picked }
     }
 
     /// Back-propagates through the blocks, adding to `gradients`. `batch` and `pass` are those of the forward.
     ///
     /// # Shapes
-    /// `dx` `[B * W, D]`, the gradient of what [`Llada::hidden_with_tape`] returned.
+    /// `dx` `[N, D]`, the gradient of what [`Llada::hidden_with_tape`] returned.
     pub fn backward(
         &self,
         tape: Tape,
@@ -212,7 +216,7 @@ impl Llada {
                 Kept::Input(x) => self.rerun(x, blocks.clone(), batch, &window, pass)?,
             };
             for (i, saved) in blocks.zip(saved).rev() {
-                let shared = self.shared(batch, &window, pass, i);
+                let shared = self.shared(Span::full(batch, pass), &window, i);
                 match self.blocks[i].backward(&dx, saved, &shared, self.has_trainable_before(i), gradients)? {
                     Some(below) => dx = below,
                     None => return Ok(()),

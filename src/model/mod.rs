@@ -22,6 +22,7 @@ pub mod source;
 mod tests;
 mod weight;
 mod weights;
+mod window;
 
 pub use batch::{Batch, Pass};
 pub use cache::Cache;
@@ -35,3 +36,4 @@ pub use ops::vocabulary::PART as VOCABULARY_PART;
 pub use param::{Gradients, Param};
 pub use weight::Weight;
 pub use weights::WeightFiles;
+pub use window::{Place, Window};

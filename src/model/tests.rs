@@ -1,6 +1,7 @@
 //! The model as a whole: invariants, finite differences through every kind of trainable weight, files.
 
 mod checkpointing;
+mod places;
 
 use std::path::PathBuf;
 
@@ -141,6 +142,24 @@ impl Probe {
         let rows = model.head().backward(&self.scored(model, &x)?, &self.weights, &mut gradients)?;
         let places = Tensor::from_slice(&self.places, self.places.len(), &Device::Cpu)?;
         let dx = x.zeros_like()?.index_add(&places, &rows, 0)?;
+        model.backward(tape, &self.batch, self.pass(), dx, &mut gradients)?;
+        Ok(gradients)
+    }
+}
+
+impl Probe {
+    /// The places alone, as a window.
+    fn picked(&self) -> Window {
+        let width = self.window.len();
+        Window::of(self.places.iter().map(|&i| (i as usize / width, self.window.start + i as usize % width)).collect())
+    }
+
+    /// As [`Probe::gradients`], of a pass that is asked for nothing but the places.
+    fn gradients_of_places(&self, model: &Llada, checkpointing: ActivationCheckpointing) -> Result<Gradients> {
+        let (x, tape) = model.hidden_with_tape(&self.batch, self.picked(), self.pass(), checkpointing)?;
+        let mut gradients = Gradients::new();
+        let scored = model.head().score(&x, &self.targets)?;
+        let dx = model.head().backward(&scored, &self.weights, &mut gradients)?;
         model.backward(tape, &self.batch, self.pass(), dx, &mut gradients)?;
         Ok(gradients)
     }

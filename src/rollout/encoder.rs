@@ -13,7 +13,7 @@ use super::offer::{Hidden, Place};
 use super::row::Row;
 use super::sampler::Sampler;
 use crate::config::CacheKind;
-use crate::model::{Batch, Cache};
+use crate::model::{Batch, Cache, Window};
 
 /// Makes hidden states of a block's places, step after step.
 pub struct Encoder<'a> {
@@ -54,23 +54,32 @@ impl<'a> Encoder<'a> {
         let sources: Vec<usize> = first.iter().map(|&i| source(&inputs[i].0)).collect();
         let ids: Vec<&Vec<u32>> = first.iter().map(|&i| &inputs[i].1).collect();
         let batch = Batch::left_padded_to(self.columns, &ids, self.sampler.model.config().eos_token_id);
+        let (asked, like) = self.asked(&at, rows.len(), places);
+        let window = Window::of(asked);
         let (hidden, cache) = match kept {
-            None => self.encode(&batch)?,
-            Some(kept) => self.go_on(&batch, kept, &sources)?,
+            None => self.encode(&batch, window)?,
+            Some(kept) => self.go_on(&batch, window, kept, &sources)?,
         };
         self.kept = cache.map(|cache| {
             let source = inputs.iter().map(|(name, _)| *name).zip(at.iter().copied()).collect();
             Kept { cache, rows: first.len(), source }
         });
-        let pick = |offset: usize| -> Result<Tensor> {
-            let width = self.block.len();
-            let index = |p: &Place| (at[offset + p.row] * width + p.position - self.block.start) as u32;
-            let ids: Vec<u32> = places.iter().map(index).collect();
-            let ids = Tensor::from_vec(ids, places.len(), hidden.device())?;
-            Ok(hidden.index_select(&ids, 0)?)
-        };
-        let uncond = (at.len() > rows.len()).then(|| pick(rows.len())).transpose()?;
-        Ok(Hidden { cond: pick(0)?, uncond })
+        let pick = |like: &[u32]| hidden.index_select(&Tensor::from_slice(like, like.len(), hidden.device())?, 0);
+        let (cond, uncond) = like.split_at(places.len());
+        let uncond = (!uncond.is_empty()).then(|| pick(uncond)).transpose()?;
+        Ok(Hidden { cond: pick(cond)?, uncond })
+    }
+
+    /// Where the batch has the states of `places`, with guidance followed by the same of the unconditional rows: every
+    /// row and column once, and which of them each place is. `at` has the batch's row of every canvas, `rows` of them
+    /// with their prompts.
+    fn asked(&self, at: &[usize], rows: usize, places: &[Place]) -> (Vec<(usize, usize)>, Vec<u32>) {
+        let prompt = self.columns - self.sampler.decoding.canvas;
+        let of = |first: usize| places.iter().map(move |p| (at[first + p.row], prompt + p.position));
+        let all: Vec<(usize, usize)> = (0..at.len()).step_by(rows).flat_map(of).collect();
+        // canvases that are run once are asked for a place once
+        let (unlike, like) = distinct(all.iter());
+        (unlike.into_iter().map(|i| all[i]).collect(), like.into_iter().map(|i| i as u32).collect())
     }
 
     /// Prompts and canvases, with guidance followed by the same with the prompts masked.
@@ -83,11 +92,10 @@ impl<'a> Encoder<'a> {
     }
 
     /// A pass over whole canvases, and what later steps can use of it.
-    fn encode(&self, batch: &Batch) -> Result<(Tensor, Option<Cache>)> {
+    fn encode(&self, batch: &Batch, window: Window) -> Result<(Tensor, Option<Cache>)> {
         let Sampler { model, decoding, pass } = self.sampler;
-        let window = self.window();
         let columns = match decoding.cache {
-            CacheKind::Prefix => window.start,
+            CacheKind::Prefix => self.block_columns().start,
             CacheKind::Dual => self.columns,
             CacheKind::None => 0,
         };
@@ -99,10 +107,10 @@ impl<'a> Encoder<'a> {
     }
 
     /// A pass over what is not kept; `sources` are the rows of the cache that the batch's rows go on from.
-    fn go_on(&self, batch: &Batch, kept: Kept, sources: &[usize]) -> Result<(Tensor, Option<Cache>)> {
+    fn go_on(&self, batch: &Batch, window: Window, kept: Kept, sources: &[usize]) -> Result<(Tensor, Option<Cache>)> {
         let Sampler { model, decoding, pass } = self.sampler;
-        let window = self.window();
-        let fed = if decoding.cache == CacheKind::Prefix { window.start..self.columns } else { window.clone() };
+        let block = self.block_columns();
+        let fed = if decoding.cache == CacheKind::Prefix { block.start..self.columns } else { block };
         let as_it_is = sources.iter().copied().eq(0..kept.rows);
         let cache = if as_it_is { kept.cache } else { kept.cache.select(sources)? };
         let hidden = model.hidden_cached(batch, fed, window, pass, &cache)?;
@@ -110,7 +118,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// The block's columns.
-    fn window(&self) -> Range<usize> {
+    fn block_columns(&self) -> Range<usize> {
         let prompt = self.columns - self.sampler.decoding.canvas;
         prompt + self.block.start..prompt + self.block.end
     }

@@ -1,6 +1,6 @@
 //! The block loop: every step encodes the canvas and commits the best candidates of the current block.
 //!
-//! Only the block's masked rows reach the head, and the last layer computes queries for the block only; both
+//! Only the block's masked places reach the head, and the last layer computes no others, keys and values apart; both
 //! leave the result as it is. Each completion draws from its own stream, one per step, at places fixed by the
 //! position in the block, so that neither the batch nor its order changes a token.
 

@@ -3,10 +3,9 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
-use candle_core::Tensor;
 
 use crate::config::{ActivationCheckpointing, TrainTable};
-use crate::model::{Batch, Gradients, Llada, Pass, Scored};
+use crate::model::{Batch, Gradients, Llada, Pass, Place, Scored, Window};
 use crate::profile::{self, Part};
 use crate::rng::Key;
 
@@ -55,26 +54,24 @@ pub fn accumulate(
     let keys: Vec<Key> = rows.iter().map(|r| r.dropout).collect();
     let pass = Pass { adapters: true, dropout: Some(&keys) };
 
-    // columns of the padded batch that are scored in some row: what the last layer has to compute
-    let places = || rows.iter().zip(&batch.pad).flat_map(|(r, &pad)| r.scored.iter().map(move |&i| i + pad));
-    let (Some(first), Some(last)) = (places().min(), places().max()) else { return Ok(()) };
-    let window = first..last + 1;
-    let index: Vec<u32> = (rows.iter().zip(&batch.pad).enumerate())
-        .flat_map(|(b, (r, &pad))| r.scored.iter().map(move |&i| (b, i + pad)))
-        .map(|(b, column)| (b * window.len() + column - first) as u32)
-        .collect();
-    let index = Tensor::from_vec(index, places().count(), model.device())?;
+    // places of the padded batch that are scored: what the last layer has to compute
+    let places = |(b, (row, &pad)): (usize, (&Row, &usize))| -> Vec<Place> {
+        row.scored.iter().map(|&i| (b, i + pad)).collect()
+    };
+    let places: Vec<Place> = rows.iter().zip(&batch.pad).enumerate().flat_map(places).collect();
+    if places.is_empty() {
+        return Ok(());
+    }
     let targets: Vec<u32> = rows.iter().flat_map(|r| r.targets.iter().copied()).collect();
 
-    let (x, tape) = model.hidden_with_tape(&batch, window, pass, checkpointing)?;
+    let (x, tape) = model.hidden_with_tape(&batch, Window::of(places), pass, checkpointing)?;
     let device = model.device();
-    let scored: Scored =
-        profile::measure(Part::Head, device, || model.head().score(&x.index_select(&index, 0)?, &targets))?;
+    let scored: Scored = profile::measure(Part::Head, device, || model.head().score(&x, &targets))?;
+    drop(x);
     let d_lp: Vec<f32> = objective(&scored.log_probs)?.into_iter().map(|g| g as f32).collect();
     profile::measure(Part::Backward, device, || {
-        let d_rows = model.head().backward(&scored, &d_lp, gradients)?;
-        let dx = x.zeros_like()?.index_add(&index, &d_rows, 0)?;
-        drop((x, scored));
+        let dx = model.head().backward(&scored, &d_lp, gradients)?;
+        drop(scored);
         Ok(model.backward(tape, &batch, pass, dx, gradients)?)
     })
 }

@@ -3,16 +3,15 @@
 use candle_core::{Result, Tensor};
 
 use super::super::cache::KeyValues;
-use super::{Block, Shared, attention, rms_norm};
-use super::{Span, Turn};
+use super::{Block, Shared, Turn, attention, rms_norm};
 use crate::profile::{self, Part};
 
 impl Block {
-    /// `shared.full` are the columns that are fed, `F` of them, `shared.window` some of these; `join` adds what is kept
+    /// `shared.full` are the columns that are fed, `F` of them, `shared.picked` places in these; `join` adds what is kept
     /// of the other columns to their keys and values.
     ///
     /// # Shapes
-    /// `x` `[B*F, D]`; returns `[B*W, D]`.
+    /// `x` `[B*F, D]`; returns `[N, D]`.
     pub fn forward_fed(
         &self,
         x: &Tensor,
@@ -31,19 +30,18 @@ impl Block {
         shared: &Shared<'_>,
         join: impl FnOnce(KeyValues) -> Result<KeyValues>,
     ) -> Result<Tensor> {
-        let Shared { config, full: fed, window, .. } = shared;
-        // the window's place among the fed columns
-        let inside = Span { columns: fed.width, start: window.start - fed.start, ..*window };
+        let Shared { config, full: fed, window, picked, .. } = shared;
         let h = rms_norm::forward(x, self.attn_norm.value(), config.rms_norm_eps)?;
         let (k, _) = self.k_proj.forward(None, &h, fed)?;
         let (v, _) = self.v_proj.forward(None, &h, fed)?;
-        let (q, _) = self.q_proj.forward(None, &inside.take(&h)?, window)?;
-        let q = shared.rotate(q, config.n_heads, window, Turn::Forward)?;
+        let (q, _) = self.q_proj.forward(None, &picked.take(&h, fed)?, picked)?;
+        let q = shared.rotate(picked.put(&q, window)?, config.n_heads, window, Turn::Forward)?;
         let k = shared.rotate(k, config.n_kv_heads, fed, Turn::Forward)?;
         let v = v.reshape(k.shape())?;
         let all = join(KeyValues { k, v })?; // [B, T, K, E]
         let attended = attention::forward(&q, &all.k, &all.v, fed.pad)?.flatten(0, 1)?; // [B*W, H*E]
-        let (mid, _) = self.attn_out.forward(Some(&inside.take(x)?), &attended, window)?;
+        let attended = picked.take(&attended, window)?; // [N, H*E]
+        let (mid, _) = self.attn_out.forward(Some(&picked.take(x, fed)?), &attended, picked)?;
         Ok(mid)
     }
 }

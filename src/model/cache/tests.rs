@@ -58,6 +58,16 @@ fn unchanged_tokens_have_the_bits_of_the_whole_pass() -> Result<()> {
             assert_eq!(bits(&hidden), plain, "keeping changes nothing");
             let again = model.hidden_cached(&batch, fed.clone(), BLOCK, Pass::INFERENCE, &cache)?;
             assert_eq!(bits(&again), plain, "{name}: {fed:?} fed");
+            // places of the block in any order have the bits they have among all
+            let places = [(2, BLOCK.start + 3), (0, BLOCK.start + 1), (0, BLOCK.start + 2)];
+            let width = plain.len() / (LENGTHS.len() * BLOCK.len());
+            let row = |(b, column): (usize, usize)| &plain[(b * BLOCK.len() + column - BLOCK.start) * width..][..width];
+            let expected = places.map(row).concat();
+            let window = || Window::of(places.to_vec());
+            let (hidden, cache) = model.hidden_keeping(&batch, window(), Pass::INFERENCE, columns)?;
+            assert_eq!(bits(&hidden), expected, "{name}: places");
+            let again = model.hidden_cached(&batch, fed.clone(), window(), Pass::INFERENCE, &cache)?;
+            assert_eq!(bits(&again), expected, "{name}: places, {fed:?} fed");
         }
     }
     Ok(())
