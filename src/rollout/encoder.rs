@@ -44,6 +44,9 @@ impl<'a> Encoder<'a> {
     }
 
     /// Hidden states of `places`, which are in `rows`, at `step` of the block. Rows may leave from step to step.
+    ///
+    /// # Panics
+    /// If there is no place.
     pub fn hidden(&mut self, rows: &[&mut Row<'_>], places: &[Place], step: usize) -> Result<Hidden> {
         let refresh = self.sampler.decoding.cache_refresh_steps;
         let kept = self.kept.take().filter(|_| refresh == 0 || !step.is_multiple_of(refresh));
