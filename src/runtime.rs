@@ -41,13 +41,16 @@ pub fn is_mapped(bytes: usize) -> bool {
 }
 
 /// Every operation allocates its output. By default glibc gives buffers above 128 KiB straight back to the kernel,
-/// which then zeroes new pages for the next one: that costs more than the arithmetic of small layers.
+/// which then zeroes new pages for the next one: that costs more than the arithmetic of small layers. Heaps of single
+/// threads are 64 MiB at most and are given back whole, so that all threads share the main one: what is allocated by
+/// many is small, and what is large is allocated by one.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn keep_freed_memory() {
     // SAFETY: plain calls with documented parameters, before any other thread allocates. A refusal is harmless.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES as libc::c_int);
         libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES as libc::c_int);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 

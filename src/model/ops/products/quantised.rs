@@ -8,6 +8,7 @@
 use anyhow::ensure;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Result, Tensor};
+use half::f16;
 use rayon::prelude::*;
 
 use super::super::cpu;
@@ -16,6 +17,22 @@ use super::super::cpu;
 const UNPACKED: usize = 1 << 21;
 /// Rows a thread unpacks, or packs, at a time.
 const ROWS: usize = 16;
+
+/// A block of Q8_0: a factor in f16, then as many numbers of 8 bits.
+const Q8_0_NUMBERS: usize = 32;
+const Q8_0_BYTES: usize = 2 + Q8_0_NUMBERS;
+
+cpu::wide! {
+    /// Straight from the bytes: candle's way takes a buffer and a copy more, as long as the product of a few rows.
+    fn unpack_q8_0(to: &mut [f32], blocks: &[u8]) {
+        for (to, block) in to.chunks_exact_mut(Q8_0_NUMBERS).zip(blocks.chunks_exact(Q8_0_BYTES)) {
+            let factor = f16::from_le_bytes([block[0], block[1]]).to_f32();
+            for (to, &number) in to.iter_mut().zip(&block[2..]) {
+                *to = factor * (number as i8) as f32;
+            }
+        }
+    }
+}
 
 /// A frozen weight `[out, in]` in blocks along `in`.
 #[derive(Debug)]
@@ -98,6 +115,15 @@ impl Quantised {
     /// If there are not as many.
     pub fn unpack(&self, start: usize, to: &mut [f32]) -> Result<()> {
         let width = self.dims.1;
+        if self.tensor.dtype() == GgmlDType::Q8_0 {
+            let (bytes, row) = (self.tensor.data()?, width / Q8_0_NUMBERS * Q8_0_BYTES);
+            let Some(rows) = bytes.get(start * row..start * row + to.len() / width * row) else {
+                candle_core::bail!("{} rows from {start} on of {}", to.len() / width, self.dims.0)
+            };
+            let each = to.par_chunks_mut(ROWS * width).zip(rows.par_chunks(ROWS * row));
+            each.for_each(|(to, blocks)| unpack_q8_0(to, blocks));
+            return Ok(());
+        }
         to.par_chunks_mut(ROWS * width).enumerate().try_for_each(|(i, to)| {
             let first = (start + i * ROWS) as u32;
             let ids = Tensor::arange(first, first + (to.len() / width) as u32, &Device::Cpu)?;
@@ -126,5 +152,24 @@ impl Quantised {
             true => x.to_dtype(DType::F32)?.apply_op1_no_bwd(&self.tensor)?.to_dtype(x.dtype()),
             false => x.matmul(&self.tensor.dequantize(x.device())?.to_dtype(x.dtype())?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::random;
+    use super::*;
+
+    #[test]
+    fn rows_are_unpacked_as_candle_unpacks_them() -> anyhow::Result<()> {
+        let weight = random(1, (70, 512))?;
+        for format in [GgmlDType::Q8_0, GgmlDType::Q6K, GgmlDType::Q4K] {
+            let load = |start, len| Ok(weight.narrow(0, start, len)?.force_contiguous()?);
+            let packed = Quantised::pack((70, 512), load, format, DType::F32, &Device::Cpu)?;
+            let unpacked = packed.unpacked(3, 40)?.to_vec2::<f32>()?;
+            assert!(unpacked == packed.rows(&Tensor::arange(3u32, 43, &Device::Cpu)?)?.to_vec2::<f32>()?, "{format:?}");
+            assert!(packed.unpacked(60, 11).is_err(), "{format:?}");
+        }
+        Ok(())
     }
 }
