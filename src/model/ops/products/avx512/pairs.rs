@@ -1,0 +1,78 @@
+//! The left-hand side of a product: rows of pairs of bf16.
+
+use std::arch::x86_64::*;
+
+use rayon::prelude::*;
+
+use super::super::rounded::Left;
+use super::registers::{interleave, load_pairs, transposed};
+
+/// Rows of pairs are this many pairs longer than they need be: rows whose distance is a power of two would share one
+/// set of the first cache.
+const SKEW: usize = 16;
+
+/// A matrix in bf16, a row `stride` pairs after the one before; what is missing at the end of a row is zero.
+pub struct Pairs {
+    /// How many.
+    pub rows: usize,
+    /// Pairs from a row to the next.
+    pub stride: usize,
+    /// All rows.
+    pub pairs: Vec<u32>,
+}
+
+impl Pairs {
+    /// Rounds `a` `[n, k]`.
+    ///
+    /// # Safety
+    /// The instructions are there; `a` holds `n` rows of `k` numbers.
+    pub unsafe fn new(a: Left<'_>, n: usize, k: usize) -> Self {
+        let stride = k.div_ceil(2).next_multiple_of(16) + SKEW;
+        let mut pairs = vec![0u32; n * stride];
+        pairs.par_chunks_mut(16 * stride).enumerate().for_each(|(block, rows)| {
+            let first = block * 16;
+            // SAFETY: the caller's.
+            unsafe {
+                if a.transposed {
+                    round_columns(a.values, a.stride, k, first, rows, stride);
+                } else {
+                    for (row, x) in rows.chunks_mut(stride).zip(a.values[first * a.stride..].chunks(a.stride)) {
+                        round_row(&x[..k], row);
+                    }
+                }
+            }
+        });
+        Self { rows: n, stride, pairs }
+    }
+}
+
+/// Rounds neighbours into pairs.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn round_row(x: &[f32], pairs: &mut [u32]) {
+    for (x, pairs) in x.chunks(32).zip(pairs.chunks_mut(16)) {
+        // SAFETY: masked to the numbers there are; `pairs` has 16 places (rows are a multiple of 16 long).
+        unsafe { _mm512_storeu_si512(pairs.as_mut_ptr().cast(), load_pairs(x.as_ptr(), x.len())) };
+    }
+}
+
+/// Rounds 16 columns of `x` from `column` on, its `k` rows `n` numbers apart, into rows of pairs.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn round_columns(x: &[f32], n: usize, k: usize, column: usize, rows: &mut [u32], stride: usize) {
+    let count = rows.len() / stride;
+    for from in (0..k).step_by(32) {
+        let mut words = [_mm512_setzero_si512(); 16];
+        for (p, word) in words.iter_mut().enumerate() {
+            let at = from + 2 * p;
+            if at < k {
+                let below = (at + 1 < k).then(|| x[(at + 1) * n + column..].as_ptr());
+                // SAFETY: `column + count <= n`, so the rows hold the numbers that are loaded.
+                *word = unsafe { interleave(x[at * n + column..].as_ptr(), below, count) };
+            }
+        }
+        let words = transposed(words);
+        for (row, word) in rows.chunks_mut(stride).zip(words) {
+            // SAFETY: rows are a multiple of 16 long and reach as far as `k` does.
+            unsafe { _mm512_storeu_si512(row[from / 2..].as_mut_ptr().cast(), word) };
+        }
+    }
+}
