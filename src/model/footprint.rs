@@ -77,7 +77,7 @@ impl Llada {
     /// Bytes of the weights that [`Llada::merged`] copies.
     pub fn merged_bytes(&self) -> usize {
         let adapted = self.blocks.iter().flat_map(|b| b.linears()).filter(|(_, l)| l.adapter.is_some());
-        adapted.filter_map(|(_, l)| l.weight.dense()).map(Param::bytes).sum()
+        adapted.map(|(_, l)| &l.weight).filter(|w| !w.is_quantised()).map(Weight::bytes).sum()
     }
 
     /// Bytes of a forward pass through the blocks that keeps nothing.

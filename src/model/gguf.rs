@@ -17,7 +17,7 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 
 use super::config::LladaConfig;
-use super::ops::products::Quantised;
+use super::ops::products::{Panels, Quantised};
 use super::weights::report_misfits;
 
 /// The architecture the converter gives LLaDA.
@@ -34,6 +34,8 @@ pub struct GgufFile {
 pub enum Loaded {
     /// Numbers.
     Dense(Tensor),
+    /// Numbers in panels.
+    Panels(Panels),
     /// Blocks.
     Quantised(Quantised),
 }

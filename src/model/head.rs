@@ -75,7 +75,7 @@ impl Head {
     pub fn slice_bytes(&self, rows: usize) -> Result<usize> {
         let (rows, dims) = (rows.min(vocabulary::ROWS), self.weight.dims2()?);
         let words = vocabulary::slice_words(dims);
-        let unpacked = if self.weight.dense().is_none() { words * dims.1 } else { 0 };
+        let unpacked = if self.weight.is_quantised() { words * dims.1 } else { 0 };
         Ok((rows * (words + words / 2 + dims.1) + unpacked) * DType::F32.size_in_bytes())
     }
 
@@ -102,7 +102,7 @@ impl Head {
     /// `x` `[N, D]`, before the final norm.
     pub fn logits_of(&self, x: &Tensor, words: Range<usize>) -> Result<Tensor> {
         let h = rms_norm::forward(x, self.norm.value(), self.eps)?;
-        let slice = self.weight.slice(words.start, words.len())?.to_device(x.device())?;
+        let slice = self.weight.slice(words.start, words.len())?.moved_to(x.device())?;
         let logits = sum_of_products(None, &[Product::forward(&h, &slice).like(&self.weight)])?;
         logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()
     }

@@ -14,7 +14,7 @@ use super::gguf::{GgufFile, Loaded};
 use super::head::Head;
 use super::linear::Linear;
 use super::llada::Llada;
-use super::ops::products::{Quantised, activations_are_f32};
+use super::ops::products::{Panels, Quantised, activations_are_f32};
 use super::ops::rope;
 use super::param::Param;
 use super::weight::Weight;
@@ -23,6 +23,8 @@ use crate::config::BlockFormat;
 use crate::rng::{Key, Purpose};
 
 const PREFIX: &str = "model.transformer";
+/// The embedding: its rows are looked up, and it is never multiplied.
+const WTE: &str = "model.transformer.wte.weight";
 
 /// Whether a model's own weights are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,12 @@ impl Llada {
         let config = LladaConfig::load(dir)?;
         let files = WeightFiles::open(dir)?;
         files.check(&expected_shapes(&config))?;
+        let in_panels = weights == Weights::Frozen && Panels::serve(dtype, device);
         Self::build(config, weights, dtype, |name, shape| {
+            if in_panels && shape.len() == 2 && name != WTE {
+                let rows = |start, len| files.load_rows(name, start, len);
+                return Ok(Loaded::Panels(Panels::pack((shape[0], shape[1]), rows)?));
+            }
             Ok(Loaded::Dense(files.load(name, kept_dtype(shape, dtype, device), device)?))
         })
     }
@@ -120,12 +127,16 @@ impl Llada {
         let shapes = expected_shapes(&config);
         let mut weight = |name: String| -> Result<Weight> {
             match (load(&name, &shapes[&name])?, weights) {
-                (Loaded::Dense(value), Weights::Frozen) => Ok(Weight::Dense(Param::frozen(name, value))),
+                (Loaded::Dense(value), Weights::Frozen) if value.rank() == 1 || name == WTE => {
+                    Ok(Weight::Dense(Param::frozen(name, value)))
+                }
+                (Loaded::Dense(value), Weights::Frozen) => Ok(Weight::frozen(name, value)?),
                 (Loaded::Dense(value), Weights::Trainable) => Ok(Weight::Dense(Param::trainable(name, &value)?)),
+                (Loaded::Panels(panels), _) => Ok(Weight::Panels { name, panels }),
                 (Loaded::Quantised(blocks), _) => Ok(Weight::Quantised { name, blocks: Arc::new(blocks) }),
             }
         };
-        let wte = weight(format!("{PREFIX}.wte.weight"))?;
+        let wte = weight(WTE.to_owned())?;
         let mut blocks = Vec::with_capacity(config.n_layers);
         for i in 0..config.n_layers {
             let mut leaf = |leaf: &str| weight(format!("{PREFIX}.blocks.{i}.{leaf}.weight"));
@@ -154,10 +165,14 @@ impl Llada {
     /// Writes the weights as `dir/model.safetensors`, atomically.
     ///
     /// # Errors
-    /// Names the file that cannot be written.
+    /// Names the file that cannot be written; a quantised matrix.
     pub fn save(&self, dir: &Path) -> Result<()> {
-        let tensors: BTreeMap<String, Tensor> =
-            self.params().into_iter().map(|p| (p.name().to_owned(), p.value().clone())).collect();
+        let mut tensors: BTreeMap<String, Tensor> =
+            self.norms().into_iter().map(|p| (p.name().to_owned(), p.value().clone())).collect();
+        for weight in self.matrices() {
+            let numbers = weight.numbers()?.with_context(|| format!("{} is quantised", weight.name()))?;
+            tensors.insert(weight.name().to_owned(), numbers);
+        }
         write_safetensors(&dir.join(SINGLE_FILE), &tensors, &[("format", "pt")])
     }
 }
@@ -170,7 +185,9 @@ fn kept_dtype(shape: &[usize], dtype: DType, device: &Device) -> DType {
 fn norm(weight: Weight) -> Result<Param> {
     match weight {
         Weight::Dense(param) => Ok(param),
-        Weight::Quantised { name, .. } => bail!("{name} is quantised, but a norm cannot be"),
+        Weight::Panels { name, .. } | Weight::Quantised { name, .. } => {
+            bail!("{name} is a matrix, but a norm is a vector")
+        }
     }
 }
 
@@ -199,7 +216,7 @@ pub fn expected_shapes(config: &LladaConfig) -> BTreeMap<String, Vec<usize>> {
     let LladaConfig { d_model: d, mlp_hidden_size: f, embedding_size: v, .. } = *config;
     let kv = config.n_kv_heads * config.head_dim();
     let mut shapes = BTreeMap::from([
-        (format!("{PREFIX}.wte.weight"), vec![v, d]),
+        (WTE.to_owned(), vec![v, d]),
         (format!("{PREFIX}.ln_f.weight"), vec![d]),
         (format!("{PREFIX}.ff_out.weight"), vec![v, d]),
     ]);

@@ -205,11 +205,13 @@ impl Llada {
     pub fn merged(&self) -> candle_core::Result<Llada> {
         let mut merged = self.clone();
         for (_, _, linear) in merged.named_linears_mut() {
-            let Weight::Dense(weight) = &linear.weight else { continue };
+            if linear.weight.is_quantised() {
+                continue;
+            }
             let Some(Adapter { a, b, scale, .. }) = linear.adapter.take() else { continue };
-            let w = weight.value();
+            let Some(w) = linear.weight.numbers()? else { continue };
             let update = (b.value().matmul(a.value())? * scale)?.to_dtype(w.dtype())?;
-            linear.weight = Weight::Dense(Param::frozen(weight.name(), (w + update)?));
+            linear.weight = Weight::frozen(linear.weight.name(), (w + update)?)?;
         }
         Ok(merged)
     }

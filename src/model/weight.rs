@@ -1,11 +1,11 @@
-//! A matrix of the model: numbers, frozen or trained, or blocks of a quantised format.
+//! A matrix of the model: numbers, frozen or trained, as they are or in panels, or blocks of a quantised format.
 
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor, Var};
 
-use super::ops::products::{Quantised, Right};
-use super::ops::vocabulary::Words;
+use super::ops::products::{Panels, Quantised, Right};
+use super::ops::vocabulary::{Slice, Words};
 use super::param::Param;
 
 /// The weight of a linear layer, of the head or of the embedding, `[out, in]`.
@@ -13,6 +13,13 @@ use super::param::Param;
 pub enum Weight {
     /// Numbers.
     Dense(Param),
+    /// Numbers in panels, always frozen.
+    Panels {
+        /// The checkpoint's name of the weight.
+        name: String,
+        /// The panels.
+        panels: Panels,
+    },
     /// Blocks, always frozen.
     Quantised {
         /// The checkpoint's name of the weight.
@@ -23,11 +30,22 @@ pub enum Weight {
 }
 
 impl Weight {
+    /// A frozen weight that is multiplied: in panels where products are the faster for it.
+    ///
+    /// # Errors
+    /// If `value` is no matrix.
+    pub fn frozen(name: impl Into<String>, value: Tensor) -> Result<Self> {
+        if !Panels::serve(value.dtype(), value.device()) {
+            return Ok(Self::Dense(Param::frozen(name, value)));
+        }
+        Ok(Self::Panels { name: name.into(), panels: Panels::of(&value)? })
+    }
+
     /// The checkpoint's name of the weight.
     pub fn name(&self) -> &str {
         match self {
             Self::Dense(param) => param.name(),
-            Self::Quantised { name, .. } => name,
+            Self::Panels { name, .. } | Self::Quantised { name, .. } => name,
         }
     }
 
@@ -35,6 +53,7 @@ impl Weight {
     pub fn dims2(&self) -> Result<(usize, usize)> {
         match self {
             Self::Dense(param) => param.value().dims2(),
+            Self::Panels { panels, .. } => Ok(panels.dims2()),
             Self::Quantised { blocks, .. } => Ok(blocks.dims2()),
         }
     }
@@ -43,6 +62,7 @@ impl Weight {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Dense(param) => param.bytes(),
+            Self::Panels { panels, .. } => panels.bytes(),
             Self::Quantised { blocks, .. } => blocks.bytes(),
         }
     }
@@ -50,17 +70,34 @@ impl Weight {
     /// Bytes of the rows that a product unpacks at once on the CPU.
     pub fn unpacked_bytes(&self) -> usize {
         match self {
-            Self::Dense(_) => 0,
+            Self::Dense(_) | Self::Panels { .. } => 0,
             Self::Quantised { blocks, .. } => blocks.rows_at_once() * blocks.dims2().1 * size_of::<f32>(),
         }
     }
 
-    /// The numbers, unless it is quantised.
+    /// The numbers, if they lie as they are.
     pub fn dense(&self) -> Option<&Param> {
         match self {
             Self::Dense(param) => Some(param),
-            Self::Quantised { .. } => None,
+            Self::Panels { .. } | Self::Quantised { .. } => None,
         }
+    }
+
+    /// The numbers, unless it is quantised: `[out, in]`.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn numbers(&self) -> Result<Option<Tensor>> {
+        match self {
+            Self::Dense(param) => Ok(Some(param.value().clone())),
+            Self::Panels { panels, .. } => panels.unpacked().map(Some),
+            Self::Quantised { .. } => Ok(None),
+        }
+    }
+
+    /// Whether it is in blocks.
+    pub fn is_quantised(&self) -> bool {
+        matches!(self, Self::Quantised { .. })
     }
 
     /// The variable behind a trainable weight.
@@ -77,6 +114,7 @@ impl Weight {
     pub fn rows(&self, ids: &Tensor) -> Result<Tensor> {
         match self {
             Self::Dense(param) => param.value().index_select(ids, 0),
+            Self::Panels { panels, .. } => panels.rows(ids),
             Self::Quantised { blocks, .. } => blocks.rows(ids),
         }
     }
@@ -87,10 +125,11 @@ impl Words for Weight {
         Self::dims2(self)
     }
 
-    fn slice(&self, start: usize, len: usize) -> Result<Tensor> {
+    fn slice(&self, start: usize, len: usize) -> Result<Slice> {
         match self {
-            Self::Dense(param) => param.value().narrow(0, start, len),
-            Self::Quantised { blocks, .. } => blocks.unpacked(start, len),
+            Self::Dense(param) => param.value().narrow(0, start, len).map(Slice::Dense),
+            Self::Panels { panels, .. } => panels.narrow(start, len).map(Slice::Panels),
+            Self::Quantised { blocks, .. } => blocks.unpacked(start, len).map(Slice::Dense),
         }
     }
 
@@ -103,6 +142,7 @@ impl<'a> From<&'a Weight> for Right<'a> {
     fn from(weight: &'a Weight) -> Self {
         match weight {
             Weight::Dense(param) => Self::Dense(param.value()),
+            Weight::Panels { panels, .. } => Self::Panels(panels),
             Weight::Quantised { blocks, .. } => Self::Quantised(blocks),
         }
     }

@@ -187,7 +187,7 @@ impl<'a> Memory<'a> {
         let model = self.model;
         let place = if model.device().is_cpu() { "" } else { "; host memory, not counted below" };
         part("process", self.process, format!("program, runtime, tokenizer, data{place}"));
-        let packed = model.matrices().into_iter().any(|w| w.dense().is_none());
+        let packed = model.matrices().into_iter().any(|w| w.is_quantised());
         let kept = if packed { "in blocks".to_owned() } else { format!("{:?}", model.dtype()) };
         part("weights", model.weight_bytes(), format!("{kept}, and rotary tables"));
         part("adapters", self.adapters(), format!("F32, {} parameters", self.adapters() / 4));

@@ -5,11 +5,11 @@
 //! a row's maximum, its sum of exponentials and the weighted sum of words are carried along and rescaled when the
 //! maximum grows (the online softmax of arXiv 1805.02867).
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu;
-use super::products::{Product, Right, add_product, least_rows, sum_of_products};
+use super::products::{PANEL, Panels, Product, Right, add_product, least_rows, sum_of_products};
 use crate::profile::{self, Part};
 
 /// Rows that go over the vocabulary together: slices of the weight are read once for all of them.
@@ -20,17 +20,49 @@ const SLICE: usize = 1 << 21;
 const WORDS: usize = 4096;
 /// Slices hold whole parts of so many words, the grain of sums over a row.
 pub const PART: usize = 1024;
+const _: () = assert!(PART.is_multiple_of(PANEL));
 
 /// A head's weight, `[V, D]`, that can be read a few words at a time.
 pub trait Words {
     /// Words and width: `(V, D)`.
     fn dims2(&self) -> Result<(usize, usize)>;
 
-    /// Words `start..start + len`, contiguous: `[len, D]`.
-    fn slice(&self, start: usize, len: usize) -> Result<Tensor>;
+    /// Words `start..start + len`: `[len, D]`. Slices begin and end with parts (or the vocabulary).
+    fn slice(&self, start: usize, len: usize) -> Result<Slice>;
 
     /// The whole as the right-hand side of a product.
     fn right(&self) -> Right<'_>;
+}
+
+/// Some words of a head's weight, contiguous: `[words, D]`.
+#[derive(Debug)]
+pub enum Slice {
+    /// Numbers.
+    Dense(Tensor),
+    /// Numbers in panels.
+    Panels(Panels),
+}
+
+impl Slice {
+    /// The same on a device. (Panels are in main memory, where all that is multiplied with them is.)
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn moved_to(self, device: &Device) -> Result<Self> {
+        match self {
+            Self::Dense(tensor) => tensor.to_device(device).map(Self::Dense),
+            Self::Panels(_) => Ok(self),
+        }
+    }
+}
+
+impl<'a> From<&'a Slice> for Right<'a> {
+    fn from(slice: &'a Slice) -> Self {
+        match slice {
+            Slice::Dense(tensor) => Self::Dense(tensor),
+            Slice::Panels(panels) => Self::Panels(panels),
+        }
+    }
 }
 
 /// Log-probabilities of tokens, and what they are most sensitive to.
@@ -57,7 +89,7 @@ pub fn slice_words((words, width): (usize, usize)) -> usize {
 pub fn for_slices(
     hs: &[Tensor],
     w: &impl Words,
-    mut f: impl FnMut(usize, &Tensor, Vec<Tensor>) -> Result<()>,
+    mut f: impl FnMut(usize, &Slice, Vec<Tensor>) -> Result<()>,
 ) -> Result<()> {
     let (words, _) = w.dims2()?;
     let step = slice_words(w.dims2()?);

@@ -4,7 +4,7 @@ use candle_core::{Layout, Result, Storage, StorageRef, Tensor};
 use half::bf16;
 
 use super::super::cpu;
-use super::rounded::{self, Left, Out, Values};
+use super::rounded::{self, Left, Numbers, Out, Values};
 use super::{Product, Quantised, Right};
 use crate::profile;
 
@@ -58,8 +58,13 @@ unsafe fn multiply(out: Out, [n, k, m]: [usize; 3], product: &Product<'_>) -> Re
             }
             Right::Dense(b) => {
                 let (guard, layout) = b.storage_and_layout();
-                let values = Values::Bf16(bf16s(&guard, layout)?);
-                let right = rounded::Right { values, transposed: product.b_transposed };
+                let numbers = Numbers::Rows(Values::Bf16(bf16s(&guard, layout)?));
+                let right = rounded::Right { numbers, transposed: product.b_transposed };
+                rounded::multiply(out, [n, k, m], left, right);
+            }
+            Right::Panels(panels) => {
+                let numbers = Numbers::Panels(panels.lines());
+                let right = rounded::Right { numbers, transposed: product.b_transposed };
                 rounded::multiply(out, [n, k, m], left, right);
             }
             Right::Quantised(weight) => return multiply_unpacked(kernel, out, n, left, weight, product.b_transposed),
@@ -111,7 +116,7 @@ unsafe fn multiply_unpacked(
 /// As for [`multiply`].
 unsafe fn multiply_rounded(out: Out, sizes: [usize; 3], a: Left<'_>, b: &[f32], transposed: bool) {
     // SAFETY: the caller's.
-    unsafe { rounded::multiply(out, sizes, a, rounded::Right { values: Values::F32(b), transposed }) };
+    unsafe { rounded::multiply(out, sizes, a, rounded::Right { numbers: Numbers::Rows(Values::F32(b)), transposed }) };
 }
 
 /// The product in f32.

@@ -7,6 +7,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod fused;
+mod panels;
 mod quantised;
 mod rounded;
 
@@ -15,6 +16,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::cpu;
 use crate::profile;
 use fused::fused;
+pub use panels::{PANEL, Panels};
 pub use quantised::Quantised;
 
 /// A right-hand side as it lies in memory, contiguous.
@@ -22,6 +24,8 @@ pub use quantised::Quantised;
 pub enum Right<'a> {
     /// Numbers.
     Dense(&'a Tensor),
+    /// Numbers in panels.
+    Panels(&'a Panels),
     /// Blocks to be unpacked.
     Quantised(&'a Quantised),
 }
@@ -36,6 +40,7 @@ impl Right<'_> {
     fn dims2(self) -> Result<(usize, usize)> {
         match self {
             Self::Dense(tensor) => tensor.dims2(),
+            Self::Panels(panels) => Ok(panels.dims2()),
             Self::Quantised(weight) => Ok(weight.dims2()),
         }
     }
@@ -44,6 +49,7 @@ impl Right<'_> {
     fn rounds(self) -> bool {
         match self {
             Self::Dense(tensor) => activations_are_f32(tensor.dtype(), tensor.device()),
+            Self::Panels(_) => true,
             Self::Quantised(weight) => activations_are_f32(weight.dtype(), &weight.device()),
         }
     }
@@ -121,6 +127,9 @@ impl<'a> Product<'a> {
             let a = turned(self.a, self.a_transposed)?;
             let product = match self.b {
                 Right::Dense(b) => a.matmul(&turned(b, self.b_transposed)?)?,
+                Right::Panels(panels) => {
+                    a.matmul(&turned(&panels.unpacked()?.to_dtype(a.dtype())?, self.b_transposed)?)?
+                }
                 Right::Quantised(weight) => weight.product(&a, self.b_transposed)?,
             };
             if self.scale == 1.0 { Ok(product) } else { product * self.scale }
@@ -206,6 +215,21 @@ mod tests {
 
     use super::super::testing::*;
     use super::*;
+
+    #[test]
+    fn panels_change_no_bit() -> Result<()> {
+        for (input, out) in [(64, 3), (128, 64), (33, 70), (1100, 40), (40, 1100)] {
+            let (x, dy) = (random(1, (50, input))?, random(2, (50, out))?);
+            let w = random(3, (out, input))?.to_dtype(DType::BF16)?;
+            let panels = Panels::of(&w)?;
+            let bits = |product: Product<'_>| sum_of_products(None, &[product])?.to_vec2::<f32>();
+            let forward = |w: Right<'_>| bits(Product::forward(&x, w));
+            let backward = |w: Right<'_>| bits(Product::backward(&dy, w));
+            assert!(forward(Right::Dense(&w))? == forward(Right::Panels(&panels))?, "[{out}, {input}]");
+            assert!(backward(Right::Dense(&w))? == backward(Right::Panels(&panels))?, "[{out}, {input}]");
+        }
+        Ok(())
+    }
 
     #[test]
     fn rows_do_not_depend_on_their_number() -> Result<()> {

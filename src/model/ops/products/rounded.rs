@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
+use super::panels::{self, Line};
 
 /// Numbers as they lie in memory.
 #[derive(Clone, Copy)]
@@ -17,16 +18,6 @@ pub enum Values<'a> {
     F32(&'a [f32]),
     /// As they are.
     Bf16(&'a [bf16]),
-}
-
-impl Values<'_> {
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        match self {
-            Self::F32(x) => x.len(),
-            Self::Bf16(x) => x.len(),
-        }
-    }
 }
 
 /// A left-hand side `[n, k]`, its rows (or, transposed, its columns) `stride` numbers apart.
@@ -72,19 +63,45 @@ pub struct Out {
     pub accumulate: bool,
 }
 
+/// How a right-hand side lies in memory.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    /// Row after row.
+    Rows(Values<'a>),
+    /// In panels of [`PANEL`](panels::PANEL) rows.
+    Panels(&'a [Line]),
+}
+
 /// A right-hand side `[k, m]`, contiguous.
 #[derive(Clone, Copy)]
 pub struct Right<'a> {
     /// The numbers.
-    pub values: Values<'a>,
+    pub numbers: Numbers<'a>,
     /// Whether they lie as `[m, k]`.
     pub transposed: bool,
+}
+
+impl Right<'_> {
+    /// Whether it is `[k, m]`.
+    pub fn holds(&self, k: usize, m: usize) -> bool {
+        let (rows, width) = if self.transposed { (m, k) } else { (k, m) };
+        match self.numbers {
+            Numbers::Rows(Values::F32(x)) => x.len() == rows * width,
+            Numbers::Rows(Values::Bf16(x)) => x.len() == rows * width,
+            Numbers::Panels(lines) => lines.len() == panels::lines(rows, width),
+        }
+    }
 }
 
 /// Numbers of a right-hand side that are widened at once where the processor has no bf16: 4 MiB.
 const WIDENED: usize = 1 << 20;
 /// Columns that are widened at least: narrower products go through another kernel.
 const LEAST_COLUMNS: usize = 128;
+
+/// Whether products are the faster for a right-hand side in panels.
+pub fn reads_panels() -> bool {
+    rows_are_independent()
+}
 
 /// Whether a row of a product has the same bits whatever the number of rows, without padding.
 pub fn rows_are_independent() -> bool {
@@ -116,7 +133,7 @@ pub unsafe fn multiply(out: Out, sizes: [usize; 3], a: Left<'_>, b: Right<'_>) {
 /// # Safety
 /// As for [`multiply`].
 unsafe fn multiply_widened(out: Out, [n, k, m]: [usize; 3], a: Left<'_>, b: Right<'_>) {
-    assert!(a.holds(n, k) && b.values.count() == k * m);
+    assert!(a.holds(n, k) && b.holds(k, m));
     let rounded: Vec<f32> = a.values.par_iter().map(|&x| round(x)).collect();
     let (a_row, a_column) = a.strides();
     let width = (WIDENED / k.max(1)).max(LEAST_COLUMNS).min(m);
@@ -164,9 +181,14 @@ fn widen(b: Right<'_>, [k, m]: [usize; 2], start: usize, columns: usize) -> Vec<
     let (width, stride, offset) = if b.transposed { (k, k, start * k) } else { (columns, m, start) };
     widened.par_chunks_mut(width).enumerate().for_each(|(row, to)| {
         let at = offset + row * stride;
-        match b.values {
-            Values::F32(x) => to.iter_mut().zip(&x[at..]).for_each(|(to, &x)| *to = round(x)),
-            Values::Bf16(x) => to.iter_mut().zip(&x[at..]).for_each(|(to, x)| *to = x.to_f32()),
+        match b.numbers {
+            Numbers::Rows(Values::F32(x)) => to.iter_mut().zip(&x[at..]).for_each(|(to, &x)| *to = round(x)),
+            Numbers::Rows(Values::Bf16(x)) => to.iter_mut().zip(&x[at..]).for_each(|(to, x)| *to = x.to_f32()),
+            Numbers::Panels(lines) => {
+                let (row, column) = (at / stride, at % stride);
+                let number = |i| panels::number(lines, stride, row, column + i).to_f32();
+                to.iter_mut().enumerate().for_each(|(i, to)| *to = number(i));
+            }
         }
     });
     widened
@@ -178,10 +200,20 @@ fn round(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{Device, Tensor};
     use proptest::prelude::*;
 
+    use super::super::panels::Panels;
     use super::*;
     use crate::rng::{Key, Purpose};
+
+    /// How the right-hand side is stored.
+    #[derive(Clone, Copy, Debug)]
+    enum Stored {
+        F32,
+        Bf16,
+        Panels,
+    }
 
     type Multiply = unsafe fn(Out, [usize; 3], Left<'_>, Right<'_>);
 
@@ -217,16 +249,21 @@ mod tests {
             m in 1usize..100,
             a_transposed: bool,
             b_transposed: bool,
-            stored: bool,
+            stored in prop_oneof![Just(Stored::F32), Just(Stored::Bf16), Just(Stored::Panels)],
             accumulate: bool,
         ) {
             let (rows, width) = if a_transposed { (k, n) } else { (n, k) };
             let (stride, skipped) = (width + 3, 2);
             let (a, b, start) = (numbers(1, rows * stride + skipped), numbers(2, k * m), numbers(3, n * m));
             let bf16s: Vec<bf16> = b.iter().map(|&x| bf16::from_f32(x)).collect();
-            let values = if stored { Values::Bf16(&bf16s) } else { Values::F32(&b) };
+            let panels = Panels::of(&Tensor::from_slice(&b, if b_transposed { (m, k) } else { (k, m) }, &Device::Cpu)?)?;
+            let numbers = match stored {
+                Stored::F32 => Numbers::Rows(Values::F32(&b)),
+                Stored::Bf16 => Numbers::Rows(Values::Bf16(&bf16s)),
+                Stored::Panels => Numbers::Panels(panels.lines()),
+            };
             let left = Left { values: &a[skipped..], stride, transposed: a_transposed };
-            let right = Right { values, transposed: b_transposed };
+            let right = Right { numbers, transposed: b_transposed };
             let zeros = vec![0f32; n * m];
             let expected = plain([n, k, m], left, &b, b_transposed, 0.5, if accumulate { &start } else { &zeros });
             for kernel in kernels() {

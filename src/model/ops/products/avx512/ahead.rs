@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::super::rounded::{Right, Values};
-use super::PANEL;
+use super::super::panels::{LINES, Line, PANEL};
+use super::super::rounded::{Numbers, Right, Values};
 
 /// The numbers of the panel after the one at hand, a cache line at a time: they are fetched while this one is multiplied.
 /// With few rows in `A`, packing would wait for memory longer than multiplying takes.
@@ -20,21 +20,28 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    const LINE: usize = 64;
-
     /// The panel that begins at `column`; nothing if there is none.
     pub fn new(b: Right<'_>, [k, m]: [usize; 2], depth: Range<usize>, column: usize) -> Self {
-        let (start, size) = match b.values {
-            Values::F32(x) => (x.as_ptr().cast::<i8>(), 4),
-            Values::Bf16(x) => (x.as_ptr().cast(), 2),
-        };
         let columns = m.saturating_sub(column).min(PANEL);
-        let (at, run, stride, runs) = match b.transposed {
-            true => (column * k + depth.start, depth.len(), k, columns),
-            false => (depth.start * m + column, columns, m, if columns > 0 { depth.len() } else { 0 }),
+        let pairs = |numbers: usize| numbers.div_ceil(2);
+        let (start, size) = match b.numbers {
+            Numbers::Rows(Values::F32(x)) => (x.as_ptr().cast::<i8>(), 4),
+            Numbers::Rows(Values::Bf16(x)) => (x.as_ptr().cast(), 2),
+            Numbers::Panels(x) => (x.as_ptr().cast(), LINES * size_of::<Line>()),
         };
-        let run = (run * size).div_ceil(Self::LINE).max(1);
-        let skip = (stride * size).saturating_sub(run * Self::LINE);
+        // in numbers; with panels, in pairs of all their rows
+        let (at, run, stride, runs) = match (b.numbers, b.transposed) {
+            (Numbers::Rows(_), true) => (column * k + depth.start, depth.len(), k, columns),
+            (Numbers::Rows(_), false) => (depth.start * m + column, columns, m, depth.len()),
+            (Numbers::Panels(_), true) => (column / PANEL * pairs(k) + depth.start / 2, pairs(depth.len()), 0, 1),
+            (Numbers::Panels(_), false) => {
+                let panels = depth.len().div_ceil(PANEL);
+                (depth.start / PANEL * pairs(m) + column / 2, pairs(columns), pairs(m), panels)
+            }
+        };
+        let runs = if columns > 0 { runs } else { 0 };
+        let run = (run * size).div_ceil(size_of::<Line>()).max(1);
+        let skip = (stride * size).saturating_sub(run * size_of::<Line>());
         Self { line: start.wrapping_add(at * size), left: run, run, skip, runs }
     }
 
@@ -46,7 +53,7 @@ impl Ahead {
         }
         // SAFETY: a hint, which may name any address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(self.line) };
-        self.line = self.line.wrapping_add(Self::LINE);
+        self.line = self.line.wrapping_add(size_of::<Line>());
         self.left -= 1;
         if self.left == 0 {
             (self.line, self.left) = (self.line.wrapping_add(self.skip), self.run);

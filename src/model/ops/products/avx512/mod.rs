@@ -4,9 +4,9 @@
 //! C [n, m] (+)= scale * A [n, k] B [k, m]
 //! ```
 //! One instruction multiplies 16 pairs of numbers that are neighbours in `k`, and adds both products to 16 running
-//! sums. So `A` becomes rows of pairs, and `B` panels of 32 columns in which a pair is one 32-bit word; a tile of 12
-//! rows and 32 columns of `C` stays in registers for up to [`DEPTH`] steps of `k`. An element of `C` is summed in the
-//! same order whatever `n`, `m` and the number of threads are.
+//! sums. So `A` becomes rows of pairs, and `B` panels of 32 columns in which a pair is one 32-bit word (or is kept in
+//! [`panels`](super::panels)); a tile of 12 rows and 32 columns of `C` stays in registers for up to [`DEPTH`] steps of
+//! `k`. An element of `C` is summed in the same order whatever `n`, `m` and the number of threads are.
 
 mod ahead;
 mod pack;
@@ -16,15 +16,14 @@ mod tile;
 
 use rayon::prelude::*;
 
-use super::rounded::{Left, Out, Right};
+use super::panels::{LINES, Line, PANEL};
+use super::rounded::{Left, Numbers, Out, Right};
 use ahead::Ahead;
 use pack::pack;
 use pairs::Pairs;
 use tile::column_of_tiles;
 
-/// Columns of a panel: two registers.
-const PANEL: usize = 32;
-/// Numbers of `k` that a packed panel spans: 64 KiB, a fraction of the second cache.
+/// Numbers of `k` that are multiplied at once: 64 KiB of a panel, a fraction of the second cache.
 const DEPTH: usize = 1024;
 /// Most panels of a parallel task; fewer when there are not enough for all threads.
 const GROUP: usize = 16;
@@ -44,30 +43,34 @@ pub fn is_available() -> bool {
 /// # Panics
 /// If `a` does not hold `n * k` numbers, or `b` not `k * m`.
 pub unsafe fn multiply(out: Out, [n, k, m]: [usize; 3], a: Left<'_>, b: Right<'_>) {
-    assert!(a.holds(n, k) && b.values.count() == k * m);
+    assert!(a.holds(n, k) && b.holds(k, m));
     // SAFETY: the caller's.
     let left = unsafe { Pairs::new(a, n, k) };
     let panels = m.div_ceil(PANEL);
     let group = (panels / (4 * rayon::current_num_threads())).clamp(1, GROUP);
     let out = Shared(out);
-    (0..panels.div_ceil(group)).into_par_iter().for_each_init(
-        || vec![0u32; DEPTH / 2 * PANEL],
-        |packed, task| {
-            for panel in task * group..((task + 1) * group).min(panels) {
-                let columns = panel * PANEL..((panel + 1) * PANEL).min(m);
-                for from in (0..k).step_by(DEPTH) {
-                    let depth = from..(from + DEPTH).min(k);
-                    let mut ahead = Ahead::new(b, [k, m], depth.clone(), columns.end);
-                    // SAFETY: the caller's; tasks write different columns of `out`.
-                    unsafe {
-                        pack(packed, b, [k, m], depth.clone(), columns.clone());
-                        let out = out.at(columns.start, from > 0);
-                        column_of_tiles(&left, depth, packed, columns.len(), out, &mut ahead);
-                    }
+    (0..panels.div_ceil(group)).into_par_iter().for_each_init(Vec::new, |packed, task| {
+        for panel in task * group..((task + 1) * group).min(panels) {
+            let columns = panel * PANEL..((panel + 1) * PANEL).min(m);
+            for from in (0..k).step_by(DEPTH) {
+                let depth = from..(from + DEPTH).min(k);
+                let mut ahead = Ahead::new(b, [k, m], depth.clone(), columns.end);
+                // SAFETY: the caller's; tasks write different columns of `out`.
+                unsafe {
+                    let packed = match b.numbers {
+                        Numbers::Panels(lines) if b.transposed => &lines[(panel * k.div_ceil(2) + from / 2) * LINES..],
+                        _ => {
+                            packed.resize(DEPTH / 2 * LINES, Line::ZERO);
+                            pack(packed, b, [k, m], depth.clone(), columns.clone());
+                            &packed[..]
+                        }
+                    };
+                    let out = out.at(columns.start, from > 0);
+                    column_of_tiles(&left, depth, packed, columns.len(), out, &mut ahead);
                 }
             }
-        },
-    );
+        }
+    });
 }
 
 /// The output, of which every task writes columns of its own.

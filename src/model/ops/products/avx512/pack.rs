@@ -3,21 +3,26 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::super::rounded::{Right, Values};
-use super::PANEL;
-use super::registers::transposed;
+use super::super::panels::{LINES, Line, PANEL};
+use super::super::rounded::{Numbers, Right, Values};
+use super::registers::{both_interleaved, transposed};
 
-/// The panel of `columns` of `b`, for `depth` of `k`: pair after pair, 32 words each.
+/// The panel of `columns` of `b`, for `depth` of `k`: pair after pair, two lines each.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub unsafe fn pack(packed: &mut [u32], b: Right<'_>, [k, m]: [usize; 2], depth: Range<usize>, columns: Range<usize>) {
-    for half in [0, 16] {
-        let column = columns.start + half;
-        let count = columns.end.saturating_sub(column).min(16);
+pub unsafe fn pack(packed: &mut [Line], b: Right<'_>, [k, m]: [usize; 2], depth: Range<usize>, columns: Range<usize>) {
+    if let Numbers::Panels(lines) = b.numbers {
+        return turn(packed, lines, m, depth, columns);
+    }
+    for half in 0..LINES {
+        let column = columns.start + half * Line::WORDS;
+        let count = columns.end.saturating_sub(column).min(Line::WORDS);
         // SAFETY: the caller's: `b` holds `k * m` numbers, of which these rows and columns are a part.
         unsafe {
-            match b.transposed {
-                true => pack_transposed(&mut packed[half..], b.values, k, depth.clone(), column, count),
-                false => pack_plain(&mut packed[half..], b.values, m, depth.clone(), column, count),
+            let packed = &mut packed[half..];
+            match (b.numbers, b.transposed) {
+                (Numbers::Rows(values), true) => pack_transposed(packed, values, k, depth.clone(), column, count),
+                (Numbers::Rows(values), false) => pack_plain(packed, values, m, depth.clone(), column, count),
+                (Numbers::Panels(_), _) => {}
             }
         }
     }
@@ -26,7 +31,7 @@ pub unsafe fn pack(packed: &mut [u32], b: Right<'_>, [k, m]: [usize; 2], depth: 
 /// Half a panel from `values` `[m, k]`, where the pairs lie side by side.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn pack_transposed(
-    packed: &mut [u32],
+    packed: &mut [Line],
     values: Values<'_>,
     k: usize,
     depth: Range<usize>,
@@ -42,9 +47,7 @@ unsafe fn pack_transposed(
         let words = transposed(words);
         let pairs = (depth.end - from).div_ceil(2).min(16);
         for (p, word) in words.into_iter().enumerate().take(pairs) {
-            let to = &mut packed[((from - depth.start) / 2 + p) * PANEL..][..16];
-            // SAFETY: 16 words.
-            unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), word) };
+            packed[((from - depth.start) / 2 + p) * LINES] = word.into();
         }
     }
 }
@@ -52,7 +55,7 @@ unsafe fn pack_transposed(
 /// Half a panel from `values` `[k, m]`, where the pairs lie one below the other.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn pack_plain(
-    packed: &mut [u32],
+    packed: &mut [Line],
     values: Values<'_>,
     m: usize,
     depth: Range<usize>,
@@ -60,9 +63,26 @@ unsafe fn pack_plain(
     count: usize,
 ) {
     for (p, at) in depth.clone().step_by(2).enumerate() {
-        let to = &mut packed[p * PANEL..][..16];
         let below = (at + 1 < depth.end).then_some((at + 1) * m + column);
-        // SAFETY: the rows hold `count` numbers from `column` on; 16 words are stored.
-        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), values.interleave(at * m + column, below, count)) };
+        // SAFETY: the rows hold `count` numbers from `column` on.
+        packed[p * LINES] = unsafe { values.interleave(at * m + column, below, count) }.into();
+    }
+}
+
+/// A panel from the `lines` of a weight `[k, m]`, which are in panels of its rows.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn turn(packed: &mut [Line], lines: &[Line], m: usize, depth: Range<usize>, columns: Range<usize>) {
+    let pairs = m.div_ceil(2);
+    for from in depth.clone().step_by(Line::WORDS) {
+        let first = (from / PANEL * pairs + columns.start / 2) * LINES + from % PANEL / Line::WORDS;
+        let mut words = [_mm512_setzero_si512(); 16];
+        for (i, word) in words.iter_mut().enumerate().take(columns.len().div_ceil(2)) {
+            *word = lines[first + i * LINES].into();
+        }
+        let rows = transposed(words);
+        let to = packed[(from - depth.start) / 2 * LINES..].chunks_exact_mut(LINES);
+        for (to, rows) in to.zip(rows.chunks_exact(2)) {
+            (to[0], to[1]) = both_interleaved(rows[0], rows[1]);
+        }
     }
 }

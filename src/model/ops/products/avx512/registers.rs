@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::panels::Line;
 use super::super::rounded::Values;
 
 /// 32 numbers, the first `count` of them from memory, the others zero, rounded.
@@ -115,4 +116,31 @@ pub fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
         columns[12 + c] = _mm512_shuffle_i32x4::<0xdd>(odd_ab, odd_xy);
     }
     columns
+}
+
+/// Words of the 32 numbers of two registers, one of `above`, one of `below`.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub fn both_interleaved(above: __m512i, below: __m512i) -> (Line, Line) {
+    // pairs of places of 16 bits, of which those of `below` count on from 32
+    let places = |first: i32| {
+        let columns = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let columns = _mm512_add_epi32(columns, _mm512_set1_epi32(first));
+        _mm512_or_si512(columns, _mm512_slli_epi32::<16>(_mm512_add_epi32(columns, _mm512_set1_epi32(32))))
+    };
+    let pick = |places| _mm512_permutex2var_epi16(above, places, below).into();
+    (pick(places(0)), pick(places(16)))
+}
+
+impl From<__m512i> for Line {
+    fn from(words: __m512i) -> Self {
+        // SAFETY: both are 64 bytes of which all are numbers.
+        unsafe { std::mem::transmute::<__m512i, Self>(words) }
+    }
+}
+
+impl From<Line> for __m512i {
+    fn from(line: Line) -> Self {
+        // SAFETY: as above.
+        unsafe { std::mem::transmute::<Line, Self>(line) }
+    }
 }

@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::super::panels::{LINES, Line};
 use super::super::rounded::Out;
-use super::PANEL;
 use super::ahead::Ahead;
 use super::pairs::Pairs;
 use super::registers::first;
@@ -17,7 +17,7 @@ const ROWS: usize = 12;
 pub unsafe fn column_of_tiles(
     left: &Pairs,
     depth: Range<usize>,
-    packed: &[u32],
+    packed: &[Line],
     columns: usize,
     out: Out,
     ahead: &mut Ahead,
@@ -47,18 +47,18 @@ unsafe fn tile<const R: usize>(
     pairs: usize,
     a: *const u32,
     a_stride: usize,
-    b: *const u32,
+    b: *const Line,
     columns: usize,
     out: Out,
     ahead: &mut Ahead,
 ) {
-    // SAFETY: `a` has `R` rows of `pairs` words, `b` `pairs` times 32; stores are masked to the columns there are.
+    // SAFETY: `a` has `R` rows of `pairs` words, `b` as many times two lines; stores are masked to the columns there are.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); 2]; R];
         for p in 0..pairs {
             ahead.fetch();
-            let low = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.add(PANEL * p).cast()));
-            let high = std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(b.add(PANEL * p + 16).cast()));
+            let low = std::mem::transmute::<__m512i, __m512bh>(_mm512_load_si512(b.add(LINES * p).cast()));
+            let high = std::mem::transmute::<__m512i, __m512bh>(_mm512_load_si512(b.add(LINES * p + 1).cast()));
             for (r, sum) in sums.iter_mut().enumerate() {
                 let pair = _mm512_set1_epi32(*a.add(r * a_stride + p) as i32);
                 let pair = std::mem::transmute::<__m512i, __m512bh>(pair);
