@@ -8,6 +8,9 @@ use crate::config::Remasking;
 use crate::model::VOCABULARY_PART as PART;
 use crate::model::ops::cpu;
 
+/// Words whose sum leads a sample to them: so many logits are asked for once more.
+const GRAIN: usize = 128;
+
 /// A token that may be committed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
@@ -36,7 +39,8 @@ pub struct Rule {
 ///
 /// The candidate is a sample of `softmax(logits / temperature)`, or the most likely token at temperature 0 (ties: the
 /// lowest id), never the token that is excluded. The sample inverts the cumulative distribution at one random number a
-/// row, where Gumbel noise would take one a word: the parts' sums lead to a part, whose logits are asked for once more.
+/// row, where Gumbel noise would take one a word: the sums of parts, and of [`GRAIN`] words each, lead to a few words whose
+/// logits are asked for once more.
 ///
 /// The confidence follows from `p = softmax(logits)`, in which the excluded token keeps its share: `p[token]` for
 /// [`Remasking::LowConfidence`] (and `Random`, whose order is drawn elsewhere), the difference of the two largest `p`
@@ -46,6 +50,8 @@ pub struct Rule {
 pub struct Tally {
     rule: Rule,
     parts: Vec<Part>,
+    /// For each [`GRAIN`] words of each part, their share of [`Part::tempered`]; none at temperature 0.
+    grains: Vec<f32>,
     words: usize,
     /// The largest logit but the excluded one, and its token.
     best: (f32, usize),
@@ -70,7 +76,8 @@ struct Part {
 impl Tally {
     /// Before the first word.
     pub fn new(rule: Rule) -> Self {
-        Self { rule, parts: Vec::new(), words: 0, best: (f32::NEG_INFINITY, 0), second: f32::NEG_INFINITY }
+        let (parts, grains) = (Vec::new(), Vec::new());
+        Self { rule, parts, grains, words: 0, best: (f32::NEG_INFINITY, 0), second: f32::NEG_INFINITY }
     }
 
     /// Takes in the logits of the next words: whole parts, until the last.
@@ -94,13 +101,7 @@ impl Tally {
             true => cpu::sum_of(part, |l| self_weighted(l - top)) as f64,
             false => 0.0,
         };
-        let tempered = match self.rule.temperature > 0.0 && best > f32::NEG_INFINITY {
-            true => {
-                let weight = self.weight(best);
-                (cpu::sum_of(before, &weight) + cpu::sum_of(after, &weight)) as f64
-            }
-            false => 0.0,
-        };
+        let tempered = if self.rule.temperature > 0.0 { self.pass_grains(part, excluded, best) } else { 0.0 };
         self.parts.push(Part { top, total, weighted, best, tempered });
         if best > self.best.0 {
             let at = part.iter().enumerate().position(|(j, &l)| l == best && Some(j) != excluded).unwrap_or(0);
@@ -114,6 +115,24 @@ impl Tally {
             self.second = greater(self.second, best);
         }
         self.words += part.len();
+    }
+
+    /// The sum of a part's weights, after those of its grains.
+    #[inline(always)]
+    fn pass_grains(&mut self, part: &[f32], excluded: Option<usize>, best: f32) -> f64 {
+        let weight = self.weight(best);
+        let mut tempered = 0.0;
+        for (i, grain) in part.chunks(GRAIN).enumerate() {
+            let aside = excluded.and_then(|at| at.checked_sub(i * GRAIN)).filter(|&at| at < grain.len());
+            let sum = match aside {
+                _ if best == f32::NEG_INFINITY => 0.0,
+                Some(at) => cpu::sum_of(&grain[..at], &weight) + cpu::sum_of(&grain[at + 1..], &weight),
+                None => cpu::sum_of(grain, &weight),
+            };
+            self.grains.push(sum);
+            tempered += sum as f64;
+        }
+        tempered
     }
 
     /// The weight of a logit in the tempered distribution, relative to that of `best`.
@@ -156,33 +175,36 @@ impl Tally {
         let factor = |part: &Part| ((part.best - self.best.0) as f64 / self.rule.temperature).exp();
         let share = |part: &Part| if part.tempered == 0.0 { 0.0 } else { part.tempered * factor(part) };
         let mut left = uniform * self.parts.iter().map(share).sum::<f64>();
-        let mut chosen = self.parts.iter().rposition(|part| share(part) > 0.0).unwrap_or(0);
-        for (i, part) in self.parts.iter().enumerate() {
-            if left < share(part) {
-                chosen = i;
-                break;
-            }
-            left -= share(part);
-        }
-        let Some(part) = self.parts.get(chosen) else { return Ok(self.best) };
+        let Some(chosen) = cut(&mut left, self.parts.iter().map(share)) else { return Ok(self.best) };
+        let part = &self.parts[chosen];
         left /= factor(part);
-        let first = chosen * PART;
+        let grains = self.grains.iter().skip(chosen * (PART / GRAIN)).take(PART / GRAIN);
+        let Some(grain) = cut(&mut left, grains.map(|&sum| sum as f64)) else { return Ok(self.best) };
+        let first = chosen * PART + grain * GRAIN;
+        let logits = logits_of(first..(first + GRAIN).min(self.words))?;
         let weight = self.weight(part.best);
-        let mut last = None;
-        for (j, &logit) in logits_of(first..(first + PART).min(self.words))?.iter().enumerate() {
-            let w = weight(logit) as f64;
-            if first + j == self.rule.excluded || w == 0.0 {
-                continue;
-            }
-            last = Some((logit, first + j));
-            if left < w {
-                break;
-            }
-            left -= w;
-        }
-        // rounding can leave a sliver of probability behind the last word of the part: that word takes it
-        Ok(last.unwrap_or(self.best))
+        let weights = logits.iter().enumerate().map(|(j, &logit)| match first + j == self.rule.excluded {
+            true => 0.0,
+            false => weight(logit) as f64,
+        });
+        let word = cut(&mut left, weights);
+        Ok(word.map_or(self.best, |j| (logits[j], first + j)))
     }
+}
+
+/// The first whose share reaches beyond `left`, which is what the ones before leave of it; the last with a share if
+/// rounding leaves a sliver behind all of them.
+fn cut(left: &mut f64, shares: impl Iterator<Item = f64>) -> Option<usize> {
+    let mut last = None;
+    for (i, share) in shares.enumerate() {
+        if *left < share {
+            return Some(i);
+        }
+        *left -= share;
+        last = if share > 0.0 { Some(i) } else { last };
+    }
+    *left = f64::INFINITY;
+    last
 }
 
 cpu::wide! {
@@ -277,6 +299,23 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn a_sample_inverts_the_cumulative_distribution(
+            logits in prop::collection::vec(-9f32..3.0, 2..2500),
+            excluded in any::<prop::sample::Index>(),
+            temperature in 0.1..2.0f64,
+            uniform in 0f64..1.0,
+        ) {
+            let excluded = excluded.index(logits.len());
+            let token = candidate(&logits, excluded, temperature, uniform).token as usize;
+            let weight = |i: usize| if i == excluded { 0.0 } else { (logits[i] as f64 / temperature).exp() };
+            let up_to = |end: usize| (0..end).map(weight).sum::<f64>() / (0..logits.len()).map(weight).sum::<f64>();
+            prop_assert!(token != excluded);
+            prop_assert!(up_to(token) < uniform + 1e-5 && uniform < up_to(token + 1) + 1e-5, "{} at {}", token, uniform);
+        }
+    }
+
     #[test]
     fn the_most_certain_distribution_ranks_first() {
         let (certain, torn, open) = ([9.0, 0.0, 0.0, 0.0], [9.0, 9.0, 0.0, 0.0], [9.0, 8.0, 8.0, 0.0]);
@@ -342,6 +381,15 @@ mod tests {
             assert!(of(&[1.0, f32::INFINITY, 0.0], 0.0, 0.0).is_nan());
             assert!(of(&[f32::NAN; 3], 0.9, 0.3).is_nan());
         }
+    }
+
+    #[test]
+    fn a_sliver_behind_all_shares_goes_to_the_last_of_them() {
+        let shares = [0.25, 0.0, 0.5, 0.0];
+        for (left, expected) in [(0.0, Some(0)), (0.25, Some(2)), (0.74, Some(2)), (0.76, Some(2)), (f64::NAN, Some(2))] {
+            assert_eq!(cut(&mut left.clone(), shares.into_iter()), expected, "{left}");
+        }
+        assert_eq!(cut(&mut 0.5, [0.0, f64::NAN].into_iter()), None);
     }
 
     #[test]
