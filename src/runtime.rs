@@ -57,6 +57,25 @@ fn keep_freed_memory() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn keep_freed_memory() {}
 
+/// Bytes from which on a buffer holds some pages of 2 MiB wherever it starts.
+const WORTH_LARGE_PAGES: usize = 4 << 20;
+
+/// Room for `len` elements that are read again and again, in pages of 2 MiB where the system has them: with pages of
+/// 4 KiB a pass over the weights of a large model misses the TLB all the time, and prefetching stops at every page.
+pub fn with_large_pages<T>(len: usize) -> Vec<T> {
+    let room = Vec::with_capacity(len);
+    #[cfg(target_os = "linux")]
+    if let (Some(page), bytes @ WORTH_LARGE_PAGES..) = (page_bytes(), len * size_of::<T>()) {
+        let start = room.as_ptr() as usize;
+        let (first, end) = (start.next_multiple_of(page), (start + bytes) / page * page);
+        if first < end {
+            // SAFETY: whole pages inside a buffer of ours; advice changes no byte of them. A refusal is harmless.
+            unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_HUGEPAGE) };
+        }
+    }
+    room
+}
+
 /// The most memory this process has held so far, in MiB.
 #[cfg(unix)]
 pub fn peak_memory_mib() -> Option<f64> {

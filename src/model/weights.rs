@@ -12,6 +12,8 @@ use candle_core::{DType, Device, Tensor, WithDType};
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
+use crate::runtime;
+
 /// The file of an unsharded checkpoint.
 pub const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -139,7 +141,7 @@ const PIECE_BYTES: usize = 1 << 20;
 /// three times (mapped, in the file's dtype, in `T`), and loading would be the peak of a run.
 fn read_in_pieces<T: WithDType>(view: &TensorView<'_>) -> candle_core::Result<Tensor> {
     let dtype: DType = view.dtype().try_into()?;
-    let mut values: Vec<T> = Vec::with_capacity(view.shape().iter().product());
+    let mut values: Vec<T> = runtime::with_large_pages(view.shape().iter().product());
     for piece in view.data().chunks(PIECE_BYTES) {
         let n = piece.len() / dtype.size_in_bytes();
         let tensor = Tensor::from_raw_buffer(piece, dtype, &[n], &Device::Cpu)?.to_dtype(T::DTYPE)?;

@@ -386,7 +386,8 @@ mod tests {
     #[test]
     fn a_sliver_behind_all_shares_goes_to_the_last_of_them() {
         let shares = [0.25, 0.0, 0.5, 0.0];
-        for (left, expected) in [(0.0, Some(0)), (0.25, Some(2)), (0.74, Some(2)), (0.76, Some(2)), (f64::NAN, Some(2))] {
+        for (left, expected) in [(0.0, Some(0)), (0.25, Some(2)), (0.74, Some(2)), (0.76, Some(2)), (f64::NAN, Some(2))]
+        {
             assert_eq!(cut(&mut left.clone(), shares.into_iter()), expected, "{left}");
         }
         assert_eq!(cut(&mut 0.5, [0.0, f64::NAN].into_iter()), None);

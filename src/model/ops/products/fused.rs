@@ -4,8 +4,8 @@ use candle_core::{Layout, Result, Storage, StorageRef, Tensor};
 use half::bf16;
 
 use super::super::cpu;
-use super::rounded::{self, Left, Numbers, Out, Values};
-use super::{Product, Quantised, Right};
+use super::operands::{Left, Numbers, Out, Right as Operand, Term, Values};
+use super::{Panels, Product, Quantised, Right, plain, rounded};
 use crate::profile;
 
 /// `start + sum of products`, `[n, m]`.
@@ -17,64 +17,75 @@ pub fn fused(start: Option<&Tensor>, products: &[Product<'_>], n: usize, m: usiz
         }
         out.extend_from_slice(&cpu::View::new(start)?);
     }
-    for (i, product) in products.iter().enumerate() {
+    for product in products {
         let sizes = product.sizes()?;
         if [sizes[0], sizes[2]] != [n, m] {
             candle_core::bail!("a product is [{}, {}] instead of [{n}, {m}]", sizes[0], sizes[2]);
         }
-        let to = Out {
-            start: out.as_mut_ptr(),
-            stride: m,
-            scale: product.scale as f32,
-            accumulate: start.is_some() || i > 0,
-        };
-        // SAFETY: `out` has room for `n * m` numbers, of which all are initialised when `accumulate` reads them.
-        profile::product(sizes, product.a.device(), || unsafe { multiply(to, sizes, product) })?;
-        // SAFETY: the product wrote every element.
-        unsafe { out.set_len(n * m) };
+    }
+    let to = Out { start: out.as_mut_ptr(), stride: m, accumulate: start.is_some() };
+    // SAFETY: `out` has room for `n * m` numbers, which are a copy of `start` where they are added to.
+    unsafe {
+        multiply(to, [n, m], products)?;
+        out.set_len(n * m);
     }
     cpu::tensor(out, (n, m))
 }
 
 /// `out += product`; `out` holds as many numbers.
 pub fn add(out: &mut [f32], product: &Product<'_>) -> Result<()> {
-    let sizes = product.sizes()?;
-    let to = Out { start: out.as_mut_ptr(), stride: sizes[2], scale: product.scale as f32, accumulate: true };
+    let [n, _, m] = product.sizes()?;
+    let to = Out { start: out.as_mut_ptr(), stride: m, accumulate: true };
     // SAFETY: the caller checked the size of `out`, which is borrowed mutably.
-    profile::product(sizes, product.a.device(), || unsafe { multiply(to, sizes, product) })
+    unsafe { multiply(to, [n, m], std::slice::from_ref(product)) }
 }
 
+/// The sum of products of these sizes, into `out`: neighbours that one kernel can add up go into it together.
+///
 /// # Safety
-/// `out` has room for `n` rows of `m` numbers, initialised when it accumulates.
-unsafe fn multiply(out: Out, [n, k, m]: [usize; 3], product: &Product<'_>) -> Result<()> {
-    let values = cpu::View::new(product.a)?;
-    let left = Left { values: &values, stride: product.a.dim(1)?, transposed: product.a_transposed };
-    let kernel = if product.rounded { multiply_rounded } else { multiply_f32 };
-    // SAFETY: the caller's; views of contiguous tensors hold all rows and columns.
-    unsafe {
-        match product.b {
-            Right::Dense(b) if cpu::serves(b) => {
-                kernel(out, [n, k, m], left, &cpu::View::new(b)?, product.b_transposed);
+/// `out` has room for `n` rows of `m` numbers, initialised when it accumulates. They all are afterwards, unless there
+/// is an error.
+unsafe fn multiply(out: Out, [n, m]: [usize; 2], products: &[Product<'_>]) -> Result<()> {
+    let together = |product: &Product<'_>| product.rounded && !matches!(product.b, Right::Quantised(_));
+    for (i, run) in products.chunk_by(|a, b| together(a) && together(b)).enumerate() {
+        let out = Out { accumulate: out.accumulate || i > 0, ..out };
+        let lefts: Vec<cpu::View<'_>> = run.iter().map(|p| cpu::View::new(p.a)).collect::<Result<_>>()?;
+        let rights: Vec<Held<'_>> = run.iter().map(|p| Held::new(p.b)).collect::<Result<_>>()?;
+        let k = run.iter().map(|product| Ok(product.sizes()?[1])).sum::<Result<usize>>()?;
+        profile::product([n, k, m], run[0].a.device(), || {
+            let left = |at: usize| -> Result<_> {
+                let (product, values) = (&run[at], &lefts[at]);
+                Ok(Left { values, stride: product.a.dim(1)?, transposed: product.a_transposed })
+            };
+            if let Held::Quantised(weight) = rights[0] {
+                // SAFETY: the caller's.
+                return unsafe { multiply_unpacked(out, [n, m], &run[0], left(0)?, weight) };
             }
-            Right::Dense(b) => {
-                let (guard, layout) = b.storage_and_layout();
-                let numbers = Numbers::Rows(Values::Bf16(bf16s(&guard, layout)?));
-                let right = rounded::Right { numbers, transposed: product.b_transposed };
-                rounded::multiply(out, [n, k, m], left, right);
-            }
-            Right::Panels(panels) => {
-                let numbers = Numbers::Panels(panels.lines());
-                let right = rounded::Right { numbers, transposed: product.b_transposed };
-                rounded::multiply(out, [n, k, m], left, right);
-            }
-            Right::Quantised(weight) => return multiply_unpacked(kernel, out, n, left, weight, product.b_transposed),
-        }
+            let term = |at: usize| -> Result<Term<'_>> {
+                let (product, numbers) = (&run[at], rights[at].numbers()?);
+                let b = Operand { numbers, transposed: product.b_transposed };
+                Ok(Term { k: product.sizes()?[1], a: left(at)?, b, scale: product.scale as f32 })
+            };
+            let terms: Vec<Term<'_>> = (0..run.len()).map(term).collect::<Result<_>>()?;
+            // SAFETY: the caller's; tensors that are contiguous hold all their numbers.
+            unsafe { multiply_terms(out, [n, m], &terms, run[0].rounded) };
+            Ok(())
+        })?;
     }
     Ok(())
 }
 
-/// Multiplies with `[k, m]` numbers, or `[m, k]` if the last argument says that they lie transposed.
-type Kernel = unsafe fn(Out, [usize; 3], Left<'_>, &[f32], bool);
+/// # Safety
+/// As for [`multiply`].
+unsafe fn multiply_terms(out: Out, sizes: [usize; 2], terms: &[Term<'_>], rounded: bool) {
+    // SAFETY: the caller's.
+    unsafe {
+        match terms {
+            [term] if !rounded => plain::multiply(out, sizes, term),
+            _ => rounded::multiply(out, sizes, terms),
+        }
+    }
+}
 
 /// A product with a weight that is unpacked some rows at a time: these are columns of the output going forward, and
 /// a part of the sum going back.
@@ -82,12 +93,11 @@ type Kernel = unsafe fn(Out, [usize; 3], Left<'_>, &[f32], bool);
 /// # Safety
 /// As for [`multiply`].
 unsafe fn multiply_unpacked(
-    kernel: Kernel,
     out: Out,
-    n: usize,
+    [n, m]: [usize; 2],
+    product: &Product<'_>,
     left: Left<'_>,
     weight: &Quantised,
-    transposed: bool,
 ) -> Result<()> {
     let (rows, width) = weight.dims2();
     let step = weight.rows_at_once();
@@ -96,63 +106,51 @@ unsafe fn multiply_unpacked(
         let count = step.min(rows - start);
         let unpacked = &mut unpacked[..count * width];
         weight.unpack(start, unpacked)?;
+        let (transposed, scale) = (product.b_transposed, product.scale as f32);
+        let b = Operand { numbers: Numbers::Rows(Values::F32(unpacked)), transposed };
         // SAFETY: the caller's; every number of `out` is written by the first part at the latest.
         unsafe {
-            match transposed {
-                true => kernel(Out { start: out.start.add(start), ..out }, [n, width, count], left, unpacked, true),
-                false => {
-                    let out = Out { accumulate: out.accumulate || start > 0, ..out };
-                    kernel(out, [n, count, width], left.from(start), unpacked, false);
-                }
+            if transposed {
+                let out = Out { start: out.start.add(start), ..out };
+                multiply_terms(out, [n, count], &[Term { k: width, a: left, b, scale }], product.rounded);
+            } else {
+                let out = Out { accumulate: out.accumulate || start > 0, ..out };
+                multiply_terms(out, [n, m], &[Term { k: count, a: left.from(start), b, scale }], product.rounded);
             }
         }
     }
     Ok(())
 }
 
-/// The product of numbers that are rounded on the way.
-///
-/// # Safety
-/// As for [`multiply`].
-unsafe fn multiply_rounded(out: Out, sizes: [usize; 3], a: Left<'_>, b: &[f32], transposed: bool) {
-    // SAFETY: the caller's.
-    unsafe { rounded::multiply(out, sizes, a, rounded::Right { numbers: Numbers::Rows(Values::F32(b)), transposed }) };
+/// A right-hand side that nobody writes to while it is multiplied.
+enum Held<'a> {
+    F32(cpu::View<'a>),
+    Bf16(StorageRef<'a>, &'a Layout),
+    Panels(&'a Panels),
+    Quantised(&'a Quantised),
 }
 
-/// The product in f32.
-///
-/// # Safety
-/// As for [`multiply`].
-///
-/// # Panics
-/// If the operands do not hold the numbers of their sizes.
-unsafe fn multiply_f32(out: Out, [n, k, m]: [usize; 3], a: Left<'_>, b: &[f32], transposed: bool) {
-    assert!(a.holds(n, k) && b.len() == k * m);
-    let (a_row, a_column) = a.strides();
-    let (b_row, b_column) = if transposed { (1, k as isize) } else { (m as isize, 1) };
-    // SAFETY: the caller's for `out`; the operands hold `n * k` and `k * m` numbers in these strides.
-    unsafe {
-        gemm::gemm(
-            n,
-            m,
-            k,
-            out.start,
-            1,
-            out.stride as isize,
-            out.accumulate,
-            a.values.as_ptr(),
-            a_column,
-            a_row,
-            b.as_ptr(),
-            b_column,
-            b_row,
-            1.0,
-            out.scale,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
+impl<'a> Held<'a> {
+    fn new(right: Right<'a>) -> Result<Self> {
+        Ok(match right {
+            Right::Dense(tensor) if cpu::serves(tensor) => Self::F32(cpu::View::new(tensor)?),
+            Right::Dense(tensor) => {
+                let (storage, layout) = tensor.storage_and_layout();
+                Self::Bf16(storage, layout)
+            }
+            Right::Panels(panels) => Self::Panels(panels),
+            Right::Quantised(weight) => Self::Quantised(weight),
+        })
+    }
+
+    /// Its numbers; a quantised one has none.
+    fn numbers(&self) -> Result<Numbers<'_>> {
+        Ok(match self {
+            Self::F32(view) => Numbers::Rows(Values::F32(view)),
+            Self::Bf16(storage, layout) => Numbers::Rows(Values::Bf16(bf16s(storage, layout)?)),
+            Self::Panels(panels) => Numbers::Panels(panels.lines()),
+            Self::Quantised(_) => candle_core::bail!("a quantised weight is unpacked before it is multiplied"),
+        })
     }
 }
 

@@ -7,7 +7,9 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod fused;
+mod operands;
 mod panels;
+mod plain;
 mod quantised;
 mod rounded;
 

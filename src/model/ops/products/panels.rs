@@ -13,7 +13,10 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::super::cpu;
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::rounded;
+use crate::runtime;
 
 /// Rows of a weight in a panel.
 pub const PANEL: usize = 32;
@@ -55,7 +58,9 @@ impl Panels {
         load: impl Fn(usize, usize) -> std::result::Result<Tensor, E> + Sync,
     ) -> std::result::Result<Self, E> {
         let lines_of_panel = lines(PANEL, width);
-        let mut lines = vec![Line::ZERO; lines(rows, width)];
+        let count = lines(rows, width);
+        let mut lines = runtime::with_large_pages(count);
+        lines.resize(count, Line::ZERO);
         let panels = lines.par_chunks_mut(lines_of_panel.max(1)).enumerate();
         panels.try_for_each(|(panel, lines)| {
             let start = panel * PANEL;
@@ -147,6 +152,16 @@ pub fn number(lines: &[Line], width: usize, row: usize, column: usize) -> bf16 {
 
 /// Puts up to [`PANEL`] rows into a panel of zeros.
 fn fill(lines: &mut [Line], values: &[f32], width: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if avx512::is_available() {
+        // SAFETY: the instructions are there.
+        return unsafe { avx512::pack_rows(lines, values, width) };
+    }
+    fill_plainly(lines, values, width);
+}
+
+/// [`fill`] on any machine.
+fn fill_plainly(lines: &mut [Line], values: &[f32], width: usize) {
     /// Pairs of all rows that are put in their place together: read and written they fit the first cache.
     const PAIRS: usize = 16;
     let word = |pair: &[f32]| {
@@ -182,6 +197,19 @@ mod tests {
             assert!(same(panels.rows(&ids)?, &plain.index_select(&ids, 0)?)?, "[{rows}, {width}]");
             assert!(panels.rows(&Tensor::new(&[rows as u32], &Device::Cpu)?).is_err());
             assert_eq!(panels.bytes(), rows.next_multiple_of(PANEL) * width.next_multiple_of(2) * 2);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn every_way_to_fill_a_panel_is_the_same() -> Result<()> {
+        for (rows, width) in [(1, 1), (32, 64), (20, 33), (31, 200)] {
+            let weight = random(1, (rows, width))?;
+            let mut plain = vec![Line::ZERO; lines(rows, width)];
+            let mut filled = plain.clone();
+            fill_plainly(&mut plain, &cpu::View::new(&weight)?, width);
+            fill(&mut filled, &cpu::View::new(&weight)?, width);
+            assert!(plain.iter().zip(&filled).all(|(a, b)| a.0 == b.0), "[{rows}, {width}]");
         }
         Ok(())
     }

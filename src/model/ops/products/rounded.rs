@@ -9,89 +9,8 @@ use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
-use super::panels::{self, Line};
-
-/// Numbers as they lie in memory.
-#[derive(Clone, Copy)]
-pub enum Values<'a> {
-    /// To be rounded.
-    F32(&'a [f32]),
-    /// As they are.
-    Bf16(&'a [bf16]),
-}
-
-/// A left-hand side `[n, k]`, its rows (or, transposed, its columns) `stride` numbers apart.
-#[derive(Clone, Copy)]
-pub struct Left<'a> {
-    /// The numbers.
-    pub values: &'a [f32],
-    /// Distance of rows in memory.
-    pub stride: usize,
-    /// Whether they lie as `[k, n]`.
-    pub transposed: bool,
-}
-
-impl<'a> Left<'a> {
-    /// The part from `start` of `k` on.
-    pub fn from(self, start: usize) -> Self {
-        let skipped = if self.transposed { start * self.stride } else { start };
-        Self { values: &self.values[skipped..], ..self }
-    }
-
-    /// Distances in memory of rows and of columns.
-    pub fn strides(self) -> (isize, isize) {
-        if self.transposed { (1, self.stride as isize) } else { (self.stride as isize, 1) }
-    }
-
-    /// Whether there are `n` rows of `k` numbers.
-    pub fn holds(self, n: usize, k: usize) -> bool {
-        let (rows, width) = if self.transposed { (k, n) } else { (n, k) };
-        width <= self.stride && (rows == 0 || (rows - 1) * self.stride + width <= self.values.len())
-    }
-}
-
-/// Where a product goes: rows `stride` numbers apart, `(+)= scale * product`.
-#[derive(Clone, Copy)]
-pub struct Out {
-    /// The first number.
-    pub start: *mut f32,
-    /// Distance of rows.
-    pub stride: usize,
-    /// Factor.
-    pub scale: f32,
-    /// Whether the product is added to what is there.
-    pub accumulate: bool,
-}
-
-/// How a right-hand side lies in memory.
-#[derive(Clone, Copy)]
-pub enum Numbers<'a> {
-    /// Row after row.
-    Rows(Values<'a>),
-    /// In panels of [`PANEL`](panels::PANEL) rows.
-    Panels(&'a [Line]),
-}
-
-/// A right-hand side `[k, m]`, contiguous.
-#[derive(Clone, Copy)]
-pub struct Right<'a> {
-    /// The numbers.
-    pub numbers: Numbers<'a>,
-    /// Whether they lie as `[m, k]`.
-    pub transposed: bool,
-}
-
-impl Right<'_> {
-    /// Whether it is `[k, m]`.
-    pub fn holds(&self, k: usize, m: usize) -> bool {
-        let (rows, width) = if self.transposed { (m, k) } else { (k, m) };
-        match self.numbers {
-            Numbers::Rows(Values::F32(x)) => x.len() == rows * width,
-            Numbers::Rows(Values::Bf16(x)) => x.len() == rows * width,
-            Numbers::Panels(lines) => lines.len() == panels::lines(rows, width),
-        }
-    }
-}
+use super::operands::{Left, Numbers, Out, Right, Term, Values};
+use super::{panels, plain};
 
 /// Numbers of a right-hand side that are widened at once where the processor has no bf16: 4 MiB.
 const WIDENED: usize = 1 << 20;
@@ -111,63 +30,44 @@ pub fn rows_are_independent() -> bool {
     false
 }
 
-/// `out (+)= scale * a b`.
+/// `out (+)= sum of terms`.
 ///
 /// # Safety
 /// `out` is valid for writes of `n` rows of `m` numbers, which are initialised when it accumulates.
 ///
 /// # Panics
-/// If `a` does not hold `n * k` numbers, or `b` not `k * m`.
-pub unsafe fn multiply(out: Out, sizes: [usize; 3], a: Left<'_>, b: Right<'_>) {
+/// If the operands do not hold the numbers of their sizes.
+pub unsafe fn multiply(out: Out, sizes: [usize; 2], terms: &[Term<'_>]) {
     #[cfg(target_arch = "x86_64")]
     if avx512::is_available() {
         // SAFETY: the caller's, and the instructions are there.
-        return unsafe { avx512::multiply(out, sizes, a, b) };
+        return unsafe { avx512::multiply(out, sizes, terms) };
     }
     // SAFETY: the caller's.
-    unsafe { multiply_widened(out, sizes, a, b) }
+    unsafe { multiply_widened(out, sizes, terms) }
 }
 
-/// [`multiply`] in f32, on any machine: columns of `b` are widened a few at a time.
+/// [`multiply`] in f32, on any machine: columns of right-hand sides are widened a few at a time.
 ///
 /// # Safety
 /// As for [`multiply`].
-unsafe fn multiply_widened(out: Out, [n, k, m]: [usize; 3], a: Left<'_>, b: Right<'_>) {
-    assert!(a.holds(n, k) && b.holds(k, m));
-    let rounded: Vec<f32> = a.values.par_iter().map(|&x| round(x)).collect();
-    let (a_row, a_column) = a.strides();
-    let width = (WIDENED / k.max(1)).max(LEAST_COLUMNS).min(m);
-    // the last part takes what is left over, so that none is narrow
-    let parts = (m / width.max(1)).max(1);
-    for part in 0..parts {
-        let start = part * width;
-        let end = if part + 1 == parts { m } else { start + width };
-        let columns = end - start;
-        let widened = widen(b, [k, m], start, columns);
-        let (b_row, b_column) = if b.transposed { (1, k) } else { (columns, 1) };
-        // SAFETY: the caller's for `out`; the operands hold `n * k` and `k * columns` numbers in these strides.
-        unsafe {
-            gemm::gemm(
-                n,
-                columns,
-                k,
-                out.start.add(start),
-                1,
-                out.stride as isize,
-                out.accumulate,
-                rounded.as_ptr(),
-                a_column,
-                a_row,
-                widened.as_ptr(),
-                b_column as isize,
-                b_row as isize,
-                1.0,
-                out.scale,
-                false,
-                false,
-                false,
-                gemm::Parallelism::Rayon(0),
-            );
+unsafe fn multiply_widened(out: Out, [n, m]: [usize; 2], terms: &[Term<'_>]) {
+    for (i, term) in terms.iter().enumerate() {
+        assert!(term.fits(n, m));
+        let Term { k, a, b, scale } = *term;
+        let rounded: Vec<f32> = a.values.par_iter().map(|&x| round(x)).collect();
+        let width = (WIDENED / k).max(LEAST_COLUMNS).min(m);
+        // the last part takes what is left over, so that none is narrow
+        let parts = (m / width.max(1)).max(1);
+        for part in 0..parts {
+            let start = part * width;
+            let columns = if part + 1 == parts { m - start } else { width };
+            let widened = widen(b, [k, m], start, columns);
+            let b = Right { numbers: Numbers::Rows(Values::F32(&widened)), transposed: b.transposed };
+            let term = Term { k, a: Left { values: &rounded, ..a }, b, scale };
+            let out = Out { start: out.start.wrapping_add(start), accumulate: out.accumulate || i > 0, ..out };
+            // SAFETY: the caller's for `out`, of which these are some columns.
+            unsafe { plain::multiply(out, [n, columns], &term) };
         }
     }
 }
@@ -215,7 +115,7 @@ mod tests {
         Panels,
     }
 
-    type Multiply = unsafe fn(Out, [usize; 3], Left<'_>, Right<'_>);
+    type Multiply = unsafe fn(Out, [usize; 2], &[Term<'_>]);
 
     /// The kernels this machine can run.
     fn kernels() -> Vec<Multiply> {
@@ -268,9 +168,9 @@ mod tests {
             let expected = plain([n, k, m], left, &b, b_transposed, 0.5, if accumulate { &start } else { &zeros });
             for kernel in kernels() {
                 let mut out = start.clone();
-                let to = Out { start: out.as_mut_ptr(), stride: m, scale: 0.5, accumulate };
+                let to = Out { start: out.as_mut_ptr(), stride: m, accumulate };
                 // SAFETY: `out` holds `n * m` numbers, and the kernel is one of this machine.
-                unsafe { kernel(to, [n, k, m], left, right) };
+                unsafe { kernel(to, [n, m], &[Term { k, a: left, b: right, scale: 0.5 }]) };
                 for (found, expected) in out.iter().zip(&expected) {
                     prop_assert!((*found as f64 - expected).abs() < 2e-4, "{} is not {}", found, expected);
                 }

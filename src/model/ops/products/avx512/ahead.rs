@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::super::operands::{Numbers, Right, Values};
 use super::super::panels::{LINES, Line, PANEL};
-use super::super::rounded::{Numbers, Right, Values};
 
 /// The numbers of the panel after the one at hand, a cache line at a time: they are fetched while this one is multiplied.
 /// With few rows in `A`, packing would wait for memory longer than multiplying takes.

@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::super::operands::{Numbers, Right, Values};
 use super::super::panels::{LINES, Line, PANEL};
-use super::super::rounded::{Numbers, Right, Values};
 use super::registers::{both_interleaved, transposed};
 
 /// The panel of `columns` of `b`, for `depth` of `k`: pair after pair, two lines each.

@@ -1,24 +1,25 @@
 //! The left-hand side of a product: rows of pairs of bf16.
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::super::rounded::Left;
+use super::super::operands::Left;
 use super::registers::{interleave, load_pairs, transposed};
 
 /// Rows of pairs are this many pairs longer than they need be: rows whose distance is a power of two would share one
 /// set of the first cache.
 const SKEW: usize = 16;
+/// Rows that are rounded together.
+const BLOCK: usize = 16;
+/// Numbers a parallel task rounds at least.
+const WORTH_A_TASK: usize = 1 << 16;
 
-/// A matrix in bf16, a row `stride` pairs after the one before; what is missing at the end of a row is zero.
+/// A matrix in bf16, rows of pairs one after the other. Of a row, what lies between its end and the next is not set.
 pub struct Pairs {
-    /// How many.
-    pub rows: usize,
-    /// Pairs from a row to the next.
-    pub stride: usize,
-    /// All rows.
-    pub pairs: Vec<u32>,
+    stride: usize,
+    pairs: Box<[MaybeUninit<u32>]>,
 }
 
 impl Pairs {
@@ -28,9 +29,10 @@ impl Pairs {
     /// The instructions are there; `a` holds `n` rows of `k` numbers.
     pub unsafe fn new(a: Left<'_>, n: usize, k: usize) -> Self {
         let stride = k.div_ceil(2).next_multiple_of(16) + SKEW;
-        let mut pairs = vec![0u32; n * stride];
-        pairs.par_chunks_mut(16 * stride).enumerate().for_each(|(block, rows)| {
-            let first = block * 16;
+        let mut pairs = Box::new_uninit_slice(n * stride);
+        let blocks = pairs.par_chunks_mut(BLOCK * stride).enumerate().with_min_len(WORTH_A_TASK / (BLOCK * k.max(1)));
+        blocks.for_each(|(block, rows)| {
+            let first = block * BLOCK;
             // SAFETY: the caller's.
             unsafe {
                 if a.transposed {
@@ -42,13 +44,23 @@ impl Pairs {
                 }
             }
         });
-        Self { rows: n, stride, pairs }
+        Self { stride, pairs }
+    }
+
+    /// Pairs from one row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The pairs of a row from one of them on.
+    pub fn at(&self, row: usize, pair: usize) -> *const u32 {
+        self.pairs[row * self.stride + pair..].as_ptr().cast()
     }
 }
 
 /// Rounds neighbours into pairs.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn round_row(x: &[f32], pairs: &mut [u32]) {
+unsafe fn round_row(x: &[f32], pairs: &mut [MaybeUninit<u32>]) {
     for (x, pairs) in x.chunks(32).zip(pairs.chunks_mut(16)) {
         // SAFETY: masked to the numbers there are; `pairs` has 16 places (rows are a multiple of 16 long).
         unsafe { _mm512_storeu_si512(pairs.as_mut_ptr().cast(), load_pairs(x.as_ptr(), x.len())) };
@@ -57,7 +69,7 @@ unsafe fn round_row(x: &[f32], pairs: &mut [u32]) {
 
 /// Rounds 16 columns of `x` from `column` on, its `k` rows `n` numbers apart, into rows of pairs.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn round_columns(x: &[f32], n: usize, k: usize, column: usize, rows: &mut [u32], stride: usize) {
+unsafe fn round_columns(x: &[f32], n: usize, k: usize, column: usize, rows: &mut [MaybeUninit<u32>], stride: usize) {
     let count = rows.len() / stride;
     for from in (0..k).step_by(32) {
         let mut words = [_mm512_setzero_si512(); 16];

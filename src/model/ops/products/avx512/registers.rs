@@ -2,8 +2,8 @@
 
 use std::arch::x86_64::*;
 
+use super::super::operands::Values;
 use super::super::panels::Line;
-use super::super::rounded::Values;
 
 /// 32 numbers, the first `count` of them from memory, the others zero, rounded.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
