@@ -15,7 +15,7 @@ use candle_core::{Result, Tensor};
 use super::batch::Span;
 use super::config::LladaConfig;
 use super::linear::{Linear, Projected};
-use super::ops::{attention, rms_norm, rope, swiglu};
+use super::ops::{attention, cpu, rms_norm, rope, swiglu};
 use super::param::{Gradients, Param};
 use crate::profile::{self, Part};
 use rope::{Positions, Turn};
@@ -108,7 +108,7 @@ impl Shared<'_> {
     /// `[B*columns, heads*E]` -> rotated `[B, columns, heads, E]`.
     fn rotate(&self, x: Tensor, heads: usize, span: &Span<'_>, turn: Turn) -> Result<Tensor> {
         let x = x.reshape((span.pad.len(), span.width, heads, self.config.head_dim()))?;
-        self.tables.rotate(&x, Positions { start: span.start, pad: span.pad }, turn)
+        self.tables.rotate(x, Positions { start: span.start, pad: span.pad }, turn)
     }
 }
 
@@ -189,7 +189,7 @@ impl Block {
     ) -> Result<Option<Tensor>> {
         let Shared { full, window, picked, .. } = shared;
         let Saved { x, mid, attention, mlp } = saved;
-        let d_mid = (dy + self.mlp_backward(dy, &mid, mlp, shared, gradients)?)?;
+        let d_mid = cpu::sum(self.mlp_backward(dy, &mid, mlp, shared, gradients)?, dy)?;
         drop(mid);
         let AttentionSaved { attended, out_low, .. } = &attention;
         let d_heads = self.attn_out.backward(attended.as_ref(), out_low, &d_mid, picked, true, gradients)?;
@@ -201,7 +201,7 @@ impl Block {
             gradients.add(self.attn_norm.name(), rms_norm::weight_gradient(&x, eps, &dh)?)?;
         }
         let through = rms_norm::backward(&x, self.attn_norm.value(), eps, &dh)?;
-        Ok(Some((through + picked.put(&d_mid, full)?)?))
+        cpu::sum(through, &picked.put(&d_mid, full)?).map(Some)
     }
 
     /// From the gradient of the MLP branch's output to that of `mid` through the branch.
@@ -231,7 +231,7 @@ impl Block {
         let h = h.as_ref();
         let through_gate = self.ff_proj.backward(h, &gate_low, &d_gate, picked, true, gradients)?;
         let through_up = self.up_proj.backward(h, &up_low, &d_up, picked, true, gradients)?;
-        let dh = (wanted(through_gate)? + wanted(through_up)?)?;
+        let dh = cpu::sum(wanted(through_gate)?, &wanted(through_up)?)?;
         if self.ff_norm.is_trainable() {
             gradients.add(self.ff_norm.name(), rms_norm::weight_gradient(mid, eps, &dh)?)?;
         }
@@ -269,7 +269,7 @@ impl Block {
         let through_k = self.k_proj.backward(h, &k_low, &dk, full, want_dx, gradients)?;
         let through_v = self.v_proj.backward(h, &v_low, &dv, full, want_dx, gradients)?;
         match (through_q, through_k, through_v) {
-            (Some(q), Some(k), Some(v)) => Ok(Some(((k + v)? + picked.put(&q, full)?)?)),
+            (Some(q), Some(k), Some(v)) => cpu::sum(cpu::sum(k, &v)?, &picked.put(&q, full)?).map(Some),
             _ => Ok(None),
         }
     }

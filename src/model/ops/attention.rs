@@ -55,7 +55,7 @@ pub fn forward(q: &Tensor, k: &Tensor, v: &Tensor, pad: &[usize]) -> Result<Tens
     let (qs, ks, vs) = (cpu::View::new(q)?, cpu::View::new(k)?, cpu::View::new(v)?);
     let (qs, ks, vs): (&[f32], &[f32], &[f32]) = (&qs, &ks, &vs);
     let Dims { b, w, t, heads, kv_heads, e } = dims;
-    let mut out = vec![0f32; b * w * heads * e];
+    let mut out = cpu::zeros(b * w * heads * e);
     let shared = Shared::new(&mut out);
     (0..b * heads).into_par_iter().for_each_init(Vec::new, |probs, task| {
         let (row, h) = (task / heads, task % heads);
@@ -87,7 +87,7 @@ pub fn backward(q: &Tensor, k: &Tensor, v: &Tensor, pad: &[usize], d_out: &Tenso
     let (qs, ks, vs, gs) = (cpu::View::new(q)?, cpu::View::new(k)?, cpu::View::new(v)?, cpu::View::new(d_out)?);
     let (qs, ks, vs, gs): (&[f32], &[f32], &[f32], &[f32]) = (&qs, &ks, &vs, &gs);
     let Dims { b, w, t, heads, kv_heads, e } = dims;
-    let (mut dq, mut dk, mut dv) = (vec![0f32; qs.len()], vec![0f32; ks.len()], vec![0f32; vs.len()]);
+    let (mut dq, mut dk, mut dv) = (cpu::zeros(qs.len()), cpu::zeros(ks.len()), cpu::zeros(vs.len()));
     let (to_dq, to_dk, to_dv) = (Shared::new(&mut dq), Shared::new(&mut dk), Shared::new(&mut dv));
     (0..b * kv_heads).into_par_iter().for_each_init(
         || (Vec::new(), Vec::new()),

@@ -5,6 +5,7 @@
 //! depends neither on the instruction set nor on the other rows of the batch.
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 
 use candle_core::{
@@ -94,6 +95,15 @@ pub fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a
     }
 }
 
+/// `a + b`; on the CPU in the memory of `a`, which nobody else may share.
+pub fn sum(a: Tensor, b: &Tensor) -> Result<Tensor> {
+    if !serves(&a) || !serves(b) {
+        return a + b;
+    }
+    add_in_place(&a, b)?;
+    Ok(a)
+}
+
 /// `sum += x` in the memory of `sum`, which nobody else may share. Both are f32, contiguous and of equal shape.
 pub fn add_in_place(sum: &Tensor, x: &Tensor) -> Result<()> {
     struct Add;
@@ -150,7 +160,7 @@ macro_rules! wide {
 pub(crate) use wide;
 
 /// Calls `f(first_row, rows_of_out)` on chunks of rows of `out`, in parallel when there is enough to do.
-pub fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+pub fn for_rows<T: Send>(out: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     if out.is_empty() {
         return;
     }
@@ -159,6 +169,30 @@ pub fn for_rows(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + S
         return f(0, out);
     }
     out.par_chunks_mut(rows * width).enumerate().for_each(|(i, chunk)| f(i * rows, chunk));
+}
+
+/// A buffer of rows, zero at first, that `f(first_row, rows)` fills as [`for_rows`] does. Every task clears what it is
+/// about to write, where clearing all of it first would keep the other threads waiting.
+pub fn made_of_rows(len: usize, width: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let mut buffer = Vec::with_capacity(len);
+    for_rows(&mut buffer.spare_capacity_mut()[..len], width, |first, rows: &mut [MaybeUninit<f32>]| {
+        rows.fill(MaybeUninit::new(0.0));
+        // SAFETY: they are filled.
+        f(first, unsafe { rows.assume_init_mut() });
+    });
+    // SAFETY: every number has been written.
+    unsafe { buffer.set_len(len) };
+    buffer
+}
+
+/// A copy.
+pub fn copied(x: &[f32]) -> Vec<f32> {
+    made_of_rows(x.len(), 1, |first, part| part.copy_from_slice(&x[first..][..part.len()]))
+}
+
+/// Zeros.
+pub fn zeros(len: usize) -> Vec<f32> {
+    made_of_rows(len, 1, |_, _| {})
 }
 
 /// Sum of `f(x)` in [`LANES`] running sums.
@@ -256,6 +290,15 @@ mod tests {
             assert_eq!(sum_of(&x, |x| x), x.iter().sum::<f32>());
             assert_eq!(sum_of_pairs(&x, &x, |a, b| a + b), 2.0 * x.iter().sum::<f32>());
             assert_eq!(max_of(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        }
+    }
+
+    #[test]
+    fn buffers_are_made_whole() {
+        for len in [0, 1, 37, TASK_ELEMENTS * 3 + 5] {
+            let x: Vec<f32> = (0..len).map(|i| i as f32).collect();
+            assert_eq!(copied(&x), x);
+            assert_eq!(zeros(len), vec![0.0; len]);
         }
     }
 

@@ -14,9 +14,8 @@ pub fn forward(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
     }
     let (n, d) = x.dims2()?;
     let (xs, ws) = (cpu::View::new(x)?, cpu::View::new(w)?);
-    let mut y = vec![0f32; n * d];
     let (xs, ws): (&[f32], &[f32]) = (&xs, &ws);
-    cpu::for_rows(&mut y, d, |first, rows| {
+    let y = cpu::made_of_rows(n * d, d, |first, rows| {
         normalise(rows, &xs[first * d..], ws, eps);
     });
     cpu::tensor(y, (n, d))
@@ -50,8 +49,7 @@ pub fn backward(x: &Tensor, w: &Tensor, eps: f64, dy: &Tensor) -> Result<Tensor>
     let (n, d) = x.dims2()?;
     let (xs, ws, gs) = (cpu::View::new(x)?, cpu::View::new(w)?, cpu::View::new(dy)?);
     let (xs, ws, gs): (&[f32], &[f32], &[f32]) = (&xs, &ws, &gs);
-    let mut dx = vec![0f32; n * d];
-    cpu::for_rows(&mut dx, d, |first, rows| {
+    let dx = cpu::made_of_rows(n * d, d, |first, rows| {
         gradient(rows, &xs[first * d..], ws, &gs[first * d..], eps);
     });
     cpu::tensor(dx, (n, d))

@@ -42,15 +42,13 @@ pub enum Turn {
 
 cpu::wide! {
     /// All heads of one position.
-    fn turn_heads(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], sign: f32) {
+    fn turn_heads(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
         let half = cos.len();
-        for (out, x) in out.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
-            let ((out_low, out_high), (low, high)) = (out.split_at_mut(half), x.split_at(half));
-            let outs = out_low.iter_mut().zip(out_high);
-            for (((o_low, o_high), (&low, &high)), (&c, &s)) in outs.zip(low.iter().zip(high)).zip(cos.iter().zip(sin)) {
+        for x in x.chunks_exact_mut(2 * half) {
+            let (low, high) = x.split_at_mut(half);
+            for ((low, high), (&c, &s)) in low.iter_mut().zip(high).zip(cos.iter().zip(sin)) {
                 let s = s * sign;
-                *o_low = low * c - high * s;
-                *o_high = high * c + low * s;
+                (*low, *high) = (*low * c - *high * s, *high * c + *low * s);
             }
         }
     }
@@ -69,29 +67,32 @@ impl Tables {
         Ok(Self { cos: table(f32::cos)?, sin: table(f32::sin)?, half })
     }
 
-    /// Rotates every head of `x`.
+    /// Rotates every head of `x`; on the CPU in its memory, which nobody else may share.
     ///
     /// # Shapes
     /// `x` `[B, W, heads, E]` contiguous, `positions.pad` of length `B`; returns the same shape.
-    pub fn rotate(&self, x: &Tensor, positions: Positions<'_>, turn: Turn) -> Result<Tensor> {
-        if cpu::serves(x) { self.rotate_fused(x, positions, turn) } else { self.rotate_composed(x, positions, turn) }
+    pub fn rotate(&self, x: Tensor, positions: Positions<'_>, turn: Turn) -> Result<Tensor> {
+        if !cpu::serves(&x) {
+            return self.rotate_composed(&x, positions, turn);
+        }
+        self.rotate_fused(&x, positions, turn)?;
+        Ok(x)
     }
 
-    fn rotate_fused(&self, x: &Tensor, positions: Positions<'_>, turn: Turn) -> Result<Tensor> {
-        let (b, w, heads, e) = x.dims4()?;
-        let (xs, cos, sin) = (cpu::View::new(x)?, cpu::View::new(&self.cos)?, cpu::View::new(&self.sin)?);
-        let (xs, cos, sin): (&[f32], &[f32], &[f32]) = (&xs, &cos, &sin);
+    fn rotate_fused(&self, x: &Tensor, positions: Positions<'_>, turn: Turn) -> Result<()> {
+        let (_, w, heads, e) = x.dims4()?;
+        let (cos, sin) = (cpu::View::new(&self.cos)?, cpu::View::new(&self.sin)?);
+        let (cos, sin): (&[f32], &[f32]) = (&cos, &sin);
         let (half, sign) = (self.half, if turn == Turn::Forward { 1.0f32 } else { -1.0 });
-        let mut y = vec![0f32; b * w * heads * e];
-        cpu::for_rows(&mut y, heads * e, |first, rows| {
-            for (i, out) in rows.chunks_exact_mut(heads * e).enumerate() {
-                let at = first + i;
-                let p = positions.of(at / w, at % w) * half;
-                let row = &xs[at * heads * e..][..heads * e];
-                turn_heads(out, row, &cos[p..][..half], &sin[p..][..half], sign);
-            }
-        });
-        cpu::tensor(y, (b, w, heads, e))
+        cpu::modify(x, |xs| {
+            cpu::for_rows(xs, heads * e, |first, rows| {
+                for (i, row) in rows.chunks_exact_mut(heads * e).enumerate() {
+                    let at = first + i;
+                    let p = positions.of(at / w, at % w) * half;
+                    turn_heads(row, &cos[p..][..half], &sin[p..][..half], sign);
+                }
+            });
+        })
     }
 
     fn rotate_composed(&self, x: &Tensor, positions: Positions<'_>, turn: Turn) -> Result<Tensor> {
@@ -123,7 +124,7 @@ mod tests {
         let (t, x) = (tables()?, random(1, (2, 5, 3, 8))?);
         let positions = Positions { start: 4, pad: &[0, 6] };
         for turn in [Turn::Forward, Turn::Back] {
-            assert_close(&t.rotate(&x, positions, turn)?, &t.rotate_composed(&x, positions, turn)?, 1e-6);
+            assert_close(&t.rotate(x.copy()?, positions, turn)?, &t.rotate_composed(&x, positions, turn)?, 1e-6);
         }
         Ok(())
     }
@@ -132,8 +133,8 @@ mod tests {
     fn turning_back_undoes_the_rotation() -> Result<()> {
         let (t, x) = (tables()?, random(1, (2, 5, 3, 8))?);
         let positions = Positions { start: 1, pad: &[0, 2] };
-        let there = t.rotate(&x, positions, Turn::Forward)?;
-        assert_close(&t.rotate(&there, positions, Turn::Back)?, &x, 1e-5);
+        let there = t.rotate(x.copy()?, positions, Turn::Forward)?;
+        assert_close(&t.rotate(there, positions, Turn::Back)?, &x, 1e-5);
         Ok(())
     }
 
@@ -141,7 +142,7 @@ mod tests {
     fn first_components_turn_by_the_position() -> Result<()> {
         // the first pair has frequency 1: (1, 0) at position p becomes (cos p, sin p)
         let x = Tensor::from_vec(vec![1f32, 0., 0., 0., 0., 0., 0., 0.], (1, 1, 1, 8), &Device::Cpu)?;
-        let y = tables()?.rotate(&x, Positions { start: 5, pad: &[2] }, Turn::Forward)?.flatten_all()?;
+        let y = tables()?.rotate(x, Positions { start: 5, pad: &[2] }, Turn::Forward)?.flatten_all()?;
         let y: Vec<f32> = y.to_vec1()?;
         assert!((y[0] - 3f32.cos()).abs() < 1e-6 && (y[4] - 3f32.sin()).abs() < 1e-6);
         Ok(())

@@ -14,8 +14,7 @@ pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     }
     let (gs, us) = (cpu::View::new(gate)?, cpu::View::new(up)?);
     let (gs, us): (&[f32], &[f32]) = (&gs, &us);
-    let mut y = vec![0f32; gs.len()];
-    cpu::for_rows(&mut y, 1, |first, out| {
+    let y = cpu::made_of_rows(gs.len(), 1, |first, out| {
         let n = out.len();
         out.copy_from_slice(&gs[first..][..n]);
         activate(out, &us[first..][..n]);

@@ -10,13 +10,13 @@ use crate::profile;
 
 /// `start + sum of products`, `[n, m]`.
 pub fn fused(start: Option<&Tensor>, products: &[Product<'_>], n: usize, m: usize) -> Result<Tensor> {
-    let mut out: Vec<f32> = Vec::with_capacity(n * m);
-    if let Some(start) = start {
-        if start.dims() != [n, m] {
-            candle_core::bail!("start is {:?}, the products [{n}, {m}]", start.dims());
+    let mut out: Vec<f32> = match start {
+        Some(start) if start.dims() != [n, m] => {
+            candle_core::bail!("start is {:?}, the products [{n}, {m}]", start.dims())
         }
-        out.extend_from_slice(&cpu::View::new(start)?);
-    }
+        Some(start) => cpu::copied(&cpu::View::new(start)?),
+        None => Vec::with_capacity(n * m),
+    };
     for product in products {
         let sizes = product.sizes()?;
         if [sizes[0], sizes[2]] != [n, m] {

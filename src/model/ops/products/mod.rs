@@ -208,7 +208,7 @@ fn padded(start: Option<&Tensor>, products: &[Product<'_>], n: usize, enough: us
     let start = start.map(|start| pad(start, 0)).transpose()?;
     let lefts: Vec<Tensor> = products.iter().map(|p| pad(p.a, usize::from(p.a_transposed))).collect::<Result<_>>()?;
     let products: Vec<Product<'_>> = products.iter().zip(&lefts).map(|(p, a)| Product { a, ..*p }).collect();
-    sum_of_products(start.as_ref(), &products)?.narrow(0, 0, n)?.contiguous()
+    sum_of_products(start.as_ref(), &products)?.narrow(0, 0, n)?.force_contiguous()
 }
 
 #[cfg(test)]
