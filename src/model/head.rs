@@ -75,7 +75,7 @@ impl Head {
     pub fn slice_bytes(&self, rows: usize) -> Result<usize> {
         let (rows, dims) = (rows.min(vocabulary::ROWS), self.weight.dims2()?);
         let words = vocabulary::slice_words(dims);
-        let unpacked = if self.weight.is_quantised() { words * dims.1 } else { 0 };
+        let unpacked = if self.weight.unpacked_bytes() > 0 { words * dims.1 } else { 0 };
         Ok((rows * (words + words / 2 + dims.1) + unpacked) * DType::F32.size_in_bytes())
     }
 

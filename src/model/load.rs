@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use candle_core::quantized::GgmlDType;
@@ -133,7 +132,7 @@ impl Llada {
                 (Loaded::Dense(value), Weights::Frozen) => Ok(Weight::frozen(name, value)?),
                 (Loaded::Dense(value), Weights::Trainable) => Ok(Weight::Dense(Param::trainable(name, &value)?)),
                 (Loaded::Panels(panels), _) => Ok(Weight::Panels { name, panels }),
-                (Loaded::Quantised(blocks), _) => Ok(Weight::Quantised { name, blocks: Arc::new(blocks) }),
+                (Loaded::Quantised(blocks), _) => Ok(Weight::Quantised { name, blocks }),
             }
         };
         let wte = weight(WTE.to_owned())?;

@@ -1,7 +1,5 @@
 //! A matrix of the model: numbers, frozen or trained, as they are or in panels, or blocks of a quantised format.
 
-use std::sync::Arc;
-
 use candle_core::{Result, Tensor, Var};
 
 use super::ops::products::{Panels, Quantised, Right};
@@ -25,7 +23,7 @@ pub enum Weight {
         /// The checkpoint's name of the weight.
         name: String,
         /// The blocks.
-        blocks: Arc<Quantised>,
+        blocks: Quantised,
     },
 }
 
@@ -71,7 +69,7 @@ impl Weight {
     pub fn unpacked_bytes(&self) -> usize {
         match self {
             Self::Dense(_) | Self::Panels { .. } => 0,
-            Self::Quantised { blocks, .. } => blocks.rows_at_once() * blocks.dims2().1 * size_of::<f32>(),
+            Self::Quantised { blocks, .. } => blocks.unpacked_bytes(),
         }
     }
 
@@ -129,6 +127,10 @@ impl Words for Weight {
         match self {
             Self::Dense(param) => param.value().narrow(0, start, len).map(Slice::Dense),
             Self::Panels { panels, .. } => panels.narrow(start, len).map(Slice::Panels),
+            Self::Quantised { blocks, .. } if blocks.is_read_as_it_is() => {
+                blocks.narrow(start, len).map(Slice::Quantised)
+            }
+            // a slice is multiplied twice going back
             Self::Quantised { blocks, .. } => blocks.unpacked(start, len).map(Slice::Dense),
         }
     }

@@ -9,7 +9,7 @@ use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu;
-use super::products::{PANEL, Panels, Product, Right, add_product, least_rows, sum_of_products};
+use super::products::{PANEL, Panels, Product, Quantised, Right, add_product, least_rows, sum_of_products};
 use crate::profile::{self, Part};
 
 /// Rows that go over the vocabulary together: slices of the weight are read once for all of them.
@@ -41,17 +41,19 @@ pub enum Slice {
     Dense(Tensor),
     /// Numbers in panels.
     Panels(Panels),
+    /// Blocks.
+    Quantised(Quantised),
 }
 
 impl Slice {
-    /// The same on a device. (Panels are in main memory, where all that is multiplied with them is.)
+    /// The same on a device. (What is neither moved nor numbers stays in main memory, where all that is multiplied with it is.)
     ///
     /// # Errors
     /// If the device refuses.
     pub fn moved_to(self, device: &Device) -> Result<Self> {
         match self {
             Self::Dense(tensor) => tensor.to_device(device).map(Self::Dense),
-            Self::Panels(_) => Ok(self),
+            Self::Panels(_) | Self::Quantised(_) => Ok(self),
         }
     }
 }
@@ -61,6 +63,7 @@ impl<'a> From<&'a Slice> for Right<'a> {
         match slice {
             Slice::Dense(tensor) => Self::Dense(tensor),
             Slice::Panels(panels) => Self::Panels(panels),
+            Slice::Quantised(weight) => Self::Quantised(weight),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! All products of a sum into one buffer, on the CPU.
 
+use std::borrow::Cow;
+
 use candle_core::{Layout, Result, Storage, StorageRef, Tensor};
 use half::bf16;
 
@@ -46,7 +48,10 @@ pub fn add(out: &mut [f32], product: &Product<'_>) -> Result<()> {
 /// `out` has room for `n` rows of `m` numbers, initialised when it accumulates. They all are afterwards, unless there
 /// is an error.
 unsafe fn multiply(out: Out, [n, m]: [usize; 2], products: &[Product<'_>]) -> Result<()> {
-    let together = |product: &Product<'_>| product.rounded && !matches!(product.b, Right::Quantised(_));
+    let together = |product: &Product<'_>| match product.b {
+        Right::Quantised(weight) => product.rounded && weight.is_read_as_it_is(),
+        Right::Dense(_) | Right::Panels(_) => product.rounded,
+    };
     for (i, run) in products.chunk_by(|a, b| together(a) && together(b)).enumerate() {
         let out = Out { accumulate: out.accumulate || i > 0, ..out };
         let lefts: Vec<cpu::View<'_>> = run.iter().map(|p| cpu::View::new(p.a)).collect::<Result<_>>()?;
@@ -127,6 +132,7 @@ enum Held<'a> {
     F32(cpu::View<'a>),
     Bf16(StorageRef<'a>, &'a Layout),
     Panels(&'a Panels),
+    Q8_0(Cow<'a, [u8]>),
     Quantised(&'a Quantised),
 }
 
@@ -139,6 +145,7 @@ impl<'a> Held<'a> {
                 Self::Bf16(storage, layout)
             }
             Right::Panels(panels) => Self::Panels(panels),
+            Right::Quantised(weight) if weight.is_read_as_it_is() => Self::Q8_0(weight.blocks()?),
             Right::Quantised(weight) => Self::Quantised(weight),
         })
     }
@@ -149,6 +156,7 @@ impl<'a> Held<'a> {
             Self::F32(view) => Numbers::Rows(Values::F32(view)),
             Self::Bf16(storage, layout) => Numbers::Rows(Values::Bf16(bf16s(storage, layout)?)),
             Self::Panels(panels) => Numbers::Panels(panels.lines()),
+            Self::Q8_0(blocks) => Numbers::Rows(Values::Q8_0(blocks)),
             Self::Quantised(_) => candle_core::bail!("a quantised weight is unpacked before it is multiplied"),
         })
     }

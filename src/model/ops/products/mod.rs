@@ -214,6 +214,7 @@ fn padded(start: Option<&Tensor>, products: &[Product<'_>], n: usize, enough: us
 #[cfg(test)]
 mod tests {
     use candle_core::DType;
+    use candle_core::quantized::GgmlDType;
 
     use super::super::testing::*;
     use super::*;
@@ -230,6 +231,22 @@ mod tests {
             assert!(forward(Right::Dense(&w))? == forward(Right::Panels(&panels))?, "[{out}, {input}]");
             assert!(backward(Right::Dense(&w))? == backward(Right::Panels(&panels))?, "[{out}, {input}]");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn blocks_that_are_read_as_they_are_change_no_bit() -> anyhow::Result<()> {
+        let (rows, width) = (70, 1088);
+        let (x, dy, w) = (random(1, (50, width))?, random(2, (50, rows))?, random(3, (rows, width))?);
+        let load = |start, len| Ok(w.narrow(0, start, len)?.force_contiguous()?);
+        let weight = Quantised::pack((rows, width), load, GgmlDType::Q8_0, DType::BF16, &Device::Cpu)?;
+        if !weight.is_read_as_it_is() {
+            return Ok(());
+        }
+        let plain = weight.unpacked(0, rows)?.to_dtype(DType::BF16)?;
+        let bits = |product: Product<'_>| sum_of_products(None, &[product])?.to_vec2::<f32>();
+        assert!(bits(Product::forward(&x, Right::Quantised(&weight)))? == bits(Product::forward(&x, &plain))?);
+        assert!(bits(Product::backward(&dy, Right::Quantised(&weight)))? == bits(Product::backward(&dy, &plain))?);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use half::bf16;
 
 use super::panels::{self, Line};
+use super::quantised::{Q8_0_BYTES, Q8_0_NUMBERS};
 
 /// Numbers as they lie in memory.
 #[derive(Clone, Copy)]
@@ -11,6 +12,8 @@ pub enum Values<'a> {
     F32(&'a [f32]),
     /// As they are.
     Bf16(&'a [bf16]),
+    /// Blocks of Q8_0 along a row, to be unpacked and rounded.
+    Q8_0(&'a [u8]),
 }
 
 /// A left-hand side `[n, k]`, its rows (or, transposed, its columns) `stride` numbers apart.
@@ -79,6 +82,9 @@ impl Right<'_> {
         match self.numbers {
             Numbers::Rows(Values::F32(x)) => x.len() == rows * width,
             Numbers::Rows(Values::Bf16(x)) => x.len() == rows * width,
+            Numbers::Rows(Values::Q8_0(x)) => {
+                width.is_multiple_of(Q8_0_NUMBERS) && x.len() == rows * width / Q8_0_NUMBERS * Q8_0_BYTES
+            }
             Numbers::Panels(lines) => lines.len() == panels::lines(rows, width),
         }
     }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
 use super::operands::{Left, Numbers, Out, Right, Term, Values};
+use super::quantised::q8_0_number;
 use super::{panels, plain};
 
 /// Numbers of a right-hand side that are widened at once where the processor has no bf16: 4 MiB.
@@ -19,6 +20,11 @@ const LEAST_COLUMNS: usize = 128;
 
 /// Whether products are the faster for a right-hand side in panels.
 pub fn reads_panels() -> bool {
+    rows_are_independent()
+}
+
+/// Whether products take blocks of Q8_0 as they are.
+pub fn reads_blocks() -> bool {
     rows_are_independent()
 }
 
@@ -84,6 +90,9 @@ fn widen(b: Right<'_>, [k, m]: [usize; 2], start: usize, columns: usize) -> Vec<
         match b.numbers {
             Numbers::Rows(Values::F32(x)) => to.iter_mut().zip(&x[at..]).for_each(|(to, &x)| *to = round(x)),
             Numbers::Rows(Values::Bf16(x)) => to.iter_mut().zip(&x[at..]).for_each(|(to, x)| *to = x.to_f32()),
+            Numbers::Rows(Values::Q8_0(x)) => {
+                to.iter_mut().enumerate().for_each(|(i, to)| *to = round(q8_0_number(x, at + i)));
+            }
             Numbers::Panels(lines) => {
                 let (row, column) = (at / stride, at % stride);
                 let number = |i| panels::number(lines, stride, row, column + i).to_f32();
@@ -101,9 +110,11 @@ fn round(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Tensor};
+    use half::f16;
     use proptest::prelude::*;
 
     use super::super::panels::Panels;
+    use super::super::quantised::Q8_0_NUMBERS;
     use super::*;
     use crate::rng::{Key, Purpose};
 
@@ -113,6 +124,7 @@ mod tests {
         F32,
         Bf16,
         Panels,
+        Q8_0,
     }
 
     type Multiply = unsafe fn(Out, [usize; 2], &[Term<'_>]);
@@ -129,6 +141,17 @@ mod tests {
     fn numbers(part: usize, count: usize) -> Vec<f32> {
         let mut rng = Key::new(1, Purpose::ModelInit).part(part).rng();
         (0..count).map(|_| rng.normal() as f32).collect()
+    }
+
+    /// Blocks of Q8_0 that are close to some numbers.
+    fn blocks(values: &[f32]) -> Vec<u8> {
+        let block = |values: &[f32]| {
+            let factor = f16::from_f32(values.iter().fold(0f32, |top, x| top.max(x.abs())) / 127.0);
+            let number = |&x: &f32| (x / factor.to_f32()).round().clamp(-127.0, 127.0) as i8 as u8;
+            let numbers: Vec<u8> = values.iter().map(number).collect();
+            [factor.to_le_bytes().as_slice(), &numbers].concat()
+        };
+        values.chunks_exact(Q8_0_NUMBERS).flat_map(block).collect()
     }
 
     /// `scale * a b + start` in f64, from rounded operands.
@@ -149,20 +172,28 @@ mod tests {
             m in 1usize..100,
             a_transposed: bool,
             b_transposed: bool,
-            stored in prop_oneof![Just(Stored::F32), Just(Stored::Bf16), Just(Stored::Panels)],
+            stored in prop_oneof![Just(Stored::F32), Just(Stored::Bf16), Just(Stored::Panels), Just(Stored::Q8_0)],
             accumulate: bool,
         ) {
+            // rows of blocks are whole blocks
+            let whole = |x: usize| if matches!(stored, Stored::Q8_0) { x.next_multiple_of(Q8_0_NUMBERS) } else { x };
+            let (k, m) = if b_transposed { (whole(k), m) } else { (k, whole(m)) };
             let (rows, width) = if a_transposed { (k, n) } else { (n, k) };
             let (stride, skipped) = (width + 3, 2);
-            let (a, b, start) = (numbers(1, rows * stride + skipped), numbers(2, k * m), numbers(3, n * m));
+            let (a, mut b, start) = (numbers(1, rows * stride + skipped), numbers(2, k * m), numbers(3, n * m));
+            let blocks = blocks(&b);
+            if matches!(stored, Stored::Q8_0) {
+                b.iter_mut().enumerate().for_each(|(at, x)| *x = q8_0_number(&blocks, at));
+            }
             let bf16s: Vec<bf16> = b.iter().map(|&x| bf16::from_f32(x)).collect();
             let panels = Panels::of(&Tensor::from_slice(&b, if b_transposed { (m, k) } else { (k, m) }, &Device::Cpu)?)?;
+            let left = Left { values: &a[skipped..], stride, transposed: a_transposed };
             let numbers = match stored {
                 Stored::F32 => Numbers::Rows(Values::F32(&b)),
                 Stored::Bf16 => Numbers::Rows(Values::Bf16(&bf16s)),
                 Stored::Panels => Numbers::Panels(panels.lines()),
+                Stored::Q8_0 => Numbers::Rows(Values::Q8_0(&blocks)),
             };
-            let left = Left { values: &a[skipped..], stride, transposed: a_transposed };
             let right = Right { numbers, transposed: b_transposed };
             let zeros = vec![0f32; n * m];
             let expected = plain([n, k, m], left, &b, b_transposed, 0.5, if accumulate { &start } else { &zeros });

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::super::operands::{Numbers, Right, Values};
 use super::super::panels::{LINES, Line, PANEL};
+use super::super::quantised::{Q8_0_BYTES, Q8_0_NUMBERS};
 
 /// The numbers of the panel after the one at hand, a cache line at a time: they are fetched while this one is multiplied.
 /// With few rows in `A`, packing would wait for memory longer than multiplying takes.
@@ -24,10 +25,12 @@ impl Ahead {
     pub fn new(b: Right<'_>, [k, m]: [usize; 2], depth: Range<usize>, column: usize) -> Self {
         let columns = m.saturating_sub(column).min(PANEL);
         let pairs = |numbers: usize| numbers.div_ceil(2);
-        let (start, size) = match b.numbers {
-            Numbers::Rows(Values::F32(x)) => (x.as_ptr().cast::<i8>(), 4),
-            Numbers::Rows(Values::Bf16(x)) => (x.as_ptr().cast(), 2),
-            Numbers::Panels(x) => (x.as_ptr().cast(), LINES * size_of::<Line>()),
+        // bytes of so many numbers
+        let (start, size, numbers) = match b.numbers {
+            Numbers::Rows(Values::F32(x)) => (x.as_ptr().cast::<i8>(), 4, 1),
+            Numbers::Rows(Values::Bf16(x)) => (x.as_ptr().cast(), 2, 1),
+            Numbers::Rows(Values::Q8_0(x)) => (x.as_ptr().cast(), Q8_0_BYTES, Q8_0_NUMBERS),
+            Numbers::Panels(x) => (x.as_ptr().cast(), LINES * size_of::<Line>(), 1),
         };
         // in numbers; with panels, in pairs of all their rows
         let (at, run, stride, runs) = match (b.numbers, b.transposed) {
@@ -40,9 +43,9 @@ impl Ahead {
             }
         };
         let runs = if columns > 0 { runs } else { 0 };
-        let run = (run * size).div_ceil(size_of::<Line>()).max(1);
-        let skip = (stride * size).saturating_sub(run * size_of::<Line>());
-        Self { line: start.wrapping_add(at * size), left: run, run, skip, runs }
+        let run = (run * size).div_ceil(numbers * size_of::<Line>()).max(1);
+        let skip = (stride * size / numbers).saturating_sub(run * size_of::<Line>());
+        Self { line: start.wrapping_add(at * size / numbers), left: run, run, skip, runs }
     }
 
     /// Asks for one line.

@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::operands::Values;
 use super::super::panels::Line;
+use super::super::quantised::{Q8_0_BYTES, Q8_0_NUMBERS};
 
 /// 32 numbers, the first `count` of them from memory, the others zero, rounded.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
@@ -28,15 +29,28 @@ pub fn first(count: usize, width: usize) -> u32 {
 pub unsafe fn interleave(above: *const f32, below: Option<*const f32>, count: usize) -> __m512i {
     let mask = first(count, 16) as u16;
     // SAFETY: masked loads touch what the mask selects only.
+    let load = |from| unsafe { _mm512_maskz_loadu_ps(mask, from) };
+    words(load(above), below.map_or(_mm512_setzero_ps(), load))
+}
+
+/// Words of numbers that are rounded, those of `above` in their lower halves.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn words(above: __m512, below: __m512) -> __m512i {
+    // SAFETY: both are 32 bytes.
+    let rounded = |x| unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x)) };
+    let (above, below) = (_mm512_cvtepu16_epi32(rounded(above)), _mm512_cvtepu16_epi32(rounded(below)));
+    _mm512_or_si512(above, _mm512_slli_epi32::<16>(below))
+}
+
+/// 16 numbers of blocks of Q8_0, from a multiple of 16 on.
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn unpack(blocks: *const u8, at: usize) -> __m512 {
+    // SAFETY: the caller promises that the block is there; half of it is read, and its factor.
     unsafe {
-        let low = _mm512_maskz_loadu_ps(mask, above);
-        let high = match below {
-            Some(below) => _mm512_maskz_loadu_ps(mask, below),
-            None => _mm512_setzero_ps(),
-        };
-        let low = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(low));
-        let high = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(high));
-        _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high)))
+        let block = blocks.add(at / Q8_0_NUMBERS * Q8_0_BYTES);
+        let factor = _mm512_cvtph_ps(_mm256_set1_epi16(block.cast::<i16>().read_unaligned()));
+        let numbers = _mm_loadu_si128(block.add(2 + at % Q8_0_NUMBERS).cast());
+        _mm512_mul_ps(factor, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(numbers)))
     }
 }
 
@@ -64,6 +78,11 @@ impl Values<'_> {
             match self {
                 Self::F32(x) => load_pairs(x.as_ptr().add(at), count),
                 Self::Bf16(x) => _mm512_maskz_loadu_epi16(first(count, 32), x.as_ptr().add(at).cast()),
+                // rows and their parts are whole blocks
+                Self::Q8_0(x) => {
+                    let (low, high) = (unpack(x.as_ptr(), at), unpack(x.as_ptr(), at + 16));
+                    std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
+                }
             }
         }
     }
@@ -81,6 +100,11 @@ impl Values<'_> {
                 Self::Bf16(x) => {
                     let from = |at: usize| x.as_ptr().wrapping_add(at).cast();
                     interleave_rounded(from(above), below.map(from), count)
+                }
+                // columns begin with a block or in the middle of one, and end with one
+                Self::Q8_0(x) => {
+                    let from = |at: usize| unpack(x.as_ptr(), at);
+                    words(from(above), below.map_or(_mm512_setzero_ps(), from))
                 }
             }
         }
