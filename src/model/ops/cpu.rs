@@ -79,6 +79,21 @@ pub fn modify(x: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<()> {
     x.inplace_op1(&Modify(Cell::new(Some(f))))
 }
 
+/// Lets `f(first, a, b)` change the same places of two tensors, parts in parallel, as [`modify`] does with one.
+pub fn modify_both(a: &Tensor, b: &Tensor, f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) -> Result<()> {
+    if a.shape() != b.shape() {
+        bail!("{:?} and {:?} have no places in common", a.shape(), b.shape());
+    }
+    let mut inner = Ok(());
+    modify(a, |a| {
+        inner = modify(b, |b| {
+            let parts = a.par_chunks_mut(TASK_ELEMENTS).zip(b.par_chunks_mut(TASK_ELEMENTS)).enumerate();
+            parts.for_each(|(i, (a, b))| f(i * TASK_ELEMENTS, a, b));
+        });
+    })?;
+    inner
+}
+
 /// What an in-place operation reads.
 pub fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match (storage, layout.contiguous_offsets()) {

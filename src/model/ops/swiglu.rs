@@ -1,6 +1,6 @@
 //! The gated activation `silu(gate) * up`.
 
-use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor};
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor};
 
 use super::cpu;
 
@@ -32,20 +32,11 @@ cpu::wide! {
 }
 
 cpu::wide! {
-    /// `up = d_gate`.
-    fn gate_gradient(up: &mut [f32], gate: &[f32], dy: &[f32]) {
-        for ((u, &g), &d) in up.iter_mut().zip(gate).zip(dy) {
+    /// `up = d_gate` and `dy = d_up`.
+    fn gradients(up: &mut [f32], dy: &mut [f32], gate: &[f32]) {
+        for ((u, d), &g) in up.iter_mut().zip(dy).zip(gate) {
             let s = 1.0 / (1.0 + cpu::exp(-g));
-            *u = d * *u * s * (1.0 + g * (1.0 - s));
-        }
-    }
-}
-
-cpu::wide! {
-    /// `dy = d_up`.
-    fn up_gradient(dy: &mut [f32], gate: &[f32]) {
-        for (d, &g) in dy.iter_mut().zip(gate) {
-            *d = *d * g * (1.0 / (1.0 + cpu::exp(-g)));
+            (*u, *d) = (*d * *u * s * (1.0 + g * (1.0 - s)), *d * g * s);
         }
     }
 }
@@ -58,7 +49,7 @@ pub fn forward_in_place(gate: Tensor, up: &Tensor) -> Result<Tensor> {
     if !cpu::serves(&gate) {
         return forward(&gate, up);
     }
-    gate.inplace_op2(up, &Pairwise { name: "swiglu", f: activate })?;
+    gate.inplace_op2(up, &Activate)?;
     Ok(gate)
 }
 
@@ -76,54 +67,23 @@ pub fn backward(gate: &Tensor, up: Tensor, dy: Tensor) -> Result<(Tensor, Tensor
         let d_gate = ((&dy32 * u)? * slope)?.to_dtype(gate.dtype())?;
         return Ok((d_gate, (dy32 * silu)?.to_dtype(up.dtype())?));
     }
-    up.inplace_op3(gate, &dy, &GateGradient)?;
-    dy.inplace_op2(gate, &Pairwise { name: "swiglu-up-gradient", f: up_gradient })?;
+    let gs = cpu::View::new(gate)?;
+    let gs: &[f32] = &gs;
+    cpu::modify_both(&up, &dy, |first, up, dy| gradients(up, dy, &gs[first..]))?;
     Ok((up, dy))
 }
 
-/// `a = f(a, b)`, element by element.
-struct Pairwise {
-    name: &'static str,
-    f: fn(&mut [f32], &[f32]),
-}
+/// `gate = silu(gate) * up`, element by element.
+struct Activate;
 
-impl InplaceOp2 for Pairwise {
+impl InplaceOp2 for Activate {
     fn name(&self) -> &'static str {
-        self.name
+        "swiglu"
     }
 
-    fn cpu_fwd(&self, a: &mut CpuStorage, a_at: &Layout, b: &CpuStorage, b_at: &Layout) -> Result<()> {
-        let b = cpu::slice(b, b_at)?;
-        cpu::for_rows(cpu::slice_mut(a, a_at)?, 1, |first, a| {
-            let n = a.len();
-            (self.f)(a, &b[first..][..n]);
-        });
-        Ok(())
-    }
-}
-
-/// From `up` to `d_gate`.
-struct GateGradient;
-
-impl InplaceOp3 for GateGradient {
-    fn name(&self) -> &'static str {
-        "swiglu-gate-gradient"
-    }
-
-    fn cpu_fwd(
-        &self,
-        up: &mut CpuStorage,
-        up_at: &Layout,
-        gate: &CpuStorage,
-        gate_at: &Layout,
-        dy: &CpuStorage,
-        dy_at: &Layout,
-    ) -> Result<()> {
-        let (g, d) = (cpu::slice(gate, gate_at)?, cpu::slice(dy, dy_at)?);
-        cpu::for_rows(cpu::slice_mut(up, up_at)?, 1, |first, u| {
-            let (g, d) = (&g[first..][..u.len()], &d[first..][..u.len()]);
-            gate_gradient(u, g, d);
-        });
+    fn cpu_fwd(&self, gate: &mut CpuStorage, gate_at: &Layout, up: &CpuStorage, up_at: &Layout) -> Result<()> {
+        let up = cpu::slice(up, up_at)?;
+        cpu::for_rows(cpu::slice_mut(gate, gate_at)?, 1, |first, gate| activate(gate, &up[first..]));
         Ok(())
     }
 }
