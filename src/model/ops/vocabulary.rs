@@ -46,7 +46,7 @@ pub enum Slice {
 }
 
 impl Slice {
-    /// The same on a device. (What is neither moved nor numbers stays in main memory, where all that is multiplied with it is.)
+    /// The same on a device, where it can be elsewhere: panels, and blocks that are not unpacked, are of the CPU only.
     ///
     /// # Errors
     /// If the device refuses.

@@ -159,7 +159,7 @@ pub fn sum_of_products(start: Option<&Tensor>, products: &[Product<'_>]) -> Resu
     let Some(first) = products.first() else { candle_core::bail!("a sum of no products") };
     let [n, _, m] = first.sizes()?;
     let enough = least_rows(m);
-    let any_number = products.iter().all(|p| p.rounded) && rounded::rows_are_independent();
+    let any_number = products.iter().all(|p| p.rounded) && rounded::is_native();
     if first.a.device().is_cpu() && n > 0 && n < enough && !any_number {
         return padded(start, products, n, enough);
     }

@@ -46,7 +46,7 @@ pub struct Panels {
 impl Panels {
     /// Whether products on this machine are the faster for them.
     pub fn serve(dtype: DType, device: &Device) -> bool {
-        device.is_cpu() && dtype == DType::BF16 && rounded::reads_panels()
+        device.is_cpu() && dtype == DType::BF16 && rounded::is_native()
     }
 
     /// Puts a weight `[out, in]` into panels; `load(start, len)` gives some of its rows in f32, which are rounded.

@@ -109,7 +109,7 @@ impl Quantised {
     /// Whether products on this machine read the blocks as they are.
     pub fn is_read_as_it_is(&self) -> bool {
         let rounds = activations_are_f32(self.dtype, &self.device());
-        rounds && self.tensor.dtype() == GgmlDType::Q8_0 && rounded::reads_blocks()
+        rounds && self.tensor.dtype() == GgmlDType::Q8_0 && rounded::is_native()
     }
 
     /// The blocks of its rows.

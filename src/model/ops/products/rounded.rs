@@ -18,18 +18,9 @@ const WIDENED: usize = 1 << 20;
 /// Columns that are widened at least: narrower products go through another kernel.
 const LEAST_COLUMNS: usize = 128;
 
-/// Whether products are the faster for a right-hand side in panels.
-pub fn reads_panels() -> bool {
-    rows_are_independent()
-}
-
-/// Whether products take blocks of Q8_0 as they are.
-pub fn reads_blocks() -> bool {
-    rows_are_independent()
-}
-
-/// Whether a row of a product has the same bits whatever the number of rows, without padding.
-pub fn rows_are_independent() -> bool {
+/// Whether this machine multiplies bf16. Then a row of a product has the same bits whatever the number of rows, without
+/// padding; products are the faster for weights in panels; and they take blocks of Q8_0 as they are.
+pub fn is_native() -> bool {
     #[cfg(target_arch = "x86_64")]
     return avx512::is_available();
     #[cfg(not(target_arch = "x86_64"))]

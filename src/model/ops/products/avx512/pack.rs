@@ -10,19 +10,22 @@ use super::registers::{both_interleaved, transposed};
 /// The panel of `columns` of `b`, for `depth` of `k`: pair after pair, two lines each.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub unsafe fn pack(packed: &mut [Line], b: Right<'_>, [k, m]: [usize; 2], depth: Range<usize>, columns: Range<usize>) {
-    if let Numbers::Panels(lines) = b.numbers {
-        return turn(packed, lines, m, depth, columns);
-    }
+    let values = match b.numbers {
+        Numbers::Rows(values) => values,
+        Numbers::Panels(lines) => {
+            debug_assert!(!b.transposed, "panels are packed already");
+            return turn(packed, lines, m, depth, columns);
+        }
+    };
     for half in 0..LINES {
         let column = columns.start + half * Line::WORDS;
         let count = columns.end.saturating_sub(column).min(Line::WORDS);
         // SAFETY: the caller's: `b` holds `k * m` numbers, of which these rows and columns are a part.
         unsafe {
             let packed = &mut packed[half..];
-            match (b.numbers, b.transposed) {
-                (Numbers::Rows(values), true) => pack_transposed(packed, values, k, depth.clone(), column, count),
-                (Numbers::Rows(values), false) => pack_plain(packed, values, m, depth.clone(), column, count),
-                (Numbers::Panels(_), _) => {}
+            match b.transposed {
+                true => pack_transposed(packed, values, k, depth.clone(), column, count),
+                false => pack_plain(packed, values, m, depth.clone(), column, count),
             }
         }
     }
