@@ -58,6 +58,7 @@ fn keep_freed_memory() {
 fn keep_freed_memory() {}
 
 /// Bytes from which on a buffer holds some pages of 2 MiB wherever it starts.
+#[cfg(target_os = "linux")]
 const WORTH_LARGE_PAGES: usize = 4 << 20;
 
 /// Room for `len` elements that are read again and again, in pages of 2 MiB where the system has them: with pages of

@@ -250,7 +250,7 @@ impl Llada {
         blocks.chain([&self.head.norm]).collect()
     }
 
-    /// Every weight of the base model that is not quantised.
+    /// Every weight of the base model that lies as numbers, neither in panels nor in blocks.
     pub fn params(&self) -> Vec<&Param> {
         self.matrices().into_iter().filter_map(Weight::dense).chain(self.norms()).collect()
     }

@@ -301,6 +301,8 @@ fn quantised_weights_take_less_and_count_the_same() -> Result<()> {
     assert_eq!(bytes(&packed) * 32 * 4, bytes(&plain) * 34, "34 bytes for 32 numbers");
     let merged = packed.merged()?;
     assert_eq!(merged.trainable().len(), packed.trainable().len(), "nothing is merged into blocks");
+    let error = packed.save(tempfile::tempdir()?.path()).expect_err("blocks are no numbers").to_string();
+    assert!(error.contains("is quantised"), "{error}");
     Ok(())
 }
 

@@ -80,13 +80,17 @@ unsafe fn multiply(out: Out, [n, m]: [usize; 2], products: &[Product<'_>]) -> Re
     Ok(())
 }
 
+/// A sum by the kernel for its operands: numbers that are not f32 are rounded already.
+///
 /// # Safety
 /// As for [`multiply`].
 unsafe fn multiply_terms(out: Out, sizes: [usize; 2], terms: &[Term<'_>], rounded: bool) {
     // SAFETY: the caller's.
     unsafe {
         match terms {
-            [term] if !rounded => plain::multiply(out, sizes, term),
+            [term @ Term { b: Operand { numbers: Numbers::Rows(Values::F32(_)), .. }, .. }] if !rounded => {
+                plain::multiply(out, sizes, term);
+            }
             _ => rounded::multiply(out, sizes, terms),
         }
     }

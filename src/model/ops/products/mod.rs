@@ -32,6 +32,12 @@ pub enum Right<'a> {
     Quantised(&'a Quantised),
 }
 
+impl<'a> From<&'a Panels> for Right<'a> {
+    fn from(panels: &'a Panels) -> Self {
+        Self::Panels(panels)
+    }
+}
+
 impl<'a> From<&'a Tensor> for Right<'a> {
     fn from(tensor: &'a Tensor) -> Self {
         Self::Dense(tensor)
@@ -229,6 +235,8 @@ mod tests {
             let forward = |w: Right<'_>| bits(Product::forward(&x, w));
             let backward = |w: Right<'_>| bits(Product::backward(&dy, w));
             assert!(forward(Right::Dense(&w))? == forward(Right::Panels(&panels))?, "[{out}, {input}]");
+            let like_f32 = bits(Product::forward(&x, &w).like(&dy))?;
+            assert!(like_f32 == bits(Product::forward(&x, &panels).like(&dy))?, "[{out}, {input}]");
             assert!(backward(Right::Dense(&w))? == backward(Right::Panels(&panels))?, "[{out}, {input}]");
         }
         Ok(())

@@ -148,11 +148,8 @@ impl Quantised {
     /// Chosen rows, unpacked: f32 `[N, in]`.
     ///
     /// # Errors
-    /// An id that is no row.
+    /// An id that is no row of the whole weight.
     pub fn rows(&self, ids: &Tensor) -> Result<Tensor> {
-        if self.rows.start == 0 {
-            return self.tensor.embedding(ids);
-        }
         self.tensor.embedding(&(ids + self.rows.start as f64)?)
     }
 
