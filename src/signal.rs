@@ -9,6 +9,11 @@ use signal_hook::iterator::Signals;
 
 use crate::error::INTERRUPTED;
 
+/// A loop was left because someone asked to stop. Nothing is wrong; what the loop had begun is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stopped by a signal")]
+pub struct Interrupted;
+
 /// A request to stop that loops poll between iterations.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
@@ -42,6 +47,14 @@ impl Stop {
         self.0.load(Ordering::SeqCst)
     }
 
+    /// For loops that leave in the middle.
+    ///
+    /// # Errors
+    /// [`Interrupted`] once someone asked to stop.
+    pub fn check(&self) -> Result<(), Interrupted> {
+        if self.requested() { Err(Interrupted) } else { Ok(()) }
+    }
+
     /// Asks to stop, as a signal would.
     pub fn request(&self) {
         self.0.store(true, Ordering::SeqCst);
@@ -57,12 +70,12 @@ mod tests {
     #[test]
     fn the_first_signal_only_asks() {
         let stop = Stop::install().unwrap();
-        assert!(!stop.requested());
+        assert_eq!(stop.check(), Ok(()));
         signal_hook::low_level::raise(SIGTERM).unwrap();
         let start = Instant::now();
         while !stop.requested() && start.elapsed() < Duration::from_secs(10) {
             std::thread::sleep(Duration::from_millis(5));
         }
-        assert!(stop.requested());
+        assert_eq!(stop.check(), Err(Interrupted));
     }
 }

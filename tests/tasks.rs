@@ -9,6 +9,7 @@ use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
 use serde_json::{Value, json};
 use spg::config::{self, Overrides, Split};
+use spg::signal::Stop;
 use spg::task::{Attempt, Record, Reward, Task};
 
 fn spg(args: &[&str]) -> Command {
@@ -56,7 +57,7 @@ fn task(table: &str) -> Result<Task, String> {
 }
 
 fn reward(task: &Task, record: &Record, completion: &str) -> Reward {
-    task.rewards(&[Attempt { record, prompt: "", completion }]).unwrap().remove(0)
+    task.rewards(&[Attempt { record, prompt: "", completion }], &Stop::default()).unwrap().remove(0)
 }
 
 fn gsm8k_lines(n: usize) -> String {

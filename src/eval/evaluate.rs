@@ -11,6 +11,7 @@ use crate::report::Progress;
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoded, Decoding, Prompt, Sampler};
 use crate::session::{Example, Session};
+use crate::signal::Stop;
 use crate::task::{Attempt, Record};
 use crate::text::completion_length;
 
@@ -119,7 +120,7 @@ impl Evaluator {
         let texts: Vec<String> =
             decoded.iter().map(|d| tokenizer.decode(&d.canvas[..completion_length(&d.canvas, eos)])).collect();
         let attempts: Vec<Attempt<'_>> = texts.iter().enumerate().map(|(c, text)| example(c).attempt(text)).collect();
-        let rewards = session.task.rewards(&attempts)?;
+        let rewards = session.task.rewards(&attempts, &Stop::default())?;
         let responses = decoded.iter().zip(rewards).enumerate().map(|(c, (Decoded { canvas, steps, .. }, reward))| {
             let text = tokenizer.decode_raw(canvas);
             Ok(Response {

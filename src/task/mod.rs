@@ -34,6 +34,7 @@ pub use score::{Grade, Reward, mean_parts};
 
 use crate::config::{Split, TaskTable};
 use crate::rng::Rng;
+use crate::signal::Stop;
 use demonstration::Demonstrator;
 use grader::Grader;
 use prompt::PromptWriter;
@@ -99,12 +100,13 @@ impl Task {
         self.rewards.start()
     }
 
-    /// The training rewards of completions.
+    /// The training rewards of completions. A reward command is left alone once `stop` asks for it.
     ///
     /// # Errors
-    /// A record that is not one of this task's, and whatever the reward command does wrong.
-    pub fn rewards(&self, attempts: &[Attempt<'_>]) -> Result<Vec<Reward>> {
-        self.rewards.score(attempts)
+    /// A record that is not one of this task's, whatever the reward command does wrong, and
+    /// [`Interrupted`](crate::signal::Interrupted).
+    pub fn rewards(&self, attempts: &[Attempt<'_>], stop: &Stop) -> Result<Vec<Reward>> {
+        self.rewards.score(attempts, stop)
     }
 
     /// The evaluation grade of a completion, given as decoded, special tokens included (graders take end tokens as the

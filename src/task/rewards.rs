@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::command::{Request, RewardCommand};
 use super::{Record, Result, Reward, countdown, gsm8k, math, sudoku};
 use crate::config::{RewardFunction, RewardWeights};
+use crate::signal::Stop;
 
 /// A completion to be rewarded.
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +57,13 @@ impl Rewards {
     /// a command is the part `command`, and a part of it `command/<name>`, which is not added again.
     ///
     /// # Errors
-    /// A record that a function cannot read, and whatever the command does wrong.
-    pub fn score(&self, attempts: &[Attempt<'_>]) -> Result<Vec<Reward>> {
+    /// A record that a function cannot read, whatever the command does wrong, and a request to stop before it has
+    /// answered all.
+    pub fn score(&self, attempts: &[Attempt<'_>], stop: &Stop) -> Result<Vec<Reward>> {
         let mut rewards: Vec<Reward> = attempts.iter().map(|attempt| self.built_in(attempt)).collect::<Result<_>>()?;
         if let Some((command, weight)) = &self.command {
             let requests: Vec<Request<'_>> = attempts.iter().map(Request::from).collect();
-            for (reward, answer) in rewards.iter_mut().zip(command.score(&requests)?) {
+            for (reward, answer) in rewards.iter_mut().zip(command.score(&requests, stop)?) {
                 reward.total += weight * answer.reward;
                 reward.parts.push((Cow::Borrowed("command"), answer.reward));
                 let parts = answer.parts.into_iter().map(|(name, value)| (format!("command/{name}").into(), value));

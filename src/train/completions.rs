@@ -13,6 +13,7 @@ use crate::report::Row;
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt};
 use crate::session::{Example, Session};
+use crate::signal::Stop;
 use crate::task::{Attempt, PromptOrder, Reward, mean_parts};
 use crate::text::completion_length;
 
@@ -96,7 +97,7 @@ impl Generator {
             canvases.iter().zip(&lengths).map(|(canvas, &len)| tokenizer.decode(&canvas[..len])).collect();
         let example = |c: usize| &self.examples[chosen[c / g]];
         let attempts: Vec<Attempt<'_>> = texts.iter().enumerate().map(|(c, text)| example(c).attempt(text)).collect();
-        let rewards = session.task.rewards(&attempts)?;
+        let rewards = session.task.rewards(&attempts, &Stop::default())?;
         let mut all: Vec<Completion> = (canvases.into_iter().zip(lengths).zip(rewards).enumerate())
             .map(|(c, ((canvas, len), reward))| Completion {
                 prompt: example(c).prompt.clone(),

@@ -10,6 +10,7 @@ use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
 use crate::runtime;
 use crate::session::{Example, Session};
+use crate::signal::Stop;
 use crate::text::completion_length;
 
 /// Prints the resolved config, the counts and a decoded prompt.
@@ -32,7 +33,7 @@ pub fn report(request: &RunRequest, session: &Session) -> Result<()> {
     let tokenizer = session.encoder.tokenizer();
     let len = completion_length(canvas, session.model.config().eos_token_id);
     let text = tokenizer.decode(&canvas[..len]);
-    let rewards = session.task.rewards(&[example.attempt(&text)])?;
+    let rewards = session.task.rewards(&[example.attempt(&text)], &Stop::default())?;
     let reward = rewards.first().context("nothing was rewarded")?;
 
     let total: usize = session.model.parameter_count();

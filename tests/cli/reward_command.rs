@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use spg::signal::Stop;
 use spg::task::Record;
 use spg::task::command::{Request, RewardCommand};
 
@@ -48,7 +49,7 @@ fn the_example_scores_every_word() {
             .zip(completions)
             .map(|(record, completion)| Request { prompt: "write it backwards", completion, record })
             .collect();
-        command.score(&requests).unwrap()
+        command.score(&requests, &Stop::default()).unwrap()
     };
     for answer in score(&backwards) {
         assert_eq!(answer.reward, 2.0);

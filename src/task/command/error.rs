@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::signal::Interrupted;
+
 /// The key of the program and its arguments.
 const COMMAND: &str = "task.custom.reward_command.command";
 /// The key of the time an answer may take.
@@ -10,6 +12,9 @@ const TIME_LIMIT: &str = "task.custom.reward_command.time_limit_seconds";
 /// A reward command failed; the batch it was asked about has no rewards.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
+    /// Someone asked to stop before the batch was answered.
+    #[error("the reward command was left before it had answered")]
+    Interrupted(#[from] Interrupted),
     /// The command names no program.
     #[error("{COMMAND} is empty: give a program and its arguments, such as [\"python3\", \"reward.py\"]")]
     Empty,

@@ -32,6 +32,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Record;
+use crate::signal::Stop;
 use error::beginning;
 use pipes::{End, Line};
 use process::{FAREWELL, Process, Reply};
@@ -110,8 +111,8 @@ impl RewardCommand {
     ///
     /// # Errors
     /// If the program cannot be started, fails twice on the same request, or breaks the protocol. The program is then
-    /// ended; the next call starts another one.
-    pub fn score(&self, requests: &[Request<'_>]) -> Result<Vec<Answer>> {
+    /// ended; the next call starts another one. [`CommandError::Interrupted`] if `stop` asks for it between two answers.
+    pub fn score(&self, requests: &[Request<'_>], stop: &Stop) -> Result<Vec<Answer>> {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
@@ -119,6 +120,7 @@ impl RewardCommand {
         let mut process = self.running(slot.take())?;
         let mut answers = Vec::with_capacity(requests.len());
         for (i, request) in requests.iter().enumerate() {
+            stop.check()?;
             answers.push(self.ask(&mut process, i + 1, request)?);
         }
         settle(&process, self.grace)?;

@@ -31,7 +31,7 @@ fn score(command: &RewardCommand, completions: &[&str]) -> Result<Vec<Answer>> {
     let record = Record::from([("word", "lamp".to_owned())]);
     let requests: Vec<_> =
         completions.iter().map(|completion| Request { prompt: "backwards", completion, record: &record }).collect();
-    command.score(&requests)
+    command.score(&requests, &Stop::default())
 }
 
 fn rewards(answers: Vec<Answer>) -> Vec<f64> {

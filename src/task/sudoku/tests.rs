@@ -7,6 +7,7 @@ use std::path::Path;
 use super::*;
 use crate::config::{Split, TaskTable};
 use crate::rng::{Key, Purpose};
+use crate::signal::Stop;
 use crate::task::{Attempt, Task};
 
 fn build(change: impl FnOnce(&mut SudokuTable)) -> Result<Task> {
@@ -20,7 +21,7 @@ fn count(n: usize) -> NonZeroUsize {
 }
 
 fn reward(task: &Task, record: &Record, completion: &str) -> Reward {
-    task.rewards(&[Attempt { record, prompt: "", completion }]).unwrap().remove(0)
+    task.rewards(&[Attempt { record, prompt: "", completion }], &Stop::default()).unwrap().remove(0)
 }
 
 fn grade(task: &Task, record: &Record, completion: &str) -> Grade {
@@ -206,7 +207,7 @@ fn a_record_of_another_task_is_refused() {
     let record = Record::from([("question", "1 + 1?".to_owned())]);
     let attempt = Attempt { record: &record, prompt: "", completion: "<answer>0</answer>" };
     let message = "a record has no field `puzzle` (its fields: question)";
-    assert_eq!(task.rewards(&[attempt]).unwrap_err().to_string(), message);
+    assert_eq!(task.rewards(&[attempt], &Stop::default()).unwrap_err().to_string(), message);
     assert_eq!(task.grade(&record, "no idea", &Reward::default()).unwrap_err().to_string(), message);
     assert!(task.prompt(&record).unwrap_err().to_string().starts_with("task.sudoku.prompt_template fails on a record"));
 }
