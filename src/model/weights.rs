@@ -87,14 +87,18 @@ impl WeightFiles {
         self.place.keys().map(String::as_str)
     }
 
+    /// The shape of a tensor, if there is one of that name.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        Some(self.maps[*self.place.get(name)?].get(name).ok()?.shape().to_vec())
+    }
+
     /// Compares names and shapes with what a model expects.
     ///
     /// # Errors
     /// Lists every difference (the first few of each kind when there are many).
     pub fn check(&self, expected: &BTreeMap<String, Vec<usize>>) -> Result<()> {
         let unknown = self.names().filter(|n| !expected.contains_key(*n)).map(str::to_owned).collect();
-        let found = |name: &str| Some(self.maps[*self.place.get(name)?].get(name).ok()?.shape().to_vec());
-        report_misfits(&self.dir, expected, found, unknown)
+        report_misfits(&self.dir, expected, |name| self.shape(name), unknown)
     }
 
     /// Reads some rows of a matrix into main memory: f32 `[len, columns]`.
