@@ -48,7 +48,7 @@ const KEYS: [(&str, Use); 44] = [
     ("monteclora_config", Neutral("samples the factors")),
     ("trainable_token_indices", Neutral("holds rows of the embedding beside the adapters")),
     ("use_bdlora", Neutral("has block-diagonal factors")),
-    ("use_dora", Neutral("is DoRA, which rescales the columns of the adapted weights")),
+    ("use_dora", Neutral("is DoRA, which also trains the magnitudes of the adapted weights")),
     ("use_qalora", Neutral("pools the input of the adapters")),
     ("velora_config", Neutral("compresses the input of the adapters")),
     ("auto_mapping", Idle),
@@ -75,7 +75,7 @@ const KEYS: [(&str, Use); 44] = [
 pub(super) fn check(config: &Map<String, Value>) -> Result<Map<String, Value>> {
     match config.get("peft_type").and_then(Value::as_str) {
         Some("LORA") => {}
-        Some(other) => bail!("peft_type = {other:?} is not implemented, only \"LORA\" is: {MERGE}"),
+        Some(other) => bail!("peft_type = {other:?} is not implemented, only \"LORA\" is; {MERGE}"),
         None => bail!("peft_type is missing: is it PEFT's adapter_config.json?"),
     }
     let (mut kept, mut refused) = (Map::new(), Vec::new());
@@ -98,8 +98,8 @@ pub(super) fn check(config: &Map<String, Value>) -> Result<Map<String, Value>> {
     Ok(kept)
 }
 
-const MERGE: &str = "merge it into its model with PEFT (merge_and_unload, then save_pretrained) and use that folder as \
-                     the model";
+const MERGE: &str = "a way out: PEFT can merge most kinds of adapters into their model (merge_and_unload, then \
+                     save_pretrained); use that folder as the model";
 
 /// Whether a value says no more than a missing key.
 fn is_neutral(value: &Value) -> bool {
@@ -129,7 +129,7 @@ fn init_lora_weights(value: &Value) -> Option<&'static str> {
     };
     (!harmless).then_some(
         "may have changed the base model when training began: save the adapter as plain LoRA with PEFT \
-         (save_pretrained with path_initial_model_for_weight_conversion), or",
+         (save_pretrained with path_initial_model_for_weight_conversion)",
     )
 }
 
