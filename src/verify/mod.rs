@@ -84,13 +84,16 @@ pub fn run(request: &VerifyRequest) -> Result<()> {
     Ok(())
 }
 
+/// Compares one kind of items.
+type Check = fn(&golden::Golden) -> Result<Vec<Item>>;
+
 /// Runs the items of a golden folder whose files are there; the others are named as skipped.
 ///
 /// # Errors
 /// If a file cannot be read, or none is there.
 pub fn check(dir: &Path, device: &Device) -> Result<Vec<Item>> {
     let golden = golden::Golden::open(dir, device)?;
-    let parts: [(&str, &[&str], fn(&golden::Golden) -> Result<Vec<Item>>); 4] = [
+    let parts: [(&str, &[&str], Check); 4] = [
         ("logits", &[logits::FILE], |golden| Ok(vec![logits::check(golden)?])),
         ("decode", &["generate.json", "generate.safetensors"], decodes::check),
         ("loss", &["loss.json", "loss.safetensors"], loss::check),

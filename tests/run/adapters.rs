@@ -27,7 +27,8 @@ fn a_run_from_an_adapter_trained_on_and_saved_another_scale_than_its_own() {
 
     // a run folder stands for its last checkpoint
     let from = format!("lora.init_from={}", first.display());
-    let with = |more: &[&str]| train(&second, &[&two, &["--set", &from], more].concat());
+    let start_at = |run: &Path, more: &[&str]| train(run, &[&two[..], &["--set", &from], more].concat());
+    let with = |more: &[&str]| start_at(&second, more);
     let text = fail(with(&["--set", "lora.r=8", "--set", "lora.lora_alpha=3"]), 2);
     for part in ["has rank 16", "lora.r = 8", "has alpha 16", "lora.lora_alpha = 3", "checkpoint-2"] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
@@ -43,7 +44,7 @@ fn a_run_from_an_adapter_trained_on_and_saved_another_scale_than_its_own() {
     succeed(spg(&["eval", "--ckpt", second.to_str().expect("UTF-8"), "--limit", "1"]));
 
     std::fs::remove_dir_all(&adapter).expect("remove");
-    let text = fail(with(&["--output-dir", dir.path().join("third").to_str().expect("UTF-8")]), 1);
+    let text = fail(start_at(&dir.path().join("third"), &[]), 1);
     assert!(text.contains("lora.init_from") && text.contains("neither adapter_config.json nor a checkpoint"), "{text}");
 }
 
