@@ -22,8 +22,8 @@ fn model() -> Llada {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sudoku-tiny");
     let mut model = Llada::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("the shipped model");
     let table = LoraTable {
-        r: std::num::NonZeroUsize::new(16).expect("16"),
-        target_modules: TargetModules::Preset(TargetPreset::AllLinear),
+        r: std::num::NonZeroUsize::new(16),
+        target_modules: Some(TargetModules::Preset(TargetPreset::AllLinear)),
         ..LoraTable::default()
     };
     model.attach_lora(&table, 1).expect("adapters");

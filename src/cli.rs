@@ -158,6 +158,9 @@ struct VerifyArgs {
     /// Folder with golden tensors, such as tests/fixtures/golden/mha_small; with --dtype, --quantize or --gguf-file, any
     /// model folder: its log-probabilities kept so are compared with those in f32
     dir: PathBuf,
+    /// Compare the model with this PEFT adapter with DIR/logits.safetensors: input_ids, and their logits as PEFT has them
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["dtype", "quantize", "gguf_file"])]
+    adapter: Option<PathBuf>,
     /// Working precision to compare with f32
     #[arg(long, value_enum, value_name = "DTYPE")]
     dtype: Option<PrecisionName>,
@@ -288,7 +291,7 @@ impl VerifyArgs {
             quantize: self.quantize.map(Into::into),
             gguf_file: self.gguf_file,
         });
-        VerifyRequest { dir: self.dir, device: self.device, precision, json: self.json }
+        VerifyRequest { dir: self.dir, device: self.device, adapter: self.adapter, precision, json: self.json }
     }
 }
 

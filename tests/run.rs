@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use candle_core::{Device, Tensor};
 use serde_json::{Map, Value};
 
+#[path = "run/adapters.rs"]
+mod adapters;
 #[cfg(target_os = "linux")]
 #[path = "run/memory.rs"]
 mod memory;

@@ -46,7 +46,7 @@ pub fn decoding(request: &BenchRequest) -> Result<Decoding> {
 /// If the model has none of the layers.
 pub fn attach_adapters(model: &mut Llada, request: &BenchRequest) -> Result<()> {
     let alpha = Positive::try_from(request.rank.get() as f64 / 2.0).map_err(anyhow::Error::msg)?;
-    model.attach_lora(&LoraTable { r: request.rank, lora_alpha: alpha, ..LoraTable::default() }, SEED)?;
+    model.attach_lora(&LoraTable { r: Some(request.rank), lora_alpha: Some(alpha), ..LoraTable::default() }, SEED)?;
     model.set_dropout(0.0);
     Ok(())
 }

@@ -79,6 +79,8 @@ pub struct VerifyRequest {
     pub dir: PathBuf,
     /// The device to check.
     pub device: DeviceSpec,
+    /// Compare the model with this adapter with the logits in the adapter's folder, instead of with golden tensors.
+    pub adapter: Option<PathBuf>,
     /// Compare the model kept in this way with itself in f32, instead of with golden tensors.
     pub precision: Option<PrecisionRequest>,
     /// Print JSON instead of a line an item.

@@ -41,9 +41,13 @@ impl RunConfig {
     ///
     /// # Errors
     /// All problems at once.
-    pub fn new(file: ConfigFile, command: Command) -> Result<Self, Vec<Problem>> {
+    pub fn new(mut file: ConfigFile, command: Command) -> Result<Self, Vec<Problem>> {
         let problems = check(&file, command);
-        if problems.is_empty() { Ok(Self { command, file }) } else { Err(problems) }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        file.lora = file.lora.resolved();
+        Ok(Self { command, file })
     }
 
     /// What the run was resolved for.

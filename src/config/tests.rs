@@ -152,7 +152,19 @@ fn lora_targets_and_devices_say_what_they_expect() {
     }
     let config = resolve(MINIMAL, &["model.device=cuda:3", "lora.target_modules=['q_proj']"], Command::Train).unwrap();
     assert_eq!(config.model().device, DeviceSpec::Cuda(3));
-    assert_eq!(config.lora().target_modules, TargetModules::Names(vec!["q_proj".into()]));
+    assert_eq!(config.lora().target_modules, Some(TargetModules::Names(vec!["q_proj".into()])));
+}
+
+#[test]
+fn the_rank_of_init_from_had_to_be_written_and_its_modules_were_written_wrongly() {
+    let fresh = resolve(MINIMAL, &[], Command::Train).unwrap().lora().clone();
+    assert_eq!((fresh.r.map(|r| r.get()), fresh.lora_alpha.map(|a| a.get())), (Some(128), Some(64.0)));
+    assert_eq!(fresh.target_modules, Some(TargetModules::Preset(TargetPreset::Paper)));
+    let follows = resolve(MINIMAL, &["lora.init_from=x", "lora.target_modules=all-linear"], Command::Train).unwrap();
+    assert_eq!((follows.lora().r, follows.lora().lora_alpha, &follows.lora().target_modules), (None, None, &None));
+    assert!(!follows.to_toml().unwrap().contains("target_modules"));
+    let written = resolve(MINIMAL, &["lora.init_from=x", "lora.r=4"], Command::Train).unwrap();
+    assert_eq!(written.lora().r.map(|r| r.get()), Some(4));
 }
 
 #[test]

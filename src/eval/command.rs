@@ -45,7 +45,7 @@ pub fn run(request: &EvalRequest) -> Result<()> {
     match &checkpoint {
         Checkpoint::Adapter(dir) => {
             let mut session = Session::open(config, origin)?;
-            session.model.load_adapter(dir)?;
+            session.model.load_adapter(dir)?.warn_unless_made_for(&config.model().name_or_path);
             if request.base {
                 results.push(job.evaluate(&session, Pass::BASE, None)?);
             }

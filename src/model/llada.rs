@@ -12,6 +12,7 @@ use super::block::{Block, Saved, Shared};
 use super::config::LladaConfig;
 use super::footprint::Extent;
 use super::head::Head;
+use super::lora::AdapterConfig;
 use super::ops::products::activations_are_f32;
 use super::ops::rope;
 use super::param::{Gradients, Param};
@@ -28,6 +29,8 @@ pub struct Llada {
     pub(super) blocks: Vec<Block>,
     pub(super) head: Head,
     pub(super) tables: rope::Tables,
+    /// What describes the adapters of the blocks, if there are any.
+    pub(super) adapters: Option<AdapterConfig>,
 }
 
 /// What a forward pass keeps for its backward.

@@ -158,7 +158,7 @@ impl Llada {
         };
         let device = head.norm.value().device();
         let tables = rope::Tables::new(config.rope_theta, config.head_dim(), config.max_sequence_length, device)?;
-        Ok(Self { config, dtype, wte, blocks, head, tables })
+        Ok(Self { config, dtype, wte, blocks, head, tables, adapters: None })
     }
 
     /// Writes the weights as `dir/model.safetensors`, atomically.

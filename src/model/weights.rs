@@ -87,14 +87,18 @@ impl WeightFiles {
         self.place.keys().map(String::as_str)
     }
 
+    /// The shape of a tensor, if there is one of that name.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        Some(self.maps[*self.place.get(name)?].get(name).ok()?.shape().to_vec())
+    }
+
     /// Compares names and shapes with what a model expects.
     ///
     /// # Errors
     /// Lists every difference (the first few of each kind when there are many).
     pub fn check(&self, expected: &BTreeMap<String, Vec<usize>>) -> Result<()> {
         let unknown = self.names().filter(|n| !expected.contains_key(*n)).map(str::to_owned).collect();
-        let found = |name: &str| Some(self.maps[*self.place.get(name)?].get(name).ok()?.shape().to_vec());
-        report_misfits(&self.dir, expected, found, unknown)
+        report_misfits(&self.dir, expected, |name| self.shape(name), unknown)
     }
 
     /// Reads some rows of a matrix into main memory: f32 `[len, columns]`.
@@ -102,7 +106,7 @@ impl WeightFiles {
         let Some(&at) = self.place.get(name) else { bail!("{} has no tensor {name}", self.dir.display()) };
         let read = || -> candle_core::Result<Tensor> {
             let view = self.maps[at].get(name)?;
-            let dtype: DType = view.dtype().try_into()?;
+            let dtype = dtype_of(&view)?;
             let columns: usize = view.shape().iter().skip(1).product();
             let row = columns * dtype.size_in_bytes();
             let rows = &view.data()[start * row..(start + len) * row];
@@ -134,13 +138,22 @@ impl WeightFiles {
     }
 }
 
+/// The dtype of a tensor, whose numbers must be of whole bytes: the smaller formats have blocks that nothing here reads.
+fn dtype_of(view: &TensorView<'_>) -> candle_core::Result<DType> {
+    let dtype: DType = view.dtype().try_into()?;
+    if dtype.size_in_bytes() == 0 {
+        candle_core::bail!("its dtype {dtype:?} is not implemented: convert it to F32, F16 or BF16");
+    }
+    Ok(dtype)
+}
+
 /// Bytes of a mapped tensor that are copied before their pages are let go.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Copies a tensor into main memory, cast to `T`. Piece by piece: else the largest tensor would stand in memory two or
 /// three times (mapped, in the file's dtype, in `T`), and loading would be the peak of a run.
 fn read_in_pieces<T: WithDType>(view: &TensorView<'_>) -> candle_core::Result<Tensor> {
-    let dtype: DType = view.dtype().try_into()?;
+    let dtype = dtype_of(view)?;
     let mut values: Vec<T> = runtime::with_large_pages(view.shape().iter().product());
     for piece in view.data().chunks(PIECE_BYTES) {
         let n = piece.len() / dtype.size_in_bytes();
@@ -210,4 +223,27 @@ fn summary(kind: &str, names: &[String]) -> String {
     let more = names.len().saturating_sub(SHOWN);
     let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("  {kind} ({}): {}{tail}", names.len(), names[..names.len().min(SHOWN)].join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_less_than_a_byte_were_divided_by_zero() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join(SINGLE_FILE);
+        for dtype in ["F4", "F6_E2M3", "F6_E3M2"] {
+            let bytes = if dtype == "F4" { 2 } else { 3 };
+            let header = format!(r#"{{"x":{{"dtype":"{dtype}","shape":[2,2],"data_offsets":[0,{bytes}]}}}}"#);
+            let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; bytes]].concat();
+            std::fs::write(&path, file)?;
+            let files = WeightFiles::open_file(&path)?;
+            let loaded = [files.load("x", DType::F32, &Device::Cpu), files.load_rows("x", 0, 2)];
+            for text in loaded.map(|tensor| format!("{:#}", tensor.expect_err("no such numbers"))) {
+                assert!(text.contains("cannot read x") && text.contains("is not implemented"), "{text}");
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,5 +1,6 @@
 //! Training: SPG and supervised fine-tuning, over one outer loop with metrics, evaluations and checkpoints.
 
+mod adapters;
 mod checkpoint;
 mod completions;
 mod drift;
@@ -14,8 +15,7 @@ mod trainer;
 
 use anyhow::Result;
 
-use crate::config::{RunConfig, RunRequest, Trainable};
-use crate::error::Usage;
+use crate::config::{RunRequest, Trainable};
 use crate::model::Weights;
 use crate::session::{Origin, Session};
 
@@ -32,7 +32,7 @@ pub use spg::SpgUpdate;
 pub fn run(request: &RunRequest) -> Result<()> {
     let config = &request.config;
     let mut session = Session::open(config, Origin::Checkpoint(Weights::Frozen))?;
-    attach_adapters(config, &mut session)?;
+    adapters::attach(config, &mut session)?;
     if request.dry_run {
         return dry_run::report(request, &session);
     }
@@ -53,34 +53,11 @@ pub fn sft(request: &RunRequest) -> Result<()> {
     };
     let mut session = Session::open(config, origin)?;
     if config.sft()?.trainable == Trainable::Adapters {
-        attach_adapters(config, &mut session)?;
+        adapters::attach(config, &mut session)?;
     }
     if request.dry_run {
         return dry_run::report(request, &session);
     }
     let mut method = sft::SftMethod::new(config, &session)?;
     drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
-}
-
-/// Fresh adapters, or those of `lora.init_from`, which bring their own targets.
-fn attach_adapters(config: &RunConfig, session: &mut Session) -> Result<()> {
-    let lora = config.lora();
-    let Some(dir) = &lora.init_from else {
-        return session.model.attach_lora(lora, config.run().seed);
-    };
-    let found = session.model.load_adapter(dir)?;
-    if (found.r, found.lora_alpha) != (lora.r.get(), lora.lora_alpha.get()) {
-        return Err(Usage(format!(
-            "the adapter {} has rank {} and alpha {}, the configuration says lora.r = {} and lora.lora_alpha = {}: \
-             make them equal",
-            dir.display(),
-            found.r,
-            found.lora_alpha,
-            lora.r,
-            lora.lora_alpha.get()
-        ))
-        .into());
-    }
-    session.model.set_dropout(lora.lora_dropout.get());
-    Ok(())
 }

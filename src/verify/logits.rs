@@ -1,17 +1,36 @@
-//! Logits of the base model.
+//! Logits of a model beside those of the reference.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::Item;
 use super::golden::{Golden, worst};
-use crate::model::{Batch, Pass};
+use crate::model::{Batch, Llada, Pass};
 
-/// Every logit of every position.
+/// Where token ids and their logits are.
+pub const FILE: &str = "logits.safetensors";
+
+/// Every logit of every position of the base model.
 pub fn check(golden: &Golden) -> Result<Item> {
-    let tensors = golden.tensors("logits")?;
-    let model = golden.base()?;
-    let batch = Batch::left_padded(&tensors.ids("input_ids")?, model.config().eos_token_id);
-    let hidden = model.hidden(&batch, 0..batch.columns(), Pass::BASE)?;
+    compare(&golden.base()?, golden, "logits", Pass::BASE)
+}
+
+/// Every logit that `model` gives on the token ids of `expected`.
+///
+/// # Errors
+/// Token ids that the model does not have, more of them than it takes, logits of another shape.
+pub fn compare(model: &Llada, expected: &Golden, name: &str, pass: Pass<'_>) -> Result<Item> {
+    let tensors = expected.tensors("logits")?;
+    let (rows, config) = (tensors.ids("input_ids")?, model.config());
+    let (columns, most) = (rows.first().map_or(0, Vec::len), config.max_sequence_length);
+    ensure!(
+        columns > 0 && columns <= most,
+        "{FILE}: input_ids has rows of {columns} tokens, the model takes 1 to {most}"
+    );
+    let unknown = rows.iter().flatten().find(|&&id| id as usize >= config.embedding_size);
+    ensure!(unknown.is_none(), "{FILE}: input_ids holds {unknown:?}, the model has {} tokens", config.embedding_size);
+    let batch = Batch::left_padded(&rows, config.eos_token_id);
+    let hidden = model.hidden(&batch, 0..batch.columns(), pass)?;
     let logits = model.head().logits(&hidden)?;
-    Ok(Item::new("logits", worst(&logits, tensors.get("logits")?)?, 1e-4, format!("{} logits", logits.elem_count())))
+    let note = format!("{} logits", logits.elem_count());
+    Ok(Item::new(name, worst(&logits, tensors.get("logits")?)?, 1e-4, note))
 }

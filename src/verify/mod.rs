@@ -2,9 +2,11 @@
 //!
 //! A golden folder holds a small model, an adapter, and what the reference made of them: logits, greedy decodes,
 //! SPG losses with bounds and adapter gradients, and four AdamW updates. Every item prints its worst error beside
-//! the tolerance it has to hold. For any other model, [`precision`] says what fewer bits than f32 change.
+//! the tolerance it has to hold; items whose files are not in the folder are skipped by name. For any other model,
+//! [`precision`] says what fewer bits than f32 change, and [`adapter`] compares an adapter with logits beside it.
 
 mod adamw;
+mod adapter;
 mod decodes;
 mod golden;
 mod logits;
@@ -67,29 +69,72 @@ pub fn run(request: &VerifyRequest) -> Result<()> {
         let found = precision::compare(&request.dir, precision, &device)?;
         return print_result(&if request.json { serde_json::to_string(&found)? } else { found.line() });
     }
-    let items = check(&request.dir, &device)?;
+    let items = match &request.adapter {
+        Some(dir) => vec![adapter::check(&golden::Golden::open(&request.dir, &device)?, dir)?],
+        None => check(&request.dir, &device)?,
+    };
     for item in &items {
         print_result(&if request.json { serde_json::to_string(item)? } else { item.line() })?;
     }
     let failed = items.iter().filter(|i| !i.holds()).count();
     if failed > 0 {
-        bail!("{failed} of {} items of {} do not hold", items.len(), request.dir.display());
+        let place = request.adapter.as_ref().unwrap_or(&request.dir);
+        bail!("{failed} of {} items of {} do not hold", items.len(), place.display());
     }
     Ok(())
 }
 
-/// Runs all items of a golden folder.
+/// Compares one kind of items.
+type Check = fn(&golden::Golden) -> Result<Vec<Item>>;
+
+/// Runs the items of a golden folder whose files are there; the others are named as skipped.
 ///
 /// # Errors
-/// If a file is missing or cannot be read.
+/// If a file cannot be read, or none is there.
 pub fn check(dir: &Path, device: &Device) -> Result<Vec<Item>> {
     let golden = golden::Golden::open(dir, device)?;
-    let mut items = vec![logits::check(&golden)?];
-    items.extend(decodes::check(&golden)?);
-    items.extend(loss::check(&golden)?);
-    items.extend(adamw::check(&golden)?);
-    for name in ["d1", "wd1", "unigrpo", "coupled_grpo", "espo"] {
-        items.push(Item::not_covered(&format!("algorithms.{name}"), "not covered: this build has only SPG"));
+    let parts: [(&str, &[&str], Check); 4] = [
+        ("logits", &[logits::FILE], |golden| Ok(vec![logits::check(golden)?])),
+        ("decode", &["generate.json", "generate.safetensors"], decodes::check),
+        ("loss", &["loss.json", "loss.safetensors"], loss::check),
+        ("adamw", &["train.json", "train.safetensors", "loss.json", "loss.safetensors"], adamw::check),
+    ];
+    let mut items = Vec::new();
+    for (name, files, check) in parts {
+        match files.iter().find(|file| !dir.join(file).is_file()) {
+            None => items.extend(check(&golden)?),
+            Some(file) => items.push(Item::not_covered(name, &format!("not checked: there is no {file}"))),
+        }
+    }
+    if items.iter().all(|item| item.error.is_none()) {
+        let files: Vec<&str> = items.iter().map(|item| item.note.trim_start_matches("not checked: ")).collect();
+        bail!("{} holds nothing to compare with: {}", dir.display(), files.join(", "));
+    }
+    if dir.join("algorithms.json").is_file() {
+        for name in ["d1", "wd1", "unigrpo", "coupled_grpo", "espo"] {
+            items.push(Item::not_covered(&format!("algorithms.{name}"), "not covered: this build has only SPG"));
+        }
     }
     Ok(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_logits_alone_stopped_at_the_decodes_it_does_not_have() -> Result<()> {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
+        let dir = tempfile::tempdir()?;
+        let text = check(dir.path(), &Device::Cpu).expect_err("nothing there").to_string();
+        assert!(text.contains("there is no logits.safetensors, there is no generate.json"), "{text}");
+        for file in ["config.json", "model.safetensors", "logits.safetensors", "generate.json"] {
+            std::fs::copy(golden.join(file), dir.path().join(file))?;
+        }
+        let items = check(dir.path(), &Device::Cpu)?;
+        let found: Vec<(&str, bool)> = items.iter().map(|i| (i.name.as_str(), i.error.is_some())).collect();
+        assert_eq!(found, [("logits", true), ("decode", false), ("loss", false), ("adamw", false)]);
+        assert_eq!(items[1].note, "not checked: there is no generate.safetensors");
+        Ok(())
+    }
 }

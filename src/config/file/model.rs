@@ -36,30 +36,60 @@ pub struct ModelTable {
 }
 
 /// `[lora]`
+///
+/// With `init_from` the adapter there decides: `r` and `lora_alpha`, where they are written, must be its own, and
+/// `target_modules` is not used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraTable {
     /// Rank.
-    pub r: NonZeroUsize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r: Option<NonZeroUsize>,
     /// The update is scaled by `lora_alpha / r`.
-    pub lora_alpha: Positive,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_alpha: Option<Positive>,
     /// Dropout on the adapter's input while training.
     pub lora_dropout: ProperFraction,
     /// Preset or list of layer names.
-    pub target_modules: TargetModules,
-    /// A PEFT adapter folder to start from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_modules: Option<TargetModules>,
+    /// A PEFT adapter folder, or a run folder with adapters, to start from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
 }
 
 impl Default for LoraTable {
     fn default() -> Self {
-        Self {
-            r: count(128),
-            lora_alpha: number!(64.0),
-            lora_dropout: number!(0.05),
-            target_modules: TargetModules::Preset(TargetPreset::Paper),
-            init_from: None,
+        Self { r: None, lora_alpha: None, lora_dropout: number!(0.05), target_modules: None, init_from: None }
+    }
+}
+
+impl LoraTable {
+    /// Rank of a fresh adapter.
+    pub fn rank(&self) -> NonZeroUsize {
+        self.r.unwrap_or(count(128))
+    }
+
+    /// Alpha of a fresh adapter.
+    pub fn alpha(&self) -> Positive {
+        self.lora_alpha.unwrap_or(number!(64.0))
+    }
+
+    /// Layers that get a fresh adapter.
+    pub fn targets(&self) -> TargetModules {
+        self.target_modules.clone().unwrap_or(TargetModules::Preset(TargetPreset::Paper))
+    }
+
+    /// The table with everything written out that it decides, and nothing else.
+    pub(in crate::config) fn resolved(self) -> Self {
+        match self.init_from {
+            Some(_) => Self { target_modules: None, ..self },
+            None => Self {
+                r: Some(self.rank()),
+                lora_alpha: Some(self.alpha()),
+                target_modules: Some(self.targets()),
+                ..self
+            },
         }
     }
 }

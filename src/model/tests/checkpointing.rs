@@ -72,8 +72,10 @@ fn a_tape_keeps_what_was_asked_for() -> Result<()> {
 fn the_footprint_of_a_tape_is_exact() -> Result<()> {
     let probe = Probe::new();
     let mut paper = base("gqa_small")?;
-    paper
-        .attach_lora(&LoraTable { target_modules: TargetModules::Preset(TargetPreset::Paper), ..lora_table(0.1) }, 1)?;
+    paper.attach_lora(
+        &LoraTable { target_modules: Some(TargetModules::Preset(TargetPreset::Paper)), ..lora_table(0.1) },
+        1,
+    )?;
     let all = Llada::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable)?;
     for model in [paper, adapted("gqa_small", 0.1)?, adapted("mha_small", 0.0)?, all] {
         for (way, window) in ways().flat_map(|way| [0..9, 8..9].map(|window| (way, window))) {

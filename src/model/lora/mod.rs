@@ -1,0 +1,132 @@
+//! LoRA adapters (arXiv 2106.09685) on the linear layers of the blocks, stored in PEFT's format.
+//!
+//! One [`AdapterConfig`] says which modules have an adapter, of which rank and scale: that of a folder, or one made from
+//! `[lora]`. It stays with the model and is written again with the tensors, so that nothing is lost on the way.
+
+mod config;
+mod keys;
+mod load;
+mod patterns;
+mod save;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
+use candle_core::{DType, Tensor};
+use serde_json::Value;
+
+use super::linear::{Adapter, Linear};
+use super::llada::Llada;
+use super::param::Param;
+use super::weight::Weight;
+use crate::config::{LoraTable, TargetModules, TargetPreset};
+use crate::rng::{Key, Purpose};
+
+pub use config::{ADAPTER_CONFIG, AdapterConfig};
+pub use load::ADAPTER_FILE;
+
+impl Llada {
+    /// Attaches fresh adapters: `A` Kaiming-uniform (a = sqrt 5, so within `1 / sqrt(in)`), `B` zero.
+    ///
+    /// # Errors
+    /// A target that matches no linear layer, named with those there are.
+    pub fn attach_lora(&mut self, table: &LoraTable, seed: u64) -> Result<()> {
+        let rank = table.rank().get();
+        let names = self.target_names(&table.targets())?;
+        let config = AdapterConfig::plain(rank, table.alpha().get(), target_modules(&names))?;
+        let device = self.device().clone();
+        for (module, (path, linear)) in self.named_linears_mut().enumerate() {
+            linear.adapter = None;
+            let Some(shape) = config.shape(&path)? else { continue };
+            let (out, input) = linear.weight.dims2()?;
+            let bound = 1.0 / (input as f64).sqrt();
+            let mut rng = Key::new(seed, Purpose::AdapterInit).part(module).rng();
+            let a: Vec<f32> = (0..rank * input).map(|_| ((2.0 * rng.uniform_f64() - 1.0) * bound) as f32).collect();
+            let a = Tensor::from_vec(a, (rank, input), &device)?;
+            let b = Tensor::zeros((out, rank), DType::F32, &device)?;
+            let (a_name, b_name) = peft_keys(&path);
+            linear.adapter = Some(Adapter {
+                a: Param::trainable(a_name, &a)?,
+                b: Param::trainable(b_name, &b)?,
+                scale: shape.scale,
+                dropout: table.lora_dropout.get(),
+                module: module as u64,
+            });
+        }
+        self.adapters = Some(config);
+        Ok(())
+    }
+
+    /// What describes the adapters; nothing if the model has none.
+    pub fn adapter_config(&self) -> Option<&AdapterConfig> {
+        self.adapters.as_ref()
+    }
+
+    /// Sets the dropout of all adapters.
+    pub fn set_dropout(&mut self, dropout: f64) {
+        for (_, linear) in self.named_linears_mut() {
+            if let Some(adapter) = &mut linear.adapter {
+                adapter.dropout = dropout;
+            }
+        }
+    }
+
+    /// A model whose adapters are added into copies of their weights, `W + scale * B A`; the other weights are
+    /// shared, and quantised ones keep their adapters. It decodes faster than this one, with the same numbers up to
+    /// rounding.
+    ///
+    /// # Errors
+    /// If the maths fails.
+    pub fn merged(&self) -> candle_core::Result<Llada> {
+        let mut merged = self.clone();
+        for (_, linear) in merged.named_linears_mut() {
+            if linear.weight.is_quantised() {
+                continue;
+            }
+            let Some(Adapter { a, b, scale, .. }) = linear.adapter.take() else { continue };
+            let Some(w) = linear.weight.numbers()? else { continue };
+            let update = (b.value().matmul(a.value())? * scale)?.to_dtype(w.dtype())?;
+            linear.weight = Weight::frozen(linear.weight.name(), (w + update)?)?;
+        }
+        Ok(merged)
+    }
+
+    /// Path and layer of every linear layer of the blocks.
+    fn named_linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
+        self.blocks.iter_mut().enumerate().flat_map(|(i, block)| {
+            block.linears_mut().map(|(leaf, linear)| (format!("model.transformer.blocks.{i}.{leaf}"), linear))
+        })
+    }
+
+    fn target_names(&self, targets: &TargetModules) -> Result<BTreeSet<String>> {
+        let known: Vec<&str> =
+            self.blocks.first().map(|b| b.linears().map(|(leaf, _)| leaf).to_vec()).unwrap_or_default();
+        let names: Vec<String> = match targets {
+            TargetModules::Preset(TargetPreset::Paper) => {
+                ["q_proj", "k_proj", "v_proj", "up_proj"].map(str::to_owned).to_vec()
+            }
+            TargetModules::Preset(TargetPreset::AllLinear) => known.iter().map(|&n| n.to_owned()).collect(),
+            TargetModules::Names(names) => names.clone(),
+        };
+        if let Some(name) = names.iter().find(|n| !known.contains(&n.as_str())) {
+            bail!("lora.target_modules: {name:?} matches no linear layer; the model has {}", known.join(", "));
+        }
+        Ok(names.into_iter().collect())
+    }
+}
+
+/// PEFT's names of the two matrices of a module.
+fn peft_keys(module: &str) -> (String, String) {
+    (format!("base_model.model.{module}.lora_A.weight"), format!("base_model.model.{module}.lora_B.weight"))
+}
+
+/// A list of names, or a pattern where a list would also match the LM head (its name ends in `ff_out` too).
+fn target_modules(leaves: &BTreeSet<String>) -> Value {
+    let names: Vec<&str> = leaves.iter().map(String::as_str).collect();
+    match leaves.contains("ff_out") {
+        true => format!(r".*\.blocks\.\d+\.({})", names.join("|")).into(),
+        false => names.into(),
+    }
+}

@@ -1,0 +1,34 @@
+//! Writing a model's adapters.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use super::{ADAPTER_CONFIG, ADAPTER_FILE};
+use crate::model::llada::Llada;
+use crate::model::load::write_safetensors;
+
+impl Llada {
+    /// Writes the adapters so that PEFT loads them: the same modules, ranks and scales.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written; a model without adapters.
+    pub fn save_adapter(&self, dir: &Path, base_model: &str) -> Result<()> {
+        let adapters: Vec<_> =
+            self.blocks.iter().flat_map(|b| b.linears()).filter_map(|(_, l)| l.adapter.as_ref()).collect();
+        let (Some(config), Some(first)) = (&self.adapters, adapters.first()) else {
+            bail!("the model has no adapters to save")
+        };
+        let params = adapters.iter().flat_map(|adapter| [&adapter.a, &adapter.b]);
+        let tensors: BTreeMap<_, _> = params.map(|p| (p.name().to_owned(), p.value().clone())).collect();
+        let path = dir.join(ADAPTER_CONFIG);
+        let text = serde_json::to_string_pretty(&config.to_json(first.dropout, base_model))? + "\n";
+        File::create(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        write_safetensors(&dir.join(ADAPTER_FILE), &tensors, &[("format", "pt")])
+    }
+}

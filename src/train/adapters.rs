@@ -1,0 +1,59 @@
+//! The adapters a run starts from: fresh ones, or those of `lora.init_from`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::config::RunConfig;
+use crate::error::Usage;
+use crate::model::ADAPTER_CONFIG;
+use crate::report::checkpoints;
+use crate::session::Session;
+
+/// Attaches fresh adapters, or those of `lora.init_from`, which bring their own ranks, scales and modules.
+///
+/// # Errors
+/// A rank or alpha in `[lora]` that is not the adapter's; a folder without one.
+pub fn attach(config: &RunConfig, session: &mut Session) -> Result<()> {
+    let lora = config.lora();
+    let Some(from) = &lora.init_from else {
+        return session.model.attach_lora(lora, config.run().seed);
+    };
+    let dir = folder(from)?;
+    let found = session.model.load_adapter(&dir)?;
+    let mut misfits = Vec::new();
+    if let Some(r) = lora.r.filter(|r| r.get() != found.r) {
+        misfits.push(format!("has rank {}, the configuration says lora.r = {r}", found.r));
+    }
+    if let Some(alpha) = lora.lora_alpha.map(|a| a.get()).filter(|&a| a != found.lora_alpha) {
+        misfits.push(format!("has alpha {}, the configuration says lora.lora_alpha = {alpha}", found.lora_alpha));
+    }
+    if !misfits.is_empty() {
+        let misfits = misfits.join("; it ");
+        return Err(Usage(format!(
+            "the adapter {} {misfits}: leave these keys out, then they follow the adapter, or make them equal",
+            dir.display()
+        ))
+        .into());
+    }
+    found.warn_unless_made_for(&config.model().name_or_path);
+    session.model.set_dropout(lora.lora_dropout.get());
+    let modules = session.model.trainable().len() / 2;
+    tracing::info!("adapters of {modules} modules from {}, with its ranks, scales and modules", dir.display());
+    Ok(())
+}
+
+/// The adapter folder that is meant: the folder itself, or the last checkpoint of a run.
+fn folder(from: &Path) -> Result<PathBuf> {
+    if from.join(ADAPTER_CONFIG).is_file() {
+        return Ok(from.to_owned());
+    }
+    if !from.is_dir() {
+        bail!("lora.init_from: {} is not a folder (adapters of the hub have to be downloaded first)", from.display());
+    }
+    match checkpoints(from).pop() {
+        Some((_, last)) if last.join(ADAPTER_CONFIG).is_file() => Ok(last),
+        Some((_, last)) => bail!("lora.init_from: {} holds no adapter: it has no {ADAPTER_CONFIG}", last.display()),
+        None => bail!("lora.init_from: {} holds neither {ADAPTER_CONFIG} nor a checkpoint", from.display()),
+    }
+}
