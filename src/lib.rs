@@ -1,7 +1,7 @@
 //! Reinforcement learning for masked diffusion language models with Sandwiched Policy Gradient (arXiv 2510.09541).
 //!
 //! # The pipeline
-//! Data moves one way; a module uses only modules to its left (and `rng`, `error`, `hub`, `profile`):
+//! Data moves one way; a module uses only modules to its left (and those that are shared by all):
 //!
 //! ```text
 //! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> data -> eval -> grade -> train, verify -> bench

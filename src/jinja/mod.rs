@@ -23,6 +23,8 @@ pub fn engine() -> Result<Environment<'static>, Error> {
     env.add_test("iterable", is_iterable);
     env.add_test("sequence", is_sequence);
     env.add_filter("tojson", json::tojson);
+    env.add_filter("escape", escape);
+    env.add_filter("e", escape);
     env.set_formatter(|out, state, value| match number::as_python(value) {
         Some(text) => Ok(out.write_str(&text)?),
         None => minijinja::escape_formatter(out, state, value),
@@ -39,6 +41,15 @@ fn is_iterable(value: &Value) -> bool {
 fn is_sequence(value: &Value) -> bool {
     use ValueKind::{Bytes, Map, Seq, String, Undefined};
     matches!(value.kind(), Undefined | String | Bytes | Seq | Map)
+}
+
+/// HTML escapes with the numbers that Python's Jinja writes for quotes.
+fn escape(value: &Value) -> Value {
+    if value.is_safe() {
+        return value.clone();
+    }
+    let text = value.to_string().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    Value::from_safe_string(text.replace('\'', "&#39;").replace('"', "&#34;"))
 }
 
 #[cfg(test)]
@@ -72,6 +83,11 @@ mod tests {
             render("{{ 1e16 }} {{ 1e-5 }} {{ 2.5 }} {{ 3 }} {{ 1e300 * 1e300 }}").as_deref(),
             Ok("1e+16 1e-05 2.5 3 inf")
         );
+    }
+
+    #[test]
+    fn quotes_were_escaped_in_other_words() {
+        assert_eq!(render(r#"{{ "<'&\"" | e }}{{ text | escape | e }}"#).as_deref(), Ok("&lt;&#39;&amp;&#34;a"));
     }
 
     #[test]

@@ -130,9 +130,7 @@ mod tests {
         let mut table = Table::default();
         table.key("file", vec!["some/long/folder/of/verdicts.jsonl".into(), "a\u{1b}[2J\n".into()]);
         table.figure("items", vec!["12".into(), "3".into()]);
-        assert_eq!(
-            table.render(Some(21)),
-            "file            items\n…verdicts.jsonl     12\na\\u{1b}[2J\\n         3".replace("…v", "…v")
-        );
+        let expected = "file            items\n…erdicts.jsonl     12\na\\u{1b}[2J\\n        3";
+        assert_eq!(table.render(Some(21)), expected);
     }
 }

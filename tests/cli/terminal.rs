@@ -47,7 +47,7 @@ fn on_terminal(columns: u16, term: &str, args: &[&str]) -> String {
 /// A configuration for the tiny model with one record, and its folder.
 fn custom(question: &str) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
-    let record = serde_json::json!({ "q": question });
+    let record = serde_json::json!({ "q": question, "ground_truth": "5" });
     std::fs::write(dir.path().join("data.jsonl"), format!("{record}\n{record}\n{record}\n")).unwrap();
     let data = dir.path().join("data.jsonl").display().to_string();
     let text = format!(
@@ -131,7 +131,7 @@ fn tables_did_not_fit_sixty_columns() {
     assert!(widest(&narrow) <= Some(60) && narrow.contains("100.00%"), "{narrow}");
     let shown = on_terminal(60, "dumb", &["-q", "data", "show", "--config", "sudoku-tiny", "--count", "0"]);
     assert!(shown.starts_with("--- task sudoku") && widest(&shown) <= Some(60), "{shown}");
-    assert!(shown.contains("rollout.max_prompt_length = 1"), "{shown}");
+    assert!(shown.contains("rollout.max_prompt_length = 200"), "{shown}");
 }
 
 #[test]
