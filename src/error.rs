@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::terminal;
 
 /// Exit code: everything was done.
 pub const DONE: u8 = 0;
@@ -57,7 +58,8 @@ fn has<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> b
     error.downcast_ref::<E>().is_some() || error.chain().any(|cause| cause.is::<E>())
 }
 
-/// The error and its causes as a user reads them, without a final line break; empty when there is nothing to say.
+/// The error and its causes as a user reads them, without a final line break; empty when there is nothing to say. What
+/// they quote can be foreign: control characters are escaped.
 pub fn describe(error: &anyhow::Error) -> String {
     if has::<StdoutClosed>(error) {
         return String::new();
@@ -67,7 +69,7 @@ pub fn describe(error: &anyhow::Error) -> String {
     for cause in error.chain().skip(1) {
         let _ = write!(text, "\n  caused by: {cause}");
     }
-    text
+    terminal::shown(&text).into_owned()
 }
 
 #[cfg(test)]
@@ -99,5 +101,11 @@ mod tests {
             "error: cannot load the model\n  caused by: cannot read a.json\n  caused by: no such file"
         );
         assert_eq!(describe(&StdoutClosed.into()), "");
+    }
+
+    #[test]
+    fn an_error_that_quotes_a_file_could_drive_the_terminal() {
+        let error = anyhow!("a record has \u{1b}[2J").context("line 3:\n  \u{9b}1m");
+        assert_eq!(describe(&error), "error: line 3:\n  \\u{9b}1m\n  caused by: a record has \\u{1b}[2J");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Used by everybody; they use nobody but each other.
-const SHARED: [&str; 6] = ["error", "hub", "profile", "rng", "runtime", "signal"];
+const SHARED: [&str; 9] = ["error", "files", "hub", "jinja", "profile", "rng", "runtime", "signal", "terminal"];
 
 /// The pipeline from left to right; modules of one entry may name each other.
 const PIPELINE: [&[&str]; 14] = [

@@ -1,7 +1,7 @@
 //! Reinforcement learning for masked diffusion language models with Sandwiched Policy Gradient (arXiv 2510.09541).
 //!
 //! # The pipeline
-//! Data moves one way; a module uses only modules to its left (and `rng`, `error`, `hub`, `profile`):
+//! Data moves one way; a module uses only modules to its left (and those that are shared by all):
 //!
 //! ```text
 //! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> data -> eval -> grade -> train, verify -> bench
@@ -24,6 +24,7 @@
 //! | [`bench`] | rollouts and updates of any model, timed by part |
 //! | [`profile`] | the stopwatches for that, in the passes of all |
 //! | [`hub`] | files of models and datasets on the Hugging Face hub, shared by all |
+//! | [`files`], [`jinja`], [`terminal`] | files written whole, templates as Python's, text for terminals, shared by all |
 //!
 //! # The shape alphabet
 //! | letter | meaning |
@@ -42,8 +43,10 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod eval;
+pub mod files;
 pub mod grade;
 pub mod hub;
+pub mod jinja;
 pub mod model;
 pub mod objective;
 pub mod optim;
@@ -55,6 +58,7 @@ pub mod runtime;
 pub mod session;
 pub mod signal;
 pub mod task;
+pub mod terminal;
 pub mod text;
 pub mod train;
 pub mod verify;

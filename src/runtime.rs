@@ -9,6 +9,7 @@ pub const REVISION: &str = env!("SPG_REVISION");
 /// Settles process-wide knobs. To be called first in `main`.
 pub fn prepare() {
     quiet_candle_pool();
+    no_frames_in_errors();
     keep_freed_memory();
 }
 
@@ -25,6 +26,16 @@ fn quiet_candle_pool() {
     if std::env::var_os(NAME).is_none() {
         // SAFETY: `prepare` is called first in `main`, when no other thread exists that could read the environment.
         unsafe { std::env::set_var(NAME, "1") };
+    }
+}
+
+/// With `RUST_BACKTRACE` candle writes the frames of its errors into their messages. Panics keep theirs; whoever wants
+/// those of errors sets `RUST_LIB_BACKTRACE`.
+fn no_frames_in_errors() {
+    const NAME: &str = "RUST_LIB_BACKTRACE";
+    if std::env::var_os(NAME).is_none() {
+        // SAFETY: as above.
+        unsafe { std::env::set_var(NAME, "0") };
     }
 }
 

@@ -8,6 +8,9 @@ use predicates::str::{contains, starts_with};
 
 #[path = "cli/reward_command.rs"]
 mod reward_command;
+#[cfg(unix)]
+#[path = "cli/terminal.rs"]
+mod terminal;
 
 fn spg(args: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("spg"));

@@ -12,8 +12,9 @@ use anyhow::{Context as _, Result};
 use crate::config::BenchRequest;
 use crate::model::{Blocks, Llada, Weights, device, source};
 use crate::profile;
-use crate::report::print_result;
+use crate::report::{print_json, print_result};
 use crate::runtime;
+use crate::terminal::{width, wrapped};
 
 /// Loads the model, times what is asked for, and prints the figures.
 ///
@@ -49,5 +50,8 @@ pub fn run(request: &BenchRequest) -> Result<()> {
         gemm_peak_gflops,
         peak_memory_mib: runtime::peak_memory_mib(),
     };
-    print_result(&if request.json { figures.as_json().to_string() } else { figures.as_text() })
+    match request.json {
+        true => print_json(&figures.as_json().to_string()),
+        false => print_result(&wrapped(&figures.as_text(), width())),
+    }
 }

@@ -41,6 +41,9 @@ struct ShowArgs {
     /// Prompts to print; the lengths are those of all
     #[arg(long, default_value_t = 3, value_name = "N")]
     count: usize,
+    /// Print the ids of their tokens, too
+    #[arg(long)]
+    ids: bool,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
@@ -127,7 +130,7 @@ impl DataArgs {
 impl ShowArgs {
     fn request(self) -> anyhow::Result<ShowDataRequest> {
         let config = config::load(&self.config, &self.set.overrides(), Command::Eval)?;
-        Ok(ShowDataRequest { config, split: self.split.into(), count: self.count, json: self.json })
+        Ok(ShowDataRequest { config, split: self.split.into(), count: self.count, ids: self.ids, json: self.json })
     }
 }
 

@@ -107,6 +107,8 @@ pub struct ShowDataRequest {
     pub split: Split,
     /// How many prompts to print; all are counted.
     pub count: usize,
+    /// Print the ids of their tokens, too.
+    pub ids: bool,
     /// Print JSON instead of text.
     pub json: bool,
 }

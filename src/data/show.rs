@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use crate::config::ShowDataRequest;
 use crate::model::source;
-use crate::report::{Progress, print_result};
+use crate::report::{Progress, print_json, print_result};
 use crate::task::{Record, Task};
+use crate::terminal::{width, wrapped};
 use crate::text::{Prompt, PromptEncoder, TooLong};
 
 /// A prompt as the model gets it.
@@ -15,6 +16,8 @@ struct Shown<'a> {
     rendered: String,
     tokens: usize,
     fate: &'static str,
+    /// What the model gets, where that was asked for; nothing if the prompt is skipped.
+    ids: Option<Vec<u32>>,
 }
 
 /// What becomes of all prompts of a split.
@@ -46,17 +49,17 @@ pub fn show(request: &ShowDataRequest) -> Result<()> {
         let prompt = encoder.encode(&text)?;
         let fate = lengths.add(&prompt);
         if i < request.count {
-            shown.push(Shown { record, rendered: encoder.render(&text)?, tokens: lengths.tokens[i], fate });
+            let ids = prompt.ids().filter(|_| request.ids).map(<[u32]>::to_vec);
+            shown.push(Shown { record, rendered: encoder.render(&text)?, tokens: lengths.tokens[i], fate, ids });
         }
         progress.update(i + 1, "");
     }
     drop(progress);
     let limit = rollout.max_prompt_length.get();
-    print_result(&if request.json {
-        as_json(task.name(), request, &shown, &mut lengths, limit)
-    } else {
-        as_text(task.name(), request, &shown, &mut lengths, limit)
-    })
+    match request.json {
+        true => print_json(&as_json(task.name(), request, &shown, &mut lengths, limit)),
+        false => print_result(&as_text(task.name(), request, &shown, &mut lengths, limit)),
+    }
 }
 
 impl Lengths {
@@ -86,22 +89,30 @@ fn as_text(task: &str, request: &ShowDataRequest, shown: &[Shown<'_>], lengths: 
     for (i, prompt) in shown.iter().enumerate() {
         let note = if prompt.fate == "kept" { String::new() } else { format!(", {}", prompt.fate) };
         text += &format!("--- {split} {i}, {} tokens{note}\n{}\n", prompt.tokens, prompt.rendered);
+        if let Some(ids) = &prompt.ids {
+            text += &format!("{}\n", wrapped(&format!("ids {ids:?}"), width()));
+        }
     }
     let [least, median, most] = lengths.range();
-    text + &format!(
+    let summary = format!(
         "--- task {task}, {split}: {} prompts of {least} to {most} tokens, median {median}; with \
          rollout.max_prompt_length = {limit}, {} are skipped and {} cut",
         lengths.tokens.len(),
         lengths.skipped,
         lengths.cut
-    )
+    );
+    text + &wrapped(&summary, width())
 }
 
 fn as_json(task: &str, request: &ShowDataRequest, shown: &[Shown<'_>], lengths: &mut Lengths, limit: usize) -> String {
-    let prompts: Vec<Value> = shown
-        .iter()
-        .map(|p| json!({ "record": p.record, "prompt": p.rendered, "tokens": p.tokens, "fate": p.fate }))
-        .collect();
+    let prompt = |p: &Shown<'_>| {
+        let mut value = json!({ "record": p.record, "prompt": p.rendered, "tokens": p.tokens, "fate": p.fate });
+        if request.ids {
+            value["ids"] = json!(p.ids);
+        }
+        value
+    };
+    let prompts: Vec<Value> = shown.iter().map(prompt).collect();
     let [min, median, max] = lengths.range();
     json!({
         "task": task,

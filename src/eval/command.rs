@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use candle_core::DeviceLocation;
 use serde_json::json;
 
@@ -12,8 +12,9 @@ use super::results_dir::ResultsDir;
 use super::timestamp::Timestamp;
 use super::{Column, Evaluation, Evaluator, render_table};
 use crate::config::EvalRequest;
+use crate::files::is_there;
 use crate::model::{ADAPTER_CONFIG, Pass, Weights};
-use crate::report::print_result;
+use crate::report::{print_json, print_result};
 use crate::session::{Origin, Session};
 
 /// What a folder holds.
@@ -59,7 +60,10 @@ pub fn run(request: &EvalRequest) -> Result<()> {
             results.push(job.evaluate(&session, Pass::BASE, Some(dir))?);
         }
     }
-    print_result(&if request.json { as_json(request, &results) } else { as_table(&results) })
+    match request.json {
+        true => print_json(&as_json(request, &results)),
+        false => print_result(&as_table(&results)),
+    }
 }
 
 /// What all models of a command share.
@@ -105,10 +109,12 @@ fn find(dir: &Path) -> Result<Checkpoint> {
     if !dir.is_dir() {
         bail!("{} is not a folder", dir.display());
     }
-    if dir.join(ADAPTER_CONFIG).is_file() {
+    let holds =
+        |name: &str| is_there(&dir.join(name)).with_context(|| format!("cannot read {}", dir.join(name).display()));
+    if holds(ADAPTER_CONFIG)? {
         return Ok(Checkpoint::Adapter(dir.to_owned()));
     }
-    if dir.join("config.json").is_file() {
+    if holds("config.json")? {
         return Ok(Checkpoint::Model(dir.to_owned()));
     }
     match crate::report::checkpoints(dir).pop() {

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use super::Outcome;
 use super::harness::Provenance;
 use crate::config::{EvalRequest, near_checkpoint};
+use crate::files::write_whole;
 
 /// The folder inside a run folder.
 const IN_RUN: &str = "eval";
@@ -69,12 +70,7 @@ fn create(dir: &Path) -> Result<()> {
 
 /// Writes a file whole or not at all.
 fn write(path: &Path, text: &str) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    std::fs::write(&temporary, text)
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
-        .with_context(|| format!("cannot write {}", path.display()))
+    write_whole(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A name as part of a file name on any system.

@@ -1,6 +1,8 @@
 //! Evaluations side by side, as text. Of the lists that a setting combines, those that have one value are left out.
 
 use super::Evaluation;
+use crate::report::Table;
+use crate::terminal::width;
 
 /// A named set of evaluations, one a setting.
 pub struct Column<'a> {
@@ -15,44 +17,55 @@ const MOST_WITH_EXACT: usize = 3;
 
 /// A table with a line for every model and setting.
 pub fn render(columns: &[Column<'_>]) -> String {
+    table(columns).render(width())
+}
+
+fn table(columns: &[Column<'_>]) -> Table {
     let rows = columns.iter().map(|c| c.evaluations.len()).max().unwrap_or(0);
     let lines: Vec<(&str, &Evaluation)> =
         (0..rows).flat_map(|i| columns.iter().filter_map(move |c| Some((c.name, c.evaluations.get(i)?)))).collect();
     let mut table = Table::default();
-    table.left("model", lines.iter().map(|(name, _)| (*name).to_owned()).collect());
+    table.key("model", lines.iter().map(|(name, _)| (*name).to_owned()).collect());
     let all: Vec<&Evaluation> = lines.iter().map(|(_, e)| *e).collect();
     let text = |cell: &dyn Fn(&Evaluation) -> String| all.iter().map(|e| cell(e)).collect::<Vec<_>>();
     let temperature = |e: &Evaluation| match e.setting.temperature {
         0.0 => "greedy".to_owned(),
         t => t.to_string(),
     };
-    table.right("temp", text(&temperature));
-    table.varying("remasking", text(&|e| e.setting.remasking.name().into()));
-    table.varying("canvas", text(&|e| e.setting.max_completion_length.to_string()));
-    table.varying("order", text(&|e| e.setting.order.name().into()));
-    table.varying("block", text(&|e| e.setting.block_length.to_string()));
-    table.right("items", text(&|e| e.items.to_string()));
-    table.right("accuracy", text(&|e| percent(e.accuracy, e.accuracy_stderr)));
+    table.key("temp", text(&temperature));
+    varying(&mut table, "remasking", text(&|e| e.setting.remasking.name().into()));
+    varying(&mut table, "canvas", text(&|e| e.setting.max_completion_length.to_string()));
+    varying(&mut table, "order", text(&|e| e.setting.order.name().into()));
+    varying(&mut table, "block", text(&|e| e.setting.block_length.to_string()));
+    table.figure("items", text(&|e| e.items.to_string()));
+    table.figure("accuracy", text(&|e| percent(e.accuracy, e.accuracy_stderr)));
     let samples = all.iter().map(|e| e.num_samples).max().unwrap_or(1);
     if samples > 1 {
         // pass@1 is the fraction solved
         for k in shown(samples) {
-            table.right(
+            table.figure(
                 &format!("pass@{k}"),
                 text(&|e| e.pass_at_k.get(k - 1).map_or("".into(), |p| percent(p.value, None))),
             );
         }
     } else {
-        table.right("solved", text(&|e| percent(e.solved, None)));
+        table.figure("solved", text(&|e| percent(e.solved, None)));
     }
     if shown(samples).len() <= MOST_WITH_EXACT {
-        table.right("exact", text(&|e| percent(e.exact, None)));
+        table.figure("exact", text(&|e| percent(e.exact, None)));
     }
-    table.right("reward", text(&|e| format!("{:.3}", e.reward)));
-    table.right("tokens", text(&|e| format!("{:.1}", e.effective_tokens)));
-    table.right("steps", text(&|e| format!("{:.1}", e.decoding_steps).trim_end_matches(".0").to_owned()));
-    table.right("tokens/s", text(&|e| format!("{:.0}", e.tokens_per_second)));
-    table.lines.join("\n")
+    table.figure("reward", text(&|e| format!("{:.3}", e.reward)));
+    table.figure("tokens", text(&|e| format!("{:.1}", e.effective_tokens)));
+    table.figure("steps", text(&|e| format!("{:.1}", e.decoding_steps).trim_end_matches(".0").to_owned()));
+    table.figure("tokens/s", text(&|e| format!("{:.0}", e.tokens_per_second)));
+    table
+}
+
+/// A column whose cells are not all the same.
+fn varying(table: &mut Table, header: &str, cells: Vec<String>) {
+    if cells.windows(2).any(|w| w[0] != w[1]) {
+        table.key(header, cells);
+    }
 }
 
 /// `75.0%` or `75.0% ±1.2`
@@ -68,35 +81,6 @@ fn shown(n: usize) -> Vec<usize> {
     ks
 }
 
-/// Lines that grow column by column.
-#[derive(Default)]
-struct Table {
-    lines: Vec<String>,
-}
-
-impl Table {
-    fn left(&mut self, header: &str, cells: Vec<String>) {
-        self.lines = std::iter::once(header.to_owned()).chain(cells).collect();
-        let width = self.lines.iter().map(|l| l.chars().count()).max().unwrap_or(0);
-        self.lines.iter_mut().for_each(|line| *line = format!("{line:width$}"));
-    }
-
-    fn right(&mut self, header: &str, cells: Vec<String>) {
-        let cells: Vec<String> = std::iter::once(header.to_owned()).chain(cells).collect();
-        let width = cells.iter().map(|c| c.chars().count()).max().unwrap_or(0);
-        for (line, cell) in self.lines.iter_mut().zip(cells) {
-            *line += &format!("  {cell:>width$}");
-        }
-    }
-
-    /// A column whose cells are not all the same.
-    fn varying(&mut self, header: &str, cells: Vec<String>) {
-        if cells.windows(2).any(|w| w[0] != w[1]) {
-            self.right(header, cells);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,7 +92,7 @@ mod tests {
     }
 
     fn lines(columns: &[Column<'_>]) -> Vec<String> {
-        let lines: Vec<String> = render(columns).lines().map(str::to_owned).collect();
+        let lines: Vec<String> = table(columns).render(None).lines().map(str::to_owned).collect();
         assert!(lines.iter().all(|l| l.chars().count() == lines[0].chars().count()), "{lines:#?}");
         lines
     }

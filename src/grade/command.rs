@@ -1,6 +1,6 @@
 //! The command: files in, a table or JSON out, and a file of details where wanted.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::{Tally, judge, parse_rows, table};
 use crate::config::GradeRequest;
 use crate::error::Usage;
-use crate::report::print_result;
+use crate::files::write_whole;
+use crate::report::{print_json, print_result};
 
 /// Grades all files of a request, then prints the accuracy of each and of all.
 ///
@@ -41,11 +42,13 @@ pub fn run(request: &GradeRequest) -> Result<()> {
         total += tally;
         files.push((name, tally));
     }
-    // Written at the end: an error leaves no half of a file behind.
     if let Some(path) = &request.details {
-        write(path, &details).with_context(|| format!("cannot write {}", path.display()))?;
+        write_whole(path, details.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    print_result(&if request.json { as_json(&files, &total) } else { table::render(&files, &total) })
+    match request.json {
+        true => print_json(&as_json(&files, &total)),
+        false => print_result(&table::render(&files, &total)),
+    }
 }
 
 fn check(request: &GradeRequest) -> Result<()> {
@@ -72,12 +75,6 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut content = Vec::new();
     std::io::stdin().lock().read_to_end(&mut content)?;
     Ok(content)
-}
-
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    file.write_all(text.as_bytes())?;
-    file.flush()
 }
 
 fn as_json(files: &[(String, Tally)], total: &Tally) -> String {

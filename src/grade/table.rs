@@ -1,27 +1,26 @@
 //! Tallies as text.
 
 use super::Tally;
+use crate::report::Table;
+use crate::terminal::width;
 
 /// A table with a line a file, and one for all of them if they are several.
 pub fn render(files: &[(String, Tally)], total: &Tally) -> String {
+    table(files, total).render(width())
+}
+
+fn table(files: &[(String, Tally)], total: &Tally) -> Table {
     let total = [("total".to_owned(), *total)];
-    let lines = files.iter().chain(if files.len() > 1 { &total[..] } else { &[] });
-    let width = lines.clone().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max("file".len());
-    let mut text = format!(
-        "{:width$}  {:>11}  {:>7}  {:>7}  {:>8}  {:>7}",
-        "file", "completions", "items", "correct", "accuracy", "exact"
-    );
-    for (name, tally) in lines {
-        text += &format!(
-            "\n{name:width$}  {:>11}  {:>7}  {:>7}  {:>7.2}%  {:>6.2}%",
-            tally.completions,
-            tally.items,
-            tally.correct,
-            100.0 * tally.accuracy(),
-            100.0 * tally.exact_share()
-        );
-    }
-    text
+    let lines: Vec<_> = files.iter().chain(if files.len() > 1 { &total[..] } else { &[] }).collect();
+    let cells = |cell: &dyn Fn(&Tally) -> String| lines.iter().map(|(_, tally)| cell(tally)).collect::<Vec<_>>();
+    let mut table = Table::default();
+    table.key("file", lines.iter().map(|(name, _)| name.clone()).collect());
+    table.figure("completions", cells(&|tally| tally.completions.to_string()));
+    table.figure("items", cells(&|tally| format!("{:>7}", tally.items)));
+    table.figure("correct", cells(&|tally| tally.correct.to_string()));
+    table.figure("accuracy", cells(&|tally| format!("{:.2}%", 100.0 * tally.accuracy())));
+    table.figure("exact", cells(&|tally| format!("{:>6.2}%", 100.0 * tally.exact_share())));
+    table
 }
 
 #[cfg(test)]
@@ -32,13 +31,11 @@ mod tests {
     fn files_stand_under_each_other_and_above_their_total() {
         let one = Tally { completions: 3, items: 24, correct: 8, exact: 1 };
         let file = |name: &str| (name.to_owned(), one);
-        let text = render(&[file("a.jsonl")], &one);
+        let text = table(&[file("a.jsonl")], &one).render(None);
         assert_eq!(text.lines().count(), 2);
         assert!(text.ends_with("a.jsonl            3       24        8    33.33%   33.33%"), "{text}");
-        let text = render(
-            &[file("a.jsonl"), file("longer.jsonl")],
-            &Tally { completions: 6, items: 48, correct: 16, exact: 2 },
-        );
+        let total = Tally { completions: 6, items: 48, correct: 16, exact: 2 };
+        let text = table(&[file("a.jsonl"), file("longer.jsonl")], &total).render(None);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4);
         assert!(lines[3].starts_with("total ") && lines[3].contains("48"), "{text}");

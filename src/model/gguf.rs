@@ -4,6 +4,8 @@
 //! and key projections, because llama.cpp rotates neighbours where LLaDA rotates halves of a head; rows are put back
 //! as they are, without unpacking them.
 
+mod refused;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -44,12 +46,22 @@ impl GgufFile {
     /// Opens a file and compares its tensors with what a model expects, under the checkpoint's names.
     ///
     /// # Errors
-    /// Names the file; a file of another architecture, and every tensor that is missing or mis-shaped.
+    /// Names the file; a format that is not read, a part of a split model, a file of another architecture, and every
+    /// tensor that is missing or mis-shaped.
     pub fn open(path: &Path, expected: &BTreeMap<String, Vec<usize>>) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut reader = BufReader::new(file);
-        let content = Content::read(&mut reader)
-            .with_context(|| format!("{} cannot be read as GGUF: is it complete?", path.display()))?;
+        let content = match Content::read(&mut reader) {
+            Ok(content) => content,
+            Err(error) => match refused::formats(path) {
+                Some(reason) => bail!("{}: {reason}", path.display()),
+                None => {
+                    let context = format!("{} cannot be read as GGUF: is it complete?", path.display());
+                    return Err(anyhow::Error::from(error).context(context));
+                }
+            },
+        };
+        refuse_a_part(path, &content)?;
         let architecture = content.metadata.get("general.architecture").and_then(|v| v.to_string().ok());
         if architecture.is_none_or(|a| a != ARCHITECTURE) {
             let found = architecture.map_or("no architecture", String::as_str);
@@ -81,6 +93,18 @@ impl GgufFile {
         };
         read().with_context(|| format!("cannot read {name} from {}", self.path.display()))
     }
+}
+
+/// Refuses one file of several that hold a model together.
+fn refuse_a_part(path: &Path, content: &Content) -> Result<()> {
+    let number = |name: &str| content.metadata.get(name).and_then(|value| value.to_u64().ok());
+    let Some(count) = number("split.count").filter(|&count| count > 1) else { return Ok(()) };
+    let part = number("split.no").map_or("a part".to_owned(), |i| format!("part {}", i.saturating_add(1)));
+    bail!(
+        "{} is {part} of a model that is split into {count} files: join them with `llama-gguf-split --merge FIRST OUT`, \
+         where FIRST is the file ending in -00001-of-{count:05}.gguf, and name OUT",
+        path.display()
+    )
 }
 
 /// The heads of a projection whose rows the converter reorders.

@@ -10,7 +10,8 @@ use crate::hub::{HubRepo, Kind, is_hub_id};
 
 const INDEX: &str = "model.safetensors.index.json";
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
-const OPTIONAL: [&str; 3] = ["tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
+const OPTIONAL: [&str; 4] =
+    ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "generation_config.json"];
 
 /// The folder of a model: `name_or_path` itself when it is one, else the hub's snapshot of that id, downloaded
 /// once into the cache that `HF_HOME` / `HF_HUB_CACHE` name; with `HF_HUB_OFFLINE=1` only the cache is asked.

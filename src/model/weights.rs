@@ -12,6 +12,7 @@ use candle_core::{DType, Device, Tensor, WithDType};
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
+use crate::files::is_there;
 use crate::runtime;
 
 /// The file of an unsharded checkpoint.
@@ -33,7 +34,7 @@ impl WeightFiles {
     /// Names the file that is missing, unreadable or truncated.
     pub fn open(dir: &Path) -> Result<Self> {
         let index = dir.join(INDEX_FILE);
-        if index.is_file() {
+        if is_there(&index).with_context(|| format!("cannot read {}", index.display()))? {
             return Self::open_shards(dir, &index);
         }
         let single = dir.join(SINGLE_FILE);

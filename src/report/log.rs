@@ -1,18 +1,22 @@
 //! Log lines on standard error, as text for people or JSON for machines.
 //!
 //! `RUST_LOG` decides what is shown where it is set; `NO_COLOR` and a standard error that is no terminal turn colour
-//! off. A progress bar is lifted while a line is written.
+//! off, as does `TERM=dumb`, which has no bars either. A progress bar is lifted while a line is written. What a line quotes
+//! can be foreign: its control characters are escaped.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Instant;
 
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::FormatTime;
 
 use super::progress;
+use crate::terminal;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,16 +64,32 @@ pub fn init_log(format: LogFormat, verbosity: Verbosity) -> Result<(), crate::er
         })?,
         _ => EnvFilter::new(verbosity.directives()),
     };
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(AroundBars).with_ansi(colour);
+    let drawn = io::stderr().is_terminal() && !terminal::is_dumb();
+    let colour = drawn && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let writer = AroundBars { json: format == LogFormat::Json };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour);
     // Only a second call can fail.
     let _ = match format {
-        LogFormat::Text => builder.with_target(false).with_timer(Elapsed(Instant::now())).try_init(),
+        LogFormat::Text => builder
+            .with_target(false)
+            .with_timer(Elapsed(Instant::now()))
+            .fmt_fields(debug_fn(field).delimited(" "))
+            .try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    let bars = format == LogFormat::Text && verbosity != Verbosity::Quiet && io::stderr().is_terminal();
+    let bars = format == LogFormat::Text && verbosity != Verbosity::Quiet && drawn;
     progress::allow_bars(bars);
     Ok(())
+}
+
+/// A field of an event: the message as it is, others by name.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let text = format!("{value:?}");
+    match field.name() {
+        "message" => writer.write_str(&terminal::shown(&text)),
+        name if name.starts_with("log.") => Ok(()),
+        name => write!(writer, "{name}={}", terminal::shown_in_line(&text)),
+    }
 }
 
 /// Seconds since the start: what one asks of a training log. (JSON lines carry the date.)
@@ -82,21 +102,25 @@ impl FormatTime for Elapsed {
 }
 
 /// Writes each line to standard error while the bars are lifted.
-struct AroundBars;
+#[derive(Clone, Copy)]
+struct AroundBars {
+    json: bool,
+}
 
 impl<'a> MakeWriter<'a> for AroundBars {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
-        Self
+        *self
     }
 }
 
 impl Write for AroundBars {
     /// A log line that cannot be written is dropped: a run must not end because its terminal has gone.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let escaped = self.json.then(|| terminal::shown_json(&String::from_utf8_lossy(line)).into_owned());
         progress::suspend(|| {
-            let _ = io::stderr().lock().write_all(line);
+            let _ = io::stderr().lock().write_all(escaped.as_deref().map_or(line, str::as_bytes));
         });
         Ok(line.len())
     }

@@ -6,9 +6,11 @@ mod metrics;
 mod output;
 mod progress;
 mod run_files;
+mod table;
 
 pub use log::{LogFormat, Verbosity, init_log};
 pub use metrics::{MetricsError, MetricsFile, Row, read_metrics};
-pub use output::print_result;
+pub use output::{print_json, print_result};
 pub use progress::Progress;
 pub use run_files::{checkpoint_dir, checkpoints};
+pub use table::Table;

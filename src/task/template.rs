@@ -1,10 +1,10 @@
 //! Jinja templates of the configuration, checked when the task is built and not in the middle of a run.
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
 use super::{Problem, Record, Result, TaskError};
+use crate::jinja;
 
 /// A compiled template that has rendered once already.
 #[derive(Clone, Debug)]
@@ -23,12 +23,9 @@ impl Template {
     pub(super) fn compile(key: &'static str, source: &str, sample: &Value, required: &[&str]) -> Result<Self, Problem> {
         let problem = |message: String| Problem::new(key, message);
         let failed = |error: minijinja::Error| Problem::new(key, reason(&error));
-        let mut env = Environment::new();
+        let mut env = jinja::engine().map_err(failed)?;
         env.set_undefined_behavior(UndefinedBehavior::Strict);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failed)?;
-        env.set_syntax(syntax);
-        env.add_template_owned(key, source.to_owned()).map_err(failed)?;
+        env.add_template_owned(key, jinja::normalised(source).into_owned()).map_err(failed)?;
 
         let known: Vec<String> = sample.try_iter().map_err(failed)?.map(|name| name.to_string()).collect();
         let globals: Vec<&str> = env.globals().map(|(name, _)| name).collect();
@@ -117,6 +114,13 @@ mod tests {
             compile("<answer>{{ puzzle }}</answer>\n  {% for i in range(2) %}\n{{ i }}\n  {% endfor %}\n.").unwrap();
         let rendered = template.render(&Record::from([("puzzle", "<&>".to_owned())]), []);
         assert_eq!(rendered.unwrap(), "<answer><&></answer>\n0\n1\n.");
+    }
+
+    #[test]
+    fn line_breaks_of_windows_and_escapes_for_html_reached_the_prompt() {
+        let template = compile("a\r\n{% if true %}\r\n{{ puzzle | tojson }}\r{% endif %}").unwrap();
+        let rendered = template.render(&Record::from([("puzzle", "<'&>".to_owned())]), []);
+        assert_eq!(rendered.unwrap(), "a\n\"<'&>\"\n");
     }
 
     #[test]

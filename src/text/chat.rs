@@ -1,14 +1,18 @@
 //! A checkpoint's own chat template, rendered the way `transformers` renders it.
 
+mod clock;
+mod generation;
+mod source;
+
 use std::path::{Path, PathBuf};
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind, context};
+use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde::Serialize;
-use serde_json::Value;
 
+use super::settings::Settings;
 use super::{Result, TextError};
+use crate::jinja;
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,93 +39,87 @@ pub struct ChatTemplate {
 
 impl ChatTemplate {
     /// Loads the template of a model folder: `chat_template.jinja`, or else `chat_template` in
-    /// `tokenizer_config.json`, a string or a list of `{name, template}` with one named `default`.
-    /// `None` if the folder has neither.
+    /// `tokenizer_config.json`, a string or several by name of which one is `default`. `None` if the folder has neither.
     ///
     /// # Errors
     /// If a file cannot be read, or the template does not compile.
     pub fn load(dir: &Path) -> Result<Option<Self>> {
-        let config_file = dir.join("tokenizer_config.json");
-        let config = match read(&config_file)? {
-            Some(text) => serde_json::from_str(&text)
-                .map_err(|error| TextError::Invalid { file: config_file.clone(), reason: error.to_string() })?,
-            None => Value::Null,
-        };
-        let own_file = dir.join("chat_template.jinja");
-        let (file, source) = match read(&own_file)? {
-            Some(source) => (own_file, Some(source)),
-            None => match template_in(&config["chat_template"]) {
-                Ok(source) => (config_file, source),
-                Err(reason) => return Err(TextError::Invalid { file: config_file, reason }),
-            },
-        };
-        let Some(source) = source else { return Ok(None) };
-        match environment(source, &config) {
-            Ok(env) => Ok(Some(Self { file, env })),
-            Err(error) => Err(TextError::Invalid { file, reason: error.to_string() }),
-        }
+        Self::with_settings(dir, &Settings::load(dir)?)
     }
 
-    /// Renders a conversation, followed by the header of the assistant's turn if `add_generation_prompt`.
+    pub(super) fn with_settings(dir: &Path, settings: &Settings) -> Result<Option<Self>> {
+        let Some((file, source)) = source::find(dir, settings)? else { return Ok(None) };
+        let mut env =
+            environment(&source).map_err(|error| TextError::Invalid { file: file.clone(), reason: reason(&error) })?;
+        for (name, token) in settings.special_tokens()? {
+            env.add_global(name, token.content);
+        }
+        let more: Vec<String> = settings.additional_special_tokens()?.into_iter().map(|token| token.content).collect();
+        if !more.is_empty() {
+            env.add_global("additional_special_tokens", more);
+        }
+        let template = Self { file, env };
+        template.warn_of_unset_tokens();
+        Ok(Some(template))
+    }
+
+    /// Renders a conversation, followed by the header of the assistant's turn if `add_generation_prompt`. There are no
+    /// tools and no documents, which `transformers` gives to every template as none.
     ///
     /// # Errors
     /// If the template fails or raises an exception, for instance at a role it does not know.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let context = context! { messages => Serde(messages), add_generation_prompt };
+        let context = context! { messages => Serde(messages), tools => (), documents => (), add_generation_prompt };
         let rendered = self.env.get_template(NAME).and_then(|template| template.render(context));
-        rendered.map_err(|error| TextError::Chat { file: self.file.clone(), reason: error.to_string() })
+        rendered.map_err(|error| TextError::Chat { file: self.file.clone(), reason: reason(&error) })
+    }
+
+    /// The special tokens that the template names and nobody sets: empty text, in `transformers`, too.
+    fn unset_tokens(&self) -> Vec<String> {
+        let Ok(template) = self.env.get_template(NAME) else { return Vec::new() };
+        let set: Vec<&str> = self.env.globals().map(|(name, _)| name).collect();
+        let used = template.undeclared_variables(false).into_iter();
+        let mut unset: Vec<String> =
+            used.filter(|name| name.ends_with("_token") && !set.contains(&name.as_str())).collect();
+        unset.sort();
+        unset
+    }
+
+    fn warn_of_unset_tokens(&self) {
+        let unset = self.unset_tokens();
+        if !unset.is_empty() {
+            let names = unset.join(", ");
+            tracing::warn!("the chat template of {} uses {names}, which the model does not set", self.file.display());
+        }
     }
 }
 
 /// The template's name in the engine; without an ending that would turn HTML escapes on.
 const NAME: &str = "chat_template";
 
-/// The text of a file, or `None` if there is no such file.
-fn read(file: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(reason) => Err(TextError::Read { file: file.into(), reason }),
-    }
-}
-
-/// The template in a value of `tokenizer_config.json`.
-fn template_in(value: &Value) -> Result<Option<String>, String> {
-    match value {
-        Value::Null => Ok(None),
-        Value::String(source) => Ok(Some(source.clone())),
-        Value::Array(named) => match named.iter().find(|entry| entry["name"] == "default").map(|e| &e["template"]) {
-            Some(Value::String(source)) => Ok(Some(source.clone())),
-            _ => Err("the list `chat_template` has no template named `default`".into()),
-        },
-        _ => Err("`chat_template` is neither a string nor a list".into()),
-    }
-}
-
-/// An engine that behaves like the Jinja of `transformers`: block lines leave no trace, Python's string
-/// methods exist, templates can raise exceptions and see the special tokens.
-fn environment(source: String, config: &Value) -> Result<Environment<'static>, Error> {
-    let mut env = Environment::new();
-    env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    env.add_function("raise_exception", |message: String| -> Result<String, Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, message))
+/// An engine that behaves like the Jinja of `transformers`: templates can raise exceptions, ask for the date, and mark
+/// what the assistant said.
+fn environment(source: &str) -> Result<Environment<'static>, Error> {
+    let mut env = jinja::engine()?;
+    env.add_function("raise_exception", |message: Value| -> Result<String, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message.to_string()))
     });
-    for (key, value) in config.as_object().into_iter().flatten() {
-        // A token is a string, or an object that also says how to parse it.
-        let token = value.as_str().or_else(|| value["content"].as_str());
-        if let Some(token) = token.filter(|_| key.ends_with("_token")) {
-            env.add_global(key.clone(), token.to_owned());
-        }
-    }
-    env.add_template_owned(NAME, source)?;
+    env.add_function("strftime_now", |format: &str| clock::strftime(chrono::Local::now().naive_local(), format));
+    env.add_template_owned(NAME, generation::without_tags(&jinja::normalised(source)))?;
     Ok(env)
+}
+
+/// The engine's message with the line, without the template's name.
+fn reason(error: &Error) -> String {
+    let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+    let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
+    format!("{}{detail}{line}", error.kind())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     /// A template in our own words that writes what LLaDA-8B-Instruct expects.
     const LLADA: &str = "{%- if messages[0].role not in ['system', 'user'] -%}
@@ -172,6 +170,72 @@ mod tests {
         let config = json!({"chat_template": "no", "eos_token": "</s>", "bos_token": bos}).to_string();
         let dir = folder(&[("tokenizer_config.json", config), ("chat_template.jinja", template.into())]);
         assert_eq!(render(&ChatTemplate::load(dir.path()).unwrap().unwrap()), "<s>Hi & <b>?</s>");
+    }
+
+    fn rendered(template: &str) -> String {
+        render(&load(json!({"chat_template": template, "bos_token": "<s>"})).unwrap().unwrap())
+    }
+
+    #[test]
+    fn tools_and_documents_were_undefined_instead_of_none() {
+        assert_eq!(
+            rendered("{% if tools is not none %}TOOLS{% endif %}{% if not documents is defined %}no{% endif %}."),
+            "."
+        );
+        assert_eq!(
+            rendered("{{ tools is iterable }}{{ tools is mapping }}{{ documents is string }}"),
+            "FalseFalseFalse"
+        );
+        assert_eq!(rendered("{{ tools or 'none' }} {{ tools | tojson }} {{ tools == none }}"), "none null True");
+        // what the template is not given is undefined there, too
+        assert_eq!(rendered("{{ continue_final_message is defined }}{{ enable_thinking is defined }}"), "FalseFalse");
+    }
+
+    #[test]
+    fn line_breaks_of_windows_reached_the_prompt() {
+        let template = "{% for m in messages %}\r\n{{ m.role }}:\r\n{% endfor %}\r\na:\r\n";
+        assert_eq!(rendered(template), "user:\na:");
+        assert_eq!(rendered("a\rb{{ '\\r' }}"), "a\nb\r", "an escape stays");
+        let dir = folder(&[("chat_template.jinja", template.into())]);
+        assert_eq!(render(&ChatTemplate::load(dir.path()).unwrap().unwrap()), "user:\na:");
+    }
+
+    #[test]
+    fn tokens_of_special_tokens_map_json_were_empty() {
+        let map = json!({"bos_token": {"content": "<s>"}, "additional_special_tokens": ["<a>", "<b>"]}).to_string();
+        let template = "{{ bos_token }}{{ additional_special_tokens | join }}{{ eos_token }}".to_owned();
+        let dir = folder(&[("special_tokens_map.json", map), ("chat_template.jinja", template)]);
+        let template = ChatTemplate::load(dir.path()).unwrap().unwrap();
+        assert_eq!(render(&template), "<s><a><b>");
+        assert_eq!(template.unset_tokens(), ["eos_token"]);
+    }
+
+    #[test]
+    fn a_template_that_marks_what_the_assistant_says_could_not_be_opened() {
+        let template = "{% for m in messages %}\n  {%- generation %}\n{{ m.content | trim }}{{ loop.last }}\n  \
+                        {% endgeneration -%}\n{% endfor %}\n";
+        assert_eq!(rendered(template), "Hi & <b>?True\n");
+    }
+
+    #[test]
+    fn a_template_could_not_ask_for_the_date() {
+        let year = rendered("{{ strftime_now('%Y') }}");
+        assert!(year.parse::<u32>().is_ok_and(|year| year > 2024), "{year}");
+        assert_eq!(rendered("{{ strftime_now is defined }}"), "True");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nowhere_gave_prompts_without_the_template() {
+        for name in ["chat_template.jinja", "tokenizer_config.json", "special_tokens_map.json"] {
+            let dir = folder(&[]);
+            std::os::unix::fs::symlink("../blobs/gone", dir.path().join(name)).unwrap();
+            let message = ChatTemplate::load(dir.path()).unwrap_err().to_string();
+            assert!(
+                message.ends_with(&format!("{name} cannot be read: it is a link to ../blobs/gone, which is not there")),
+                "{message}"
+            );
+        }
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! From text to tokens and back: the tokenizer, the chat template, and prompts of bounded length.
 
+mod added;
 mod chat;
 mod error;
 mod prompt;
+mod settings;
 mod tokenizer;
+
+use std::path::Path;
 
 pub use chat::{ChatTemplate, Message};
 pub use error::TextError;
@@ -11,3 +15,11 @@ pub use prompt::{Prompt, PromptEncoder, TooLong};
 pub use tokenizer::{Tokenizer, completion_length};
 
 type Result<T, E = TextError> = std::result::Result<T, E>;
+
+/// The text of a file, or `None` if there is no such file.
+fn read(file: &Path) -> Result<Option<String>> {
+    let text = crate::files::read_optional(file).and_then(|bytes| {
+        bytes.map(String::from_utf8).transpose().map_err(|_| std::io::Error::other("it is not UTF-8"))
+    });
+    text.map_err(|reason| TextError::Read { file: file.into(), reason })
+}

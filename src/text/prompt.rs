@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use super::settings::Settings;
 use super::{ChatTemplate, Message, Result, Tokenizer};
 
 /// What happens to a prompt that is too long.
@@ -58,9 +59,14 @@ impl PromptEncoder {
     /// # Errors
     /// If one of them cannot be loaded.
     pub fn load(dir: &Path, max_prompt_length: NonZeroUsize, too_long: TooLong) -> Result<Self> {
+        let settings = Settings::load(dir)?;
+        let chat = ChatTemplate::with_settings(dir, &settings)?;
+        if chat.is_none() {
+            tracing::info!("{} has no chat template: the model is given prompts as they are", dir.display());
+        }
         Ok(Self {
-            tokenizer: Tokenizer::load(dir)?,
-            chat: ChatTemplate::load(dir)?,
+            tokenizer: Tokenizer::with_settings(dir, &settings)?,
+            chat,
             max_prompt_length: max_prompt_length.get(),
             too_long,
         })

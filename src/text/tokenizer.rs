@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::added::add_missing;
+use super::settings::Settings;
 use super::{Result, TextError};
 
 /// A model's tokenizer. It adds nothing to what it is given: the chat template writes the special tokens.
@@ -12,22 +14,23 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads `tokenizer.json` from a model folder.
+    /// Loads `tokenizer.json` from a model folder, and adds the tokens that only `tokenizer_config.json` names.
     ///
     /// # Errors
-    /// If the file is missing, unreadable or not a tokenizer.
+    /// If the file is missing, unreadable or not a tokenizer; if the other one does not hold what it should.
     pub fn load(dir: &Path) -> Result<Self> {
+        Self::with_settings(dir, &Settings::load(dir)?)
+    }
+
+    pub(super) fn with_settings(dir: &Path, settings: &Settings) -> Result<Self> {
         let file = dir.join("tokenizer.json");
-        let text = match std::fs::read(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(TextError::NoTokenizer(file)),
-            Err(reason) => return Err(TextError::Read { file, reason }),
-        };
+        let Some(text) = super::read(&file)? else { return Err(TextError::NoTokenizer(file)) };
         let invalid = |error: tokenizers::Error| TextError::Invalid { file: file.clone(), reason: error.to_string() };
         let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(invalid)?;
         // Settings left in the file by whoever saved it would silently cut or pad prompts.
         inner.with_truncation(None).map_err(invalid)?;
         inner.with_padding(None);
+        add_missing(&mut inner, settings)?;
         Ok(Self { file, inner })
     }
 
@@ -190,6 +193,30 @@ mod tests {
         assert!(matches!(load(), TextError::NoTokenizer(_)));
         std::fs::write(dir.path().join("tokenizer.json"), "{").unwrap();
         assert!(matches!(load(), TextError::Invalid { .. }));
+    }
+
+    /// The number of tokens of a text by the tiny tokenizer beside such a configuration.
+    fn tokens_beside(config: serde_json::Value, text: &str) -> usize {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sudoku-tiny/tokenizer.json");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(file, dir.path().join("tokenizer.json")).unwrap();
+        std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+        Tokenizer::load(dir.path()).unwrap().encode(text).unwrap().len()
+    }
+
+    /// The numbers are those of `AutoTokenizer`.
+    #[test]
+    fn tokens_of_tokenizer_config_json_were_split_into_characters() {
+        let text = "1<|turn|>2 ab 3";
+        assert_eq!(tokens_beside(serde_json::json!({}), text), 15);
+        let added = |fields: &str| {
+            let token = format!(r#"{{"content": "<|turn|>", "special": true, {fields} "lstrip": false}}"#);
+            serde_json::json!({"added_tokens_decoder": {"64": serde_json::from_str::<serde_json::Value>(&token).unwrap()}})
+        };
+        assert_eq!(tokens_beside(added(""), text), 8);
+        assert_eq!(tokens_beside(added(r#""rstrip": true,"#), "1<|turn|>  2"), 3);
+        assert_eq!(tokens_beside(serde_json::json!({"bos_token": "<|turn|>"}), text), 8);
+        assert_eq!(tokens_beside(serde_json::json!({"additional_special_tokens": ["<|turn|>", "ab"]}), text), 7);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::rollout::{Decoding, Prompt, Sampler};
 use crate::runtime;
 use crate::session::{Example, Session};
 use crate::signal::Stop;
+use crate::terminal::{width, wrapped};
 use crate::text::completion_length;
 
 /// Prints the resolved config, the counts and a decoded prompt.
@@ -39,7 +40,6 @@ pub fn report(request: &RunRequest, session: &Session) -> Result<()> {
     let total: usize = session.model.parameter_count();
     let trainable: usize = session.model.trainable().values().map(|v| v.elem_count()).sum();
     let mut lines = vec![
-        config.to_toml()?,
         format!("model        {} ({total} parameters, {:?})", session.model_dir.display(), session.model.dtype()),
         format!("trainable    {trainable} parameters"),
         format!("device       {:?}", session.model.device().location()),
@@ -53,5 +53,5 @@ pub fn report(request: &RunRequest, session: &Session) -> Result<()> {
     if let Some(gib) = request.memory_gib {
         lines.extend(memory.fitting(gib.get())?);
     }
-    print_result(&lines.join("\n"))
+    print_result(&format!("{}\n{}", config.to_toml()?, wrapped(&lines.join("\n"), width())))
 }

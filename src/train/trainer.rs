@@ -7,14 +7,21 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 
 use crate::config::RunConfig;
+use crate::files::is_there;
 use crate::model::{ADAPTER_FILE, Gradients, WeightFiles};
 use crate::optim::{AdamW, AdamWParams, Schedule, clip};
 use crate::report::Row;
 use crate::session::Session;
 
 /// Files that make a folder with trained weights a model of its own.
-const MODEL_FILES: [&str; 5] =
-    ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
+const MODEL_FILES: [&str; 6] = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+];
 
 /// A session whose model has something to train, and its optimiser.
 pub struct Trainer {
@@ -79,7 +86,7 @@ impl Trainer {
         }
         for name in MODEL_FILES {
             let from = self.session.model_dir.join(name);
-            if from.is_file() {
+            if is_there(&from).with_context(|| format!("cannot copy {}", from.display()))? {
                 std::fs::copy(&from, dir.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
             }
         }

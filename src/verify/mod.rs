@@ -21,7 +21,8 @@ use serde::Serialize;
 
 use crate::config::VerifyRequest;
 use crate::model::device;
-use crate::report::print_result;
+use crate::report::{print_json, print_result};
+use crate::terminal::{width, wrapped};
 
 /// What was found for one item.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -67,14 +68,14 @@ pub fn run(request: &VerifyRequest) -> Result<()> {
     let device = device::open(request.device)?;
     if let Some(precision) = &request.precision {
         let found = precision::compare(&request.dir, precision, &device)?;
-        return print_result(&if request.json { serde_json::to_string(&found)? } else { found.line() });
+        return print(request, &found, found.line());
     }
     let items = match &request.adapter {
         Some(dir) => vec![adapter::check(&golden::Golden::open(&request.dir, &device)?, dir)?],
         None => check(&request.dir, &device)?,
     };
     for item in &items {
-        print_result(&if request.json { serde_json::to_string(item)? } else { item.line() })?;
+        print(request, item, item.line())?;
     }
     let failed = items.iter().filter(|i| !i.holds()).count();
     if failed > 0 {
@@ -82,6 +83,14 @@ pub fn run(request: &VerifyRequest) -> Result<()> {
         bail!("{failed} of {} items of {} do not hold", items.len(), place.display());
     }
     Ok(())
+}
+
+/// Prints a finding as JSON, or its line.
+fn print(request: &VerifyRequest, found: &impl Serialize, line: String) -> Result<()> {
+    match request.json {
+        true => print_json(&serde_json::to_string(found)?),
+        false => print_result(&wrapped(&line, width())),
+    }
 }
 
 /// Compares one kind of items.

@@ -72,6 +72,37 @@ fn blocks_are_those_of_packing_the_checkpoint() -> Result<()> {
 }
 
 #[test]
+fn formats_that_are_not_read_were_called_incomplete_files() -> Result<()> {
+    let (_dir, path) = write_golden(GgmlDType::F32, ARCHITECTURE, |_| true)?;
+    let mut bytes = std::fs::read(&path)?;
+    // name, one or two sizes, format: in the first tensor's entry the format becomes another one
+    let name = b"output_norm.weight";
+    let at = bytes.windows(name.len()).position(|window| window == name).context("the tensor")? + name.len() + 12;
+    for (format, expected) in [(20, "IQ4_NL"), (35, "TQ2_0"), (39, "MXFP4")] {
+        bytes[at] = format;
+        std::fs::write(&path, &bytes)?;
+        let loaded = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
+        let error = format!("{:#}", loaded.err().context("refused")?);
+        let text = format!("tensor \"output_norm.weight\" is stored as {expected}, which is not supported");
+        assert!(error.contains(&text) && error.contains("llama-quantize") && !error.contains("complete"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_part_of_a_split_model_was_said_to_lack_tensors() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("m-00002-of-00003.gguf");
+    let (no, count) = (Value::U16(1), Value::U16(3));
+    write(&mut File::create(&path)?, &[("split.no", &no), ("split.count", &count)], &[])?;
+    let loaded = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
+    let error = format!("{:#}", loaded.err().context("refused")?);
+    assert!(error.contains("part 2 of a model that is split into 3 files"), "{error}");
+    assert!(error.contains("llama-gguf-split --merge") && error.contains("-00001-of-00003.gguf"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn files_that_do_not_fit_say_why() -> Result<()> {
     let load = |path: &Path| Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(path));
     let error = |path: &Path| format!("{:#}", load(path).expect_err("refused"));

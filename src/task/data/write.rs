@@ -1,12 +1,11 @@
 //! Records into files: JSON lines and CSV.
 
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::{DataError, Result, csv, reader::extension};
+use crate::files::write_whole;
 use crate::task::Record;
 
 /// Writes records as `.jsonl` or `.csv`, whole or not at all; [`super::read`] gives them back. A CSV file has a column
@@ -24,19 +23,7 @@ pub fn write(path: &Path, records: &[Record], replace: bool) -> Result<()> {
     if !replace && path.symlink_metadata().is_ok() {
         return Err(DataError::Exists(path.to_owned()));
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let written = (|| {
-        let mut file = BufWriter::new(File::create(&temporary)?);
-        file.write_all(&content)?;
-        file.into_inner()?.sync_all()?;
-        std::fs::rename(&temporary, path)
-    })();
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(&temporary);
-        DataError::io(path, "write", &error)
-    })
+    write_whole(path, &content).map_err(|error| DataError::io(path, "write", &error))
 }
 
 fn json_lines(path: &Path, records: &[Record]) -> Result<Vec<u8>> {

@@ -1,0 +1,151 @@
+//! Files that are read where they are there, and written whole or not at all.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Whether a file or folder is there. A link whose target is gone is an error, not an absence: whoever made it meant
+/// something to be there.
+///
+/// # Errors
+/// Such a link, and whatever keeps the system from looking.
+pub fn is_there(path: &Path) -> io::Result<bool> {
+    let error = match path.metadata() {
+        Ok(_) => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => error,
+        Err(error) => return Err(error),
+    };
+    match path.read_link() {
+        Ok(target) => {
+            let message = format!("it is a link to {}, which is not there", target.display());
+            Err(io::Error::new(io::ErrorKind::NotFound, message))
+        }
+        Err(_) if path.symlink_metadata().is_ok() => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// The bytes of a file, or `None` if there is no such file.
+///
+/// # Errors
+/// A link to nowhere, and a file that cannot be read.
+pub fn read_optional(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    if is_there(path)? { std::fs::read(path).map(Some) } else { Ok(None) }
+}
+
+/// Writes a file whole or not at all: into a new file beside it whose name nobody else can have, flushed to the disk
+/// and then renamed. A link is followed, a file that is replaced keeps its permissions, and what is no regular file
+/// (`/dev/stdout`, a pipe) is written to as it is.
+///
+/// # Errors
+/// Whatever the system refuses; then nothing is left behind and what was there is as it was.
+pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let old = match target.metadata() {
+        Ok(old) => {
+            // Renaming asks for no right to write to the file itself.
+            let mut file = OpenOptions::new().write(true).open(&target)?;
+            if !old.is_file() {
+                return file.write_all(content).and_then(|()| file.flush());
+            }
+            Some(old)
+        }
+        Err(_) => None,
+    };
+    let (temporary, mut file) = create_beside(&target)?;
+    let written = file.write_all(content).and_then(|()| {
+        if let Some(old) = old {
+            file.set_permissions(old.permissions())?;
+        }
+        file.sync_all()?;
+        std::fs::rename(&temporary, &target)
+    });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// A new file in the folder of `path`, under a name that was free.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_file_name(format!(".spg-{}-{count}.tmp", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+            Ok(file) => return Ok((temporary, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_temporary_file_was_one_that_the_user_may_have() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.jsonl");
+        for name in ["x.jsonl.tmp".to_owned(), format!(".spg-{}-0.tmp", std::process::id())] {
+            std::fs::write(dir.path().join(name), "mine").unwrap();
+        }
+        let before = names(dir.path());
+        write_whole(&path, b"one").unwrap();
+        write_whole(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(names(dir.path()).len(), before.len() + 1);
+        for name in before {
+            assert_eq!(std::fs::read(dir.path().join(name)).unwrap(), b"mine");
+        }
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("taken")).unwrap();
+        assert!(write_whole(&dir.path().join("taken"), b"x").is_err());
+        assert!(write_whole(&dir.path().join("no/folder"), b"x").is_err());
+        assert!(write_whole(Path::new(""), b"x").is_err());
+        assert_eq!(names(dir.path()), ["taken"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_permissions_stay_as_they_are() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "old").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        symlink("file", &link).unwrap();
+        write_whole(&link, b"new").unwrap();
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        write_whole(Path::new("/dev/null"), b"gone").unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nowhere_was_taken_for_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("chat_template.jinja");
+        assert!(!is_there(&link).unwrap() && read_optional(&link).unwrap().is_none());
+        std::os::unix::fs::symlink("../blobs/gone", &link).unwrap();
+        for error in [is_there(&link).unwrap_err(), read_optional(&link).unwrap_err()] {
+            assert_eq!(error.to_string(), "it is a link to ../blobs/gone, which is not there");
+        }
+        std::fs::write(dir.path().join("file"), "x").unwrap();
+        assert_eq!(read_optional(&dir.path().join("file")).unwrap().as_deref(), Some(&b"x"[..]));
+    }
+}
