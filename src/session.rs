@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::config::{RunConfig, Split};
 use crate::model::{Blocks, Llada, Weights, device, source};
+use crate::signal::Stop;
 use crate::task::{Attempt, Record, Task};
 use crate::text::{Prompt, PromptEncoder, TooLong};
 
@@ -82,7 +83,7 @@ impl Session {
         let table = config.model();
         let device: Device = device::open(table.device)?;
         let task = Task::from_config(config.task(), config.eval().split == Split::Test)?;
-        task.start_rewards()?;
+        task.start_rewards(&Stop::default())?;
         let too_long = if config.rollout().truncate_prompts { TooLong::Truncate } else { TooLong::Skip };
         let encoder = PromptEncoder::load(&model_dir, config.rollout().max_prompt_length, too_long)?;
         let dtype = device::dtype(table.dtype);

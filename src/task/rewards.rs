@@ -40,9 +40,9 @@ impl Rewards {
     /// Starts the command, if there is one.
     ///
     /// # Errors
-    /// If it does not start.
-    pub fn start(&self) -> Result<()> {
-        Ok(self.command.as_ref().map_or(Ok(()), |(command, _)| command.check())?)
+    /// If it does not start, or `stop` asks to leave.
+    pub fn start(&self, stop: &Stop) -> Result<()> {
+        Ok(self.command.as_ref().map_or(Ok(()), |(command, _)| command.check(stop))?)
     }
 
     /// Checks that every function can read a record, so that none fails in the middle of a run.

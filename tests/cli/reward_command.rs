@@ -39,7 +39,7 @@ fn the_example_scores_every_word() {
     }
     let program = example("reward.py").display().to_string();
     let command = RewardCommand::new(vec!["python3".into(), program], Duration::from_secs(60));
-    command.check().unwrap();
+    command.check(&Stop::default()).unwrap();
     let records = words();
     let backwards: Vec<String> =
         records.iter().map(|record| record.text("word").unwrap().chars().rev().collect()).collect();

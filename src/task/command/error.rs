@@ -95,20 +95,34 @@ fn last_words(stderr: &[String]) -> String {
     }
 }
 
-/// A text fit for a message of one line: its first characters, those that would disturb a terminal escaped.
+/// A text fit for a message of one line: its first characters, as [`printable`] shows them.
 pub(super) fn beginning(text: &str) -> String {
     const LONGEST: usize = 120;
-    let mut shown = String::new();
-    for (i, c) in text.chars().enumerate() {
-        if i == LONGEST {
-            shown.push_str("...");
-            break;
-        }
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => printable(&text[..end]) + "...",
+        None => printable(text),
+    }
+}
+
+/// A text in which everything that would act on a terminal, or change the order in which the rest is shown, is escaped.
+pub(super) fn printable(text: &str) -> String {
+    let acts = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if acts(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_acts_on_the_terminal() {
+        assert_eq!(printable("a\tb\u{1b}[2J\u{9b}1m\u{202e}c é"), "a\\tb\\u{1b}[2J\\u{9b}1m\\u{202e}c é");
+        assert_eq!(beginning(&"é".repeat(121)), "é".repeat(120) + "...");
+    }
 }
