@@ -6,6 +6,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::types::*;
 
+/// The largest reward of a completion, above or below zero: its square, summed over a run, and the gradients that it
+/// scales are numbers in f32.
+pub const LARGEST_REWARD: f64 = 1e9;
+
 /// `[task.<name>.rewards]`: weights of built-in reward functions.
 pub type RewardWeights = BTreeMap<RewardFunction, Weight>;
 
