@@ -36,6 +36,7 @@ pub fn run(request: &RunRequest) -> Result<()> {
     if request.dry_run {
         return dry_run::report(request, &session);
     }
+    announce(config, &session);
     let mut method = spg::SpgMethod::new(config, &session)?;
     drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
 }
@@ -58,8 +59,13 @@ pub fn sft(request: &RunRequest) -> Result<()> {
     if request.dry_run {
         return dry_run::report(request, &session);
     }
+    announce(config, &session);
     let mut method = sft::SftMethod::new(config, &session)?;
     drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
+}
+
+fn announce(config: &RunConfig, session: &Session) {
+    tracing::info!("{}; output {}", session.summary(), config.run().output_dir.display());
 }
 
 /// Fresh adapters, or those of `lora.init_from`, which bring their own targets.
