@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use candle_core::quantized::gguf_file::Content;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
@@ -22,6 +22,32 @@ use super::weights::report_misfits;
 
 /// The architecture the converter gives LLaDA.
 const ARCHITECTURE: &str = "llada";
+
+/// The formats that can be multiplied, by llama.cpp's names.
+const FORMATS: &str =
+    "F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0, Q3_K, Q2_K: use a file in one of these";
+
+/// GGML's names of its other formats, by number.
+const FOREIGN: [(u32, &str); 18] = [
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (20, "IQ4_NL"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (23, "IQ4_XS"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (27, "I64"),
+    (28, "F64"),
+    (29, "IQ1_M"),
+    (34, "TQ1_0"),
+    (35, "TQ2_0"),
+    (39, "MXFP4"),
+    (40, "NVFP4"),
+];
 
 /// A file whose tensors are those of a model.
 pub struct GgufFile {
@@ -48,8 +74,21 @@ impl GgufFile {
     pub fn open(path: &Path, expected: &BTreeMap<String, Vec<usize>>) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut reader = BufReader::new(file);
-        let content = Content::read(&mut reader)
-            .with_context(|| format!("{} cannot be read as GGUF: is it complete?", path.display()))?;
+        let content = Content::read(&mut reader).map_err(|error| match foreign_format(&error.to_string()) {
+            Some(format) => {
+                anyhow!("{} has tensors in the format {format}, which is none of {FORMATS}", path.display())
+            }
+            None => {
+                anyhow::Error::new(error).context(format!("{} cannot be read as GGUF: is it complete?", path.display()))
+            }
+        })?;
+        let parts = content.metadata.get("split.count").and_then(|count| count.to_u64().ok()).unwrap_or(1);
+        if parts > 1 {
+            bail!(
+                "{} is one of {parts} parts of a model: join them into one file (llama-gguf-split --merge)",
+                path.display()
+            );
+        }
         let architecture = content.metadata.get("general.architecture").and_then(|v| v.to_string().ok());
         if architecture.is_none_or(|a| a != ARCHITECTURE) {
             let found = architecture.map_or("no architecture", String::as_str);
@@ -81,6 +120,15 @@ impl GgufFile {
         };
         read().with_context(|| format!("cannot read {name} from {}", self.path.display()))
     }
+}
+
+/// The format that a file was refused for. The reader says only its number, and only in its message.
+fn foreign_format(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("unknown dtype for tensor ")?;
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let number: u32 = digits.parse().ok()?;
+    let named = FOREIGN.iter().find(|(known, _)| *known == number);
+    Some(named.map_or_else(|| format!("number {number}"), |(_, name)| (*name).to_owned()))
 }
 
 /// The heads of a projection whose rows the converter reorders.

@@ -84,3 +84,37 @@ fn files_that_do_not_fit_say_why() -> Result<()> {
     assert!(error(&path.with_extension("gone")).contains("cannot read"));
     Ok(())
 }
+
+#[test]
+fn a_format_that_is_not_known_is_named() -> Result<()> {
+    let (_dir, path) = write_golden(GgmlDType::F32, ARCHITECTURE, |_| true)?;
+    let bytes = std::fs::read(&path)?;
+    let name = b"output_norm.weight";
+    let place = bytes.windows(name.len()).position(|window| window == name).context("the name")?;
+    // behind the name: the number of dimensions, which is one, the dimension, the format
+    let format = place + name.len() + 4 + 8;
+    assert_eq!(bytes[format..format + 4], [0; 4], "F32");
+    for (number, shown) in [(20, "IQ4_NL"), (35, "TQ2_0"), (23, "IQ4_XS"), (99, "number 99")] {
+        let mut other = bytes.clone();
+        other[format] = number;
+        std::fs::write(&path, other)?;
+        let loaded = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
+        let error = format!("{:#}", loaded.expect_err("refused"));
+        assert!(error.contains(&format!("in the format {shown}, which is none of F32")), "{error}");
+        assert!(!error.contains("complete"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_part_of_a_model_is_called_that() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("model-00001-of-00003.gguf");
+    let (architecture, count) = (Value::String(ARCHITECTURE.into()), Value::U16(3));
+    let metadata = [("general.architecture", &architecture), ("split.count", &count)];
+    write(&mut File::create(&path)?, &metadata, &[])?;
+    let loaded = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
+    let error = format!("{:#}", loaded.expect_err("refused"));
+    assert!(error.contains("model-00001-of-00003.gguf is one of 3 parts"), "{error}");
+    Ok(())
+}
