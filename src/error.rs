@@ -57,7 +57,32 @@ fn has<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> b
     error.downcast_ref::<E>().is_some() || error.chain().any(|cause| cause.is::<E>())
 }
 
-/// The error and its causes as a user reads them, without a final line break; empty when there is nothing to say.
+/// A text of others (a record, a file's name, what a program said) for one line of a terminal: whatever would act on it,
+/// or change the order in which the rest is shown, is escaped.
+pub fn printable(text: &str) -> String {
+    escaped(text, &[])
+}
+
+/// As [`printable`], for a text of several lines: line feeds and tabs stay.
+pub fn printable_lines(text: &str) -> String {
+    escaped(text, &['\n', '\t'])
+}
+
+fn escaped(text: &str, kept: &[char]) -> String {
+    let reorders = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if (c.is_control() || reorders(c)) && !kept.contains(&c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// The error and its causes as a user reads them, without a final line break; empty when there is nothing to say. Errors
+/// quote what is wrong, which may be anything.
 pub fn describe(error: &anyhow::Error) -> String {
     if has::<StdoutClosed>(error) {
         return String::new();
@@ -67,7 +92,7 @@ pub fn describe(error: &anyhow::Error) -> String {
     for cause in error.chain().skip(1) {
         let _ = write!(text, "\n  caused by: {cause}");
     }
-    text
+    printable_lines(&text)
 }
 
 #[cfg(test)]
@@ -89,6 +114,13 @@ mod tests {
         let stopped = Stopped { step: 4, checkpoint: "runs/a/checkpoint-4".into() };
         assert_eq!(exit_code(&stopped.into()), STOPPED);
         assert_eq!(exit_code(&StdoutClosed.into()), DONE);
+    }
+
+    #[test]
+    fn what_an_error_quotes_does_not_act_on_the_terminal() {
+        assert_eq!(printable("a\tb\u{1b}[2J\u{9b}1m\u{202e}c é"), "a\\tb\\u{1b}[2J\\u{9b}1m\\u{202e}c é");
+        let error = anyhow!("no field `\u{1b}]0;pwned\u{7}`\n\tsecond line").context("line 3");
+        assert_eq!(describe(&error), "error: line 3\n  caused by: no field `\\u{1b}]0;pwned\\u{7}`\n\tsecond line");
     }
 
     #[test]

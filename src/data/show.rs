@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::config::ShowDataRequest;
+use crate::error::printable_lines;
 use crate::model::source;
 use crate::report::{Progress, print_result};
 use crate::task::{Record, Task};
@@ -85,7 +86,7 @@ fn as_text(task: &str, request: &ShowDataRequest, shown: &[Shown<'_>], lengths: 
     let mut text = String::new();
     for (i, prompt) in shown.iter().enumerate() {
         let note = if prompt.fate == "kept" { String::new() } else { format!(", {}", prompt.fate) };
-        text += &format!("--- {split} {i}, {} tokens{note}\n{}\n", prompt.tokens, prompt.rendered);
+        text += &format!("--- {split} {i}, {} tokens{note}\n{}\n", prompt.tokens, printable_lines(&prompt.rendered));
     }
     let [least, median, most] = lengths.range();
     text + &format!(

@@ -1,8 +1,9 @@
 //! Log lines on standard error, as text for people or JSON for machines.
 //!
-//! `RUST_LOG` decides what is shown where it is set; `NO_COLOR` and a standard error that is no terminal turn colour
-//! off. A progress bar is lifted while a line is written.
+//! `RUST_LOG` decides what is shown where it is set; `NO_COLOR`, `TERM=dumb` and a standard error that is no terminal turn
+//! colour off. A progress bar is lifted while a line is written.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Instant;
@@ -60,7 +61,9 @@ pub fn init_log(format: LogFormat, verbosity: Verbosity) -> Result<(), crate::er
         })?,
         _ => EnvFilter::new(verbosity.directives()),
     };
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let set = |name, colourless: fn(&OsStr) -> bool| std::env::var_os(name).is_some_and(|value| colourless(&value));
+    let plain = set("NO_COLOR", |value| !value.is_empty()) || set("TERM", |terminal| terminal == "dumb");
+    let colour = io::stderr().is_terminal() && !plain;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(AroundBars).with_ansi(colour);
     // Only a second call can fail.
     let _ = match format {

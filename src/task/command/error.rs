@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::printable;
 use crate::signal::Interrupted;
 
 /// The key of the program and its arguments.
@@ -104,25 +105,13 @@ pub(super) fn beginning(text: &str) -> String {
     }
 }
 
-/// A text in which everything that would act on a terminal, or change the order in which the rest is shown, is escaped.
-pub(super) fn printable(text: &str) -> String {
-    let acts = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if acts(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn nothing_acts_on_the_terminal() {
-        assert_eq!(printable("a\tb\u{1b}[2J\u{9b}1m\u{202e}c é"), "a\\tb\\u{1b}[2J\\u{9b}1m\\u{202e}c é");
+    fn a_beginning_is_cut_between_characters() {
         assert_eq!(beginning(&"é".repeat(121)), "é".repeat(120) + "...");
+        assert_eq!(beginning("a\nb"), "a\\nb");
     }
 }

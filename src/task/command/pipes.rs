@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::error::{beginning, printable};
+use super::error::beginning;
 use super::quota::Quota;
+use crate::error::printable;
 
 /// Lines of standard error kept for an error message.
 const LAST_LINES: usize = 10;

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::error::{beginning, printable};
+use super::error::beginning;
 use super::{Answer, Request};
 use crate::config::LARGEST_REWARD;
+use crate::error::printable;
 
 /// The longest answer that is read, bytes.
 pub(super) const LONGEST_ANSWER: usize = 1 << 20;
