@@ -193,7 +193,7 @@ fn no_program_outlives_the_trainer() {
         assert!(pids.iter().all(|pid| running(pid)));
         for signal in signals {
             // The first Ctrl-C may be all it takes.
-            let _ = Command::new("kill").args([signal, &trainer.id().to_string()]).stderr(Stdio::null()).status();
+            let _ = Command::new("kill").arg(signal).arg(trainer.id().to_string()).stderr(Stdio::null()).status();
             std::thread::sleep(Duration::from_millis(300));
         }
         assert!(!trainer.wait().unwrap().success());
