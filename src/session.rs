@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, DeviceLocation};
 use rayon::prelude::*;
 
 use crate::config::{RunConfig, Split};
 use crate::model::{Blocks, Llada, Weights, device, source};
+use crate::signal::Stop;
 use crate::task::{Attempt, Record, Task};
 use crate::text::{Prompt, PromptEncoder, TooLong};
 
@@ -82,7 +83,7 @@ impl Session {
         let table = config.model();
         let device: Device = device::open(table.device)?;
         let task = Task::from_config(config.task(), config.eval().split == Split::Test)?;
-        task.start_rewards()?;
+        task.start_rewards(&Stop::default())?;
         let too_long = if config.rollout().truncate_prompts { TooLong::Truncate } else { TooLong::Skip };
         let encoder = PromptEncoder::load(&model_dir, config.rollout().max_prompt_length, too_long)?;
         let dtype = device::dtype(table.dtype);
@@ -99,6 +100,28 @@ impl Session {
             encoder.tokenizer().require_id(id, name)?;
         }
         Ok(Self { model, encoder, task, model_dir })
+    }
+
+    /// The first line of a log: what was loaded, where it is, and how much of it can be trained.
+    pub fn summary(&self) -> String {
+        let trainable: usize = self.model.trainable().values().map(|var| var.elem_count()).sum();
+        format!(
+            "model {}, {} parameters in {} on {}, {trainable} trainable; task {}",
+            self.model_dir.display(),
+            self.model.parameter_count(),
+            self.model.dtype().as_str(),
+            self.device_name(),
+            self.task.name()
+        )
+    }
+
+    /// The device as a configuration names it.
+    pub fn device_name(&self) -> String {
+        match self.model.device().location() {
+            DeviceLocation::Cpu => "cpu".into(),
+            DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+        }
     }
 
     /// Encodes the prompts of records; those that are too long are left out, with a warning that counts them.

@@ -22,9 +22,11 @@ pub fn shown_json(json: &str) -> Cow<'_, str> {
     escaped(json, |c| is_obeyed(c) && c >= '\u{7f}', |c| format!("\\u{:04x}", u32::from(c)))
 }
 
-/// Controls of C0 and C1, and the embeddings, overrides and isolates of bidirectional text.
+/// Controls of C0 and C1, the separators of lines and paragraphs, and the marks, embeddings, overrides and isolates of
+/// bidirectional text.
 fn is_obeyed(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || reorders
 }
 
 fn escaped(text: &str, wanted: impl Fn(char) -> bool, escape: impl Fn(char) -> String) -> Cow<'_, str> {

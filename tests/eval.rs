@@ -80,7 +80,10 @@ fn sample_files_hold_what_the_evaluation_counted_and_can_be_graded() {
         assert_eq!(rows.len(), 6);
         for (doc_id, row) in rows.iter().enumerate() {
             assert_eq!(row["doc_id"], doc_id);
-            assert_eq!((&row["target"], &row["arguments"][0][0]), (&row["doc"]["solution"], &row["doc"]["puzzle"]));
+            assert_eq!(
+                (&row["target"], &row["arguments"]["gen_args_0"]["arg_0"]),
+                (&row["doc"]["solution"], &row["doc"]["puzzle"])
+            );
             let resps = row["resps"][0].as_array().unwrap();
             assert_eq!((resps.len(), row["filtered_resps"].as_array().unwrap().len()), (2, 2));
         }
@@ -133,7 +136,7 @@ fn an_evaluation_does_not_depend_on_the_batch_size() {
     let lengths = |samples: &[u8]| -> Vec<usize> {
         let text = String::from_utf8(samples.to_vec()).unwrap();
         let row = |line| serde_json::from_str::<Value>(line).unwrap();
-        text.lines().map(|line| row(line)["arguments"][0][0].as_str().unwrap().len()).collect()
+        text.lines().map(|line| row(line)["arguments"]["gen_args_0"]["arg_0"].as_str().unwrap().len()).collect()
     };
     let lengths = lengths(&one.2);
     assert!(lengths.iter().any(|&n| n != lengths[0]), "{lengths:?}");

@@ -163,6 +163,21 @@ fn prompts_are_counted_and_long_ones_skipped_or_cut() {
 }
 
 #[test]
+fn a_record_does_not_act_on_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = json!({"question": "clear \u{1b}[2J the \u{9b}1m screen\u{202e}\nnow", "answer": "#### 1"});
+    let train = write(dir.path(), "train.jsonl", &format!("{line}\n{line}\n{line}\n"));
+    let mut command = show("gsm8k", &train, &[]);
+    let json = shown(&mut command);
+    assert!(json["prompts"][0]["record"]["question"].as_str().unwrap().contains("\u{1b}[2J"));
+    let data = ["--set", &format!("task.gsm8k.data.train.path={train}"), "--set", "task.gsm8k.data.validation_size=1"];
+    let model =
+        ["data", "show", "--config", "gsm8k", "--set", "model.name_or_path=examples/sudoku-tiny", "--count", "1"];
+    let text = printed(&[&model[..], &data].concat());
+    assert!(text.contains("clear \\u{1b}[2J the \\u{9b}1m screen\\u{202e}\nnow"), "{text}");
+}
+
+#[test]
 fn validation_is_drawn_and_the_test_comes_last_and_none_is_trained_on() {
     let dir = tempfile::tempdir().unwrap();
     let train = write(dir.path(), "train.jsonl", &gsm8k_lines(50));

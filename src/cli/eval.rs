@@ -1,9 +1,10 @@
 //! The arguments of `spg eval`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use spg::config::{self, Command, EvalOverrides, EvalRequest, Order, Overrides, Remasking, Split};
+use spg::error::Usage;
 
 use super::SetArgs;
 use super::data::SplitName;
@@ -17,6 +18,10 @@ pub struct EvalArgs {
     /// Configuration file; by default the one in the run folder. A plain model folder has none, so it needs this
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Run the reward command that the configuration in the run folder names: a program, on this machine, as you. One
+    /// that --config or --set names needs no leave
+    #[arg(long)]
+    allow_reward_command: bool,
     #[command(flatten)]
     set: SetArgs,
     /// Evaluate the base model too and show both side by side
@@ -98,19 +103,26 @@ impl EvalArgs {
             order: self.order.into_iter().map(Order::from).collect(),
         };
         let overrides = Overrides { eval, ..self.set.overrides() };
-        let Some(path) = self.config.or_else(|| config::near_checkpoint(&self.ckpt)) else {
-            let message = format!(
-                "{} is neither a run folder nor one of its checkpoints (there is no {} in it or above it): \
-                 add --config FILE",
-                self.ckpt.display(),
-                config::RESOLVED_FILE
-            );
-            return Err(spg::error::Usage(message).into());
+        let config = match &self.config {
+            Some(named) => config::load(named, &overrides, Command::Eval)?,
+            None => {
+                let found = config::near_checkpoint(&self.ckpt).ok_or_else(|| no_config(&self.ckpt))?;
+                config::load_found(&found, &overrides, Command::Eval, self.allow_reward_command)?
+            }
         };
-        let config = config::load(&path, &overrides, Command::Eval)?;
         let Self { ckpt: checkpoint, base, output_dir, json, .. } = self;
         Ok(EvalRequest { config, checkpoint, base, output_dir, json })
     }
+}
+
+fn no_config(ckpt: &Path) -> Usage {
+    Usage(format!(
+        "{} is neither a run folder nor one of its checkpoints (there is no {} in it, nor above it if it is called \
+         {}N): add --config FILE",
+        ckpt.display(),
+        config::RESOLVED_FILE,
+        config::CHECKPOINT
+    ))
 }
 
 impl From<RemaskingName> for Remasking {

@@ -40,6 +40,18 @@ pub enum ConfigError {
         /// All of the problems.
         problems: Vec<Problem>,
     },
+    /// A file that nobody named, but that lies beside a checkpoint, names a program.
+    #[error(
+        "the configuration beside the checkpoint, {}, names a program to run on this machine:\n  {program}\nit is not \
+         started, as you did not name that file: if you know the program, add --allow-reward-command or --config {}",
+        path.display(), path.display()
+    )]
+    FoundProgram {
+        /// The file.
+        path: PathBuf,
+        /// The program and its arguments, escaped.
+        program: String,
+    },
     /// The command needs a table that the file lacks.
     #[error("the configuration has no [{table}] table, which `spg {command}` needs")]
     MissingTable {

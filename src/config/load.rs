@@ -1,7 +1,7 @@
 //! From a path and the command line's changes to the checked run.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::de::{DeTable, DeValue, Error as TomlError};
 
@@ -36,13 +36,6 @@ pub fn from_text(path: &Path, text: &str, overrides: &Overrides, command: Comman
         }
         ConfigError::Invalid { path: path.to_owned(), problems }
     })
-}
-
-/// The resolved configuration that belongs to a run folder or to one of its checkpoints.
-pub fn near_checkpoint(dir: &Path) -> Option<PathBuf> {
-    let here = dir.join(RESOLVED_FILE);
-    let above = dir.join("..").join(RESOLVED_FILE);
-    [here, above].into_iter().find(|path| path.is_file())
 }
 
 /// The file with the edits in it.

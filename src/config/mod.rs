@@ -10,6 +10,7 @@
 //! | the settings that an evaluation compares | `grid` |
 //! | the resolved run | `resolve` |
 //! | the files of `configs/`, by name | `shipped` |
+//! | the file that lies beside a checkpoint, and what it must not do | `found` |
 //! | what a subcommand was asked to do | `request` |
 
 mod check;
@@ -18,6 +19,7 @@ mod check_rollout;
 mod check_task;
 mod error;
 mod file;
+mod found;
 mod grid;
 mod load;
 mod overrides;
@@ -34,8 +36,9 @@ mod types_rollout;
 pub use check_task::{SUDOKU_GRIDS, task_problems};
 pub use error::{ConfigError, Problem};
 pub use file::*;
+pub use found::{CHECKPOINT, load_found, near_checkpoint};
 pub use grid::Setting;
-pub use load::{RESOLVED_FILE, from_text, load, near_checkpoint};
+pub use load::{RESOLVED_FILE, from_text, load};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use request::{
     BenchRequest, EvalRequest, GradeRequest, MakeDataRequest, PrecisionRequest, Resume, RunRequest, ShowDataRequest,

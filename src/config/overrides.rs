@@ -86,6 +86,13 @@ pub(super) struct Edit {
 }
 
 impl Overrides {
+    /// Whether the command line says itself which program rewards completions.
+    pub(super) fn name_reward_command(&self) -> bool {
+        const KEY: [&str; 4] = ["task", "custom", "reward_command", "command"];
+        let names = |path: &[String]| path.len() <= KEY.len() && path.iter().zip(KEY).all(|(part, key)| part == key);
+        self.set.iter().any(|assignment| names(&assignment.path))
+    }
+
     /// All changes in the order in which they apply.
     pub(super) fn edits(&self) -> Result<Vec<Edit>, ConfigError> {
         let set = self.set.iter().map(|a| Edit {

@@ -398,16 +398,6 @@ fn each_misfit_of_the_other_tasks_is_refused() {
     assert!(task.data.test.is_none() && task.data.train.is_some_and(|train| train.dataset.is_some()));
 }
 
-#[test]
-fn a_checkpoint_finds_the_config_of_its_run() {
-    let dir = tempfile::tempdir().unwrap();
-    let checkpoint = dir.path().join("checkpoint-4");
-    std::fs::create_dir(&checkpoint).unwrap();
-    assert_eq!(near_checkpoint(&checkpoint), None);
-    std::fs::write(dir.path().join(RESOLVED_FILE), "").unwrap();
-    assert!(near_checkpoint(&checkpoint).is_some() && near_checkpoint(dir.path()).is_some());
-}
-
 proptest! {
     /// Whatever resolves is written out so that it resolves to the same run.
     #[test]

@@ -54,8 +54,12 @@ bounded!(
     NonNegative, "a finite number, 0 or above", |x| x >= 0.0 && x.is_finite()
 );
 bounded!(
-    /// A finite number.
-    Weight, "a finite number", |x| x.is_finite()
+    /// A weight of a reward, whose sums stay finite.
+    Weight, "a number from -1e6 to 1e6", |x| x.abs() <= 1e6
+);
+bounded!(
+    /// A reward that a completion can have.
+    RewardValue, "a number from -1e9 to 1e9", |x| x.abs() <= super::LARGEST_REWARD
 );
 bounded!(
     /// A Rényi order: finite and at least one.

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use candle_core::DeviceLocation;
 use serde_json::json;
 
 use super::harness::Provenance;
@@ -77,13 +76,14 @@ impl Job<'_> {
     fn evaluate(&self, session: &Session, pass: Pass<'_>, checkpoint: Option<&Path>) -> Result<Evaluated> {
         let started = Instant::now();
         let name = checkpoint.map_or_else(|| "base".to_owned(), name);
+        tracing::info!("{name}: {}; results {}", session.summary(), self.folder);
         let evaluator = Evaluator::new(&self.request.config, session)?;
         let outcomes = evaluator.outcomes(session, pass)?;
         let provenance = Provenance {
             config: &self.request.config,
             task: session.task.name(),
             checkpoint: checkpoint.map(|dir| dir.display().to_string()),
-            device: device_name(session),
+            device: session.device_name(),
             split_size: evaluator.split_size(),
             date: Timestamp::now(),
             seconds: started.elapsed().as_secs_f64(),
@@ -93,14 +93,6 @@ impl Job<'_> {
             tracing::info!("{name}: {}", file.display());
         }
         Ok(Evaluated { name, evaluations: outcomes.into_iter().map(|o| o.evaluation).collect(), file })
-    }
-}
-
-fn device_name(session: &Session) -> String {
-    match session.model.device().location() {
-        DeviceLocation::Cpu => "cpu".into(),
-        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
-        DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
 }
 

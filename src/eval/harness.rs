@@ -1,9 +1,10 @@
 //! Results and samples in the shape of EleutherAI's lm-evaluation-harness, for the tools that read its files.
 //!
 //! A task of such a file is a task at one setting, such as `sudoku-greedy`. What the harness has and this does not
-//! (groups, few-shot counts, hashes of documents) is left out.
+//! (groups, few-shot counts) is left out.
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::timestamp::Timestamp;
 use super::{Estimate, Evaluation, Outcome, Sample};
@@ -136,14 +137,21 @@ fn sample_row(sample: &Sample, generation: &Value) -> Value {
     let mut set = |name: &str, value: Value| drop(row.insert(name.to_owned(), value));
     set("doc_id", sample.doc_id.into());
     set("doc", Value::Object(sample.record.fields().clone()));
-    if let Some(target) = TARGETS.iter().find_map(|&field| sample.record.fields().get(field)) {
-        set("target", target.clone());
+    let target = TARGETS.iter().find_map(|&field| sample.record.fields().get(field)).map(text);
+    if let Some(target) = &target {
+        set("target", target.as_str().into());
     }
-    set("arguments", json!([[sample.prompt, generation]]));
+    // by number, not as a list: readers of tables take no list of a text and an object
+    set("arguments", json!({ "gen_args_0": { "arg_0": sample.prompt, "arg_1": generation } }));
     set("resps", json!([texts]));
     set("filtered_resps", json!(answers));
     set("filter", "none".into());
     set("metrics", json!(["acc", "solved", "exact", "reward"]));
+    // The harness tells records and prompts of two files apart by these; numbers in a record may be spelt otherwise there.
+    let document = serde_json::to_string_pretty(sample.record.fields()).unwrap_or_default();
+    set("doc_hash", sha256(&document).into());
+    set("prompt_hash", sha256(&sample.prompt).into());
+    set("target_hash", sha256(target.as_deref().unwrap_or_default()).into());
     let out_of = sample.sum(|r| r.grade.out_of as f64);
     set("acc", if out_of == 0.0 { 0.0.into() } else { (sample.sum(|r| r.grade.correct as f64) / out_of).into() });
     set("solved", (sample.solved() as f64 / n).into());
@@ -165,6 +173,16 @@ fn sample_row(sample: &Sample, generation: &Value) -> Value {
     });
     set("responses", details.collect());
     row.into()
+}
+
+/// A value as text; a string as it is.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The hash in hexadecimal digits.
+fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -207,12 +225,29 @@ mod tests {
         assert_eq!(rows[0]["filtered_resps"], json!(["8", "4"]));
         assert_eq!((&rows[0]["acc"], &rows[0]["solved"]), (&json!(0.75), &json!(0.5)));
         assert_eq!(rows[0]["rewards"], json!({"sudoku": 0.75}));
-        assert_eq!(rows[0]["arguments"][0][0], "0");
+        assert_eq!(rows[0]["arguments"]["gen_args_0"]["arg_0"], "0");
+        assert_eq!(rows[0]["arguments"]["gen_args_0"]["arg_1"]["block_length"], 8);
         assert_eq!((&rows[0]["exact"], &rows[0]["responses"][1]["exact"]), (&json!(1.0), &json!(true)));
         assert_eq!(
             (&rows[1]["responses"][1]["solved"], &rows[1]["responses"][1]["exact"]),
             (&json!(false), &json!(false))
         );
+    }
+
+    #[test]
+    fn samples_without_hashes_could_not_be_told_apart() {
+        let row = sample_row(&sample(0, &[8]), &json!({}));
+        // python3: json.dumps({"puzzle": "0", "solution": "1"}, indent=2, ensure_ascii=False), then "0", then "1"
+        for (name, hash) in [
+            ("doc_hash", "7693b6d582ffc7bb9a2ac28dea044951da76cb97ad6d53a5171c10fc8a3377db"),
+            ("prompt_hash", "5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9"),
+            ("target_hash", "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"),
+        ] {
+            assert_eq!(row[name], hash, "{name}");
+        }
+        let mut numbers = sample(0, &[8]);
+        numbers.record = serde_json::from_value(json!({ "target": 24, "numbers": [1, 2] })).expect("a record");
+        assert_eq!(sample_row(&numbers, &json!({}))["target"], "24", "a column has one type");
     }
 
     #[test]

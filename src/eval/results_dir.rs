@@ -1,6 +1,7 @@
 //! Where result files go: a folder a model, `results_<time>.json` and `samples_<task>_<time>.jsonl` in it, as
 //! lm-evaluation-harness lays them out.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -61,6 +62,15 @@ impl ResultsDir {
         let path = dir.join(format!("results_{time}.json"));
         write(&path, &(serde_json::to_string_pretty(&provenance.results(outcomes))? + "\n"))?;
         Ok(Some(path))
+    }
+}
+
+impl fmt::Display for ResultsDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(dir) => write!(f, "go to {}", dir.display()),
+            None => f.write_str("are only printed"),
+        }
     }
 }
 

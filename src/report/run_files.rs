@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-const CHECKPOINT: &str = "checkpoint-";
+use crate::config::CHECKPOINT;
 
 /// The folder of the checkpoint of a step.
 pub fn checkpoint_dir(run: &Path, step: usize) -> PathBuf {

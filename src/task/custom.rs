@@ -23,7 +23,8 @@ pub fn task(table: &CustomTable, with_test: bool) -> Result<Task> {
     let mut rewards = Rewards::new(&table.rewards);
     if let Some(reward) = &table.reward_command {
         let limit = Duration::try_from_secs_f64(reward.time_limit_seconds.get()).unwrap_or(Duration::MAX);
-        rewards = rewards.with_command(RewardCommand::new(reward.command.clone(), limit), reward.weight.get());
+        let command = RewardCommand::new(reward.command.clone(), limit).with_env(reward.env.clone());
+        rewards = rewards.with_command(command, reward.weight.get());
     }
     let grader = table.grader.map_or(Grader::Reward(table.solved_reward.get()), Grader::Benchmark);
     let accept = |record: &Record| {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::command::CommandError;
 use super::data::DataError;
+use crate::config::LARGEST_REWARD;
 
 /// A mistake in the configuration of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +82,15 @@ pub enum TaskError {
         expected: &'static str,
         /// The value there is, as JSON, its beginning if it is long.
         found: String,
+    },
+    /// The weighted sum of a completion's rewards is too large to take means and gradients of.
+    #[error(
+        "the rewards of a completion add up to {total}, and the largest sum is {LARGEST_REWARD:e} (below zero as \
+         above): lower the weights, task.<name>.rewards and task.custom.reward_command.weight"
+    )]
+    TooLarge {
+        /// The sum, as it is shown.
+        total: String,
     },
     /// A record that nothing can be shown for in supervised fine-tuning.
     #[error("there is no demonstration for a record: {reason}")]

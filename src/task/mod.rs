@@ -95,9 +95,9 @@ impl Task {
     /// Starts the reward command, if there is one, so that a command that cannot be used ends a run at its start.
     ///
     /// # Errors
-    /// If it does not start.
-    pub fn start_rewards(&self) -> Result<()> {
-        self.rewards.start()
+    /// If it does not start, or `stop` asks to leave.
+    pub fn start_rewards(&self, stop: &Stop) -> Result<()> {
+        self.rewards.start(stop)
     }
 
     /// The training rewards of completions. A reward command is left alone once `stop` asks for it.

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::command::{Request, RewardCommand};
-use super::{Record, Result, Reward, countdown, gsm8k, math, sudoku};
-use crate::config::{RewardFunction, RewardWeights};
+use super::{Record, Result, Reward, TaskError, countdown, gsm8k, math, sudoku};
+use crate::config::{LARGEST_REWARD, RewardFunction, RewardWeights};
 use crate::signal::Stop;
 
 /// A completion to be rewarded.
@@ -40,9 +40,9 @@ impl Rewards {
     /// Starts the command, if there is one.
     ///
     /// # Errors
-    /// If it does not start.
-    pub fn start(&self) -> Result<()> {
-        Ok(self.command.as_ref().map_or(Ok(()), |(command, _)| command.check())?)
+    /// If it does not start, or `stop` asks to leave.
+    pub fn start(&self, stop: &Stop) -> Result<()> {
+        Ok(self.command.as_ref().map_or(Ok(()), |(command, _)| command.check(stop))?)
     }
 
     /// Checks that every function can read a record, so that none fails in the middle of a run.
@@ -57,8 +57,8 @@ impl Rewards {
     /// a command is the part `command`, and a part of it `command/<name>`, which is not added again.
     ///
     /// # Errors
-    /// A record that a function cannot read, whatever the command does wrong, and a request to stop before it has
-    /// answered all.
+    /// A record that a function cannot read, whatever the command does wrong, a request to stop before it has answered
+    /// all, and a total beyond [`LARGEST_REWARD`].
     pub fn score(&self, attempts: &[Attempt<'_>], stop: &Stop) -> Result<Vec<Reward>> {
         let mut rewards: Vec<Reward> = attempts.iter().map(|attempt| self.built_in(attempt)).collect::<Result<_>>()?;
         if let Some((command, weight)) = &self.command {
@@ -70,7 +70,10 @@ impl Rewards {
                 reward.parts.extend(parts);
             }
         }
-        Ok(rewards)
+        match rewards.iter().find(|reward| reward.total.is_nan() || reward.total.abs() > LARGEST_REWARD) {
+            Some(reward) => Err(TaskError::TooLarge { total: format!("{:e}", reward.total) }),
+            None => Ok(rewards),
+        }
     }
 
     fn built_in(&self, attempt: &Attempt<'_>) -> Result<Reward> {
@@ -109,4 +112,25 @@ fn value(function: RewardFunction, record: &Record, completion: &str) -> Result<
             sudoku::reward(puzzle, solution, completion).total
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_that_makes_a_reward_too_large_is_named() {
+        let rewards = |weight: f64| {
+            let weights = RewardWeights::from([(RewardFunction::Correctness, weight.try_into().unwrap())]);
+            let (mut rewards, record) = (Rewards::new(&weights), Record::from([("answer", "#### 1".to_owned())]));
+            // The configuration takes no weight beyond 1e6; with a command's reward beside it that is too much.
+            rewards.functions[0].1 *= 1e4;
+            rewards
+                .score(&[Attempt { record: &record, prompt: "", completion: "<answer>1</answer>" }], &Stop::default())
+        };
+        assert_eq!(rewards(1.0).unwrap()[0].total, 2e4);
+        assert_eq!(rewards(1e6), Err(TaskError::TooLarge { total: "2e10".into() }));
+        let text = rewards(-1e6).unwrap_err().to_string();
+        assert!(text.contains("-2e10") && text.contains("1e9") && text.contains("reward_command.weight"), "{text}");
+    }
 }

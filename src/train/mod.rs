@@ -15,7 +15,7 @@ mod trainer;
 
 use anyhow::Result;
 
-use crate::config::{RunRequest, Trainable};
+use crate::config::{RunConfig, RunRequest, Trainable};
 use crate::model::Weights;
 use crate::session::{Origin, Session};
 
@@ -36,6 +36,7 @@ pub fn run(request: &RunRequest) -> Result<()> {
     if request.dry_run {
         return dry_run::report(request, &session);
     }
+    announce(config, &session);
     let mut method = spg::SpgMethod::new(config, &session)?;
     drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
 }
@@ -58,6 +59,11 @@ pub fn sft(request: &RunRequest) -> Result<()> {
     if request.dry_run {
         return dry_run::report(request, &session);
     }
+    announce(config, &session);
     let mut method = sft::SftMethod::new(config, &session)?;
     drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
+}
+
+fn announce(config: &RunConfig, session: &Session) {
+    tracing::info!("{}; output {}", session.summary(), config.run().output_dir.display());
 }

@@ -28,7 +28,7 @@ pub use algorithm::*;
 pub use data::*;
 pub use model::*;
 pub use puzzles::*;
-pub use reward::{RewardCommandTable, RewardWeights};
+pub use reward::{LARGEST_REWARD, RewardCommandTable, RewardWeights, VariableName};
 pub use rollout::*;
 pub use task::*;
 pub use train::*;

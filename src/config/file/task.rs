@@ -146,9 +146,9 @@ pub struct CustomTable {
     pub grader: Option<Benchmark>,
     /// Least training reward of a completion that counts as right, where there is no `grader`.
     #[serde(default = "default_solved_reward")]
-    pub solved_reward: Weight,
+    pub solved_reward: RewardValue,
 }
 
-fn default_solved_reward() -> Weight {
+fn default_solved_reward() -> RewardValue {
     number!(1.0)
 }

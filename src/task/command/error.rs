@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::signal::Interrupted;
+use crate::terminal::shown_in_line;
 
 /// The key of the program and its arguments.
 const COMMAND: &str = "task.custom.reward_command.command";
@@ -95,20 +96,22 @@ fn last_words(stderr: &[String]) -> String {
     }
 }
 
-/// A text fit for a message of one line: its first characters, those that would disturb a terminal escaped.
+/// A text fit for a message of one line: its first characters, as [`shown_in_line`] shows them.
 pub(super) fn beginning(text: &str) -> String {
     const LONGEST: usize = 120;
-    let mut shown = String::new();
-    for (i, c) in text.chars().enumerate() {
-        if i == LONGEST {
-            shown.push_str("...");
-            break;
-        }
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", shown_in_line(&text[..end])),
+        None => shown_in_line(text).into_owned(),
     }
-    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_is_cut_between_characters() {
+        assert_eq!(beginning(&"é".repeat(121)), "é".repeat(120) + "...");
+        assert_eq!(beginning("a\nb"), "a\\nb");
+    }
 }

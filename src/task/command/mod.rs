@@ -14,28 +14,33 @@
 //! |---|---|
 //! | `wire` | the two lines |
 //! | `pipes` | the threads behind the three pipes |
+//! | `quota` | how much of standard error is logged |
 //! | `process` | one running program |
+//! | `environment` | the variables that it is given |
 //! | `group` | the program and whatever it starts, as the system sees them |
 //! | `error` | what users get wrong |
 
+mod environment;
 mod error;
 mod group;
 mod pipes;
 mod process;
+mod quota;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use error::CommandError;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Record;
+use crate::config::VariableName;
 use crate::signal::Stop;
 use error::beginning;
 use pipes::{End, Line};
-use process::{FAREWELL, Process, Reply};
+use process::{FAREWELL, Launch, Process, Reply};
 
 type Result<T, E = CommandError> = std::result::Result<T, E>;
 
@@ -67,7 +72,7 @@ pub struct Answer {
 /// A command that scores completions. It is started at the first use and ends with this value.
 #[derive(Debug)]
 pub struct RewardCommand {
-    command: Vec<String>,
+    launch: Launch,
     time_limit: Duration,
     /// Always [`GRACE`], but for a test.
     grace: Duration,
@@ -79,25 +84,45 @@ impl RewardCommand {
     /// A command, as program and arguments, that may take `time_limit` for an answer; the first answer of a process
     /// includes its start. Nothing is started yet.
     pub fn new(command: Vec<String>, time_limit: Duration) -> Self {
-        Self { command, time_limit, grace: GRACE, process: Mutex::new(None) }
+        let launch = Launch { command, env: Vec::new(), quota: Arc::default() };
+        Self { launch, time_limit, grace: GRACE, process: Mutex::new(None) }
     }
 
-    /// Starts the program, unless it runs, and watches it for a moment.
+    /// The command with these variables of the environment beside the few that every command gets.
+    pub fn with_env(mut self, names: Vec<VariableName>) -> Self {
+        self.launch.env = names;
+        self
+    }
+
+    /// Starts the program, unless it runs, and watches it for a moment. What is started is logged first.
     ///
     /// # Errors
     /// If it cannot be started, ends at once, or prints something before it is asked.
-    pub fn check(&self) -> Result<()> {
-        self.watch(WATCH)
+    pub fn check(&self, stop: &Stop) -> Result<()> {
+        self.log_start();
+        self.watch(WATCH, stop)
     }
 
-    fn watch(&self, time: Duration) -> Result<()> {
+    fn log_start(&self) {
+        let Launch { command, env, .. } = &self.launch;
+        let passed = environment::select(std::env::vars_os(), env);
+        let names: Vec<_> = passed.iter().map(|(name, _)| name.to_string_lossy()).collect();
+        tracing::info!("starting the reward command {command:?}");
+        tracing::debug!("it gets {} of the environment", names.join(", "));
+        let missing = environment::missing(&passed, env);
+        if !missing.is_empty() {
+            tracing::warn!("task.custom.reward_command.env lists {}, which is not set", missing.join(", "));
+        }
+    }
+
+    fn watch(&self, time: Duration, stop: &Stop) -> Result<()> {
         let mut slot = self.lock();
         let mut process = self.running(slot.take())?;
-        match process.wait(time) {
+        match process.wait(time, stop)? {
             Reply::Line(line) => Err(unasked(&line)),
             Reply::Closed => {
                 let (status, stderr) = process.post_mortem();
-                Err(CommandError::Exited { command: beginning(&self.command.join(" ")), status, stderr })
+                Err(CommandError::Exited { command: beginning(&self.launch.command.join(" ")), status, stderr })
             }
             Reply::Nothing => {
                 *slot = Some(process);
@@ -111,7 +136,8 @@ impl RewardCommand {
     ///
     /// # Errors
     /// If the program cannot be started, fails twice on the same request, or breaks the protocol. The program is then
-    /// ended; the next call starts another one. [`CommandError::Interrupted`] if `stop` asks for it between two answers.
+    /// ended; the next call starts another one. [`CommandError::Interrupted`] within a second after `stop` asks for it,
+    /// whatever the program is doing; it is ended.
     pub fn score(&self, requests: &[Request<'_>], stop: &Stop) -> Result<Vec<Answer>> {
         if requests.is_empty() {
             return Ok(Vec::new());
@@ -120,10 +146,9 @@ impl RewardCommand {
         let mut process = self.running(slot.take())?;
         let mut answers = Vec::with_capacity(requests.len());
         for (i, request) in requests.iter().enumerate() {
-            stop.check()?;
-            answers.push(self.ask(&mut process, i + 1, request)?);
+            answers.push(self.ask(&mut process, i + 1, request, stop)?);
         }
-        settle(&process, self.grace)?;
+        settle(&process, self.grace, stop)?;
         *slot = Some(process);
         Ok(answers)
     }
@@ -138,13 +163,12 @@ impl RewardCommand {
             }
             tracing::debug!("the reward command has ended since it was last asked; it is started again");
         }
-        Process::start(&self.command)
+        Process::start(&self.launch)
     }
 
     /// The answer to request number `number` of a batch, counted from 1.
-    fn ask(&self, process: &mut Process, number: usize, request: &Request<'_>) -> Result<Answer> {
-        let line = wire::encode(request);
-        let failure = match self.try_ask(process, number, request, line.clone()) {
+    fn ask(&self, process: &mut Process, number: usize, request: &Request<'_>, stop: &Stop) -> Result<Answer> {
+        let failure = match self.try_ask(process, number, request, stop) {
             Err(error @ (CommandError::Died { .. } | CommandError::Late { .. })) => error,
             settled => return settled,
         };
@@ -157,16 +181,16 @@ impl RewardCommand {
         );
         // Before the next one starts: they may want the same file, port or memory.
         process.end(FAREWELL);
-        *process = Process::start(&self.command)?;
-        self.try_ask(process, number, request, line)
+        *process = Process::start(&self.launch)?;
+        self.try_ask(process, number, request, stop)
     }
 
-    fn try_ask(&self, process: &mut Process, number: usize, request: &Request<'_>, line: Vec<u8>) -> Result<Answer> {
+    fn try_ask(&self, process: &mut Process, number: usize, request: &Request<'_>, stop: &Stop) -> Result<Answer> {
         if let Reply::Line(line) = process.pending() {
             return Err(unasked(&line));
         }
         let start = Instant::now();
-        match process.ask(line, self.time_limit) {
+        match process.ask(wire::encode(request), self.time_limit, stop)? {
             Reply::Line(line) => {
                 let answer = read(&line, number)?;
                 if !line.rest.is_empty() {
@@ -174,7 +198,7 @@ impl RewardCommand {
                 }
                 // A second line later than the next request would pass for its answer. A quick command that runs ahead
                 // like that shows at the end of the batch; a slow one may not, and can spare a moment here.
-                settle(process, GRACE.min(start.elapsed() / 20))?;
+                settle(process, GRACE.min(start.elapsed() / 20), stop)?;
                 Ok(answer)
             }
             Reply::Nothing => Err(CommandError::Late {
@@ -197,8 +221,8 @@ impl RewardCommand {
 }
 
 /// Waits for a line nobody asked for; an end of the program is none of our business while nothing is asked.
-fn settle(process: &Process, time: Duration) -> Result<()> {
-    match process.wait(time) {
+fn settle(process: &Process, time: Duration, stop: &Stop) -> Result<()> {
+    match process.wait(time, stop)? {
         Reply::Line(line) => Err(unasked(&line)),
         Reply::Nothing | Reply::Closed => Ok(()),
     }

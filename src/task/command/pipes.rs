@@ -7,14 +7,16 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::beginning;
+use super::quota::Quota;
+use crate::terminal::shown_in_line;
 
 /// Lines of standard error kept for an error message.
 const LAST_LINES: usize = 10;
-/// Longer lines of standard error are logged in pieces, bytes.
-const LONGEST_MESSAGE: usize = 8 << 10;
+/// Of a longer line of standard error only the beginning is logged, bytes.
+const LONGEST_MESSAGE: usize = 2 << 10;
 
 /// A line without its line feed, or the beginning of one that is too long.
 #[derive(Debug)]
@@ -81,7 +83,7 @@ pub(super) fn lines(pipe: impl Read + Send + 'static, longest: usize) -> io::Res
     Ok(receiver)
 }
 
-/// Standard error: logged line by line, the last lines kept.
+/// Standard error: logged line by line as far as a quota goes, the last lines kept.
 #[derive(Debug)]
 pub(super) struct Messages {
     last: Arc<Mutex<VecDeque<String>>>,
@@ -89,20 +91,32 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// Logs the lines of a pipe under a name.
-    pub fn log(pipe: impl Read + Send + 'static, name: String) -> io::Result<Self> {
+    /// Logs the lines of a pipe under a name. Whatever is not logged is read all the same: a program that waits for its
+    /// standard error to be read gives no answers.
+    pub fn log(pipe: impl Read + Send + 'static, name: String, quota: Arc<Mutex<Quota>>) -> io::Result<Self> {
         let last = Arc::new(Mutex::new(VecDeque::new()));
         let kept = Arc::clone(&last);
         let thread = spawn("reward-stderr", move || {
+            let quota = || quota.lock().unwrap_or_else(PoisonError::into_inner);
             let mut reader = BufReader::new(pipe);
-            while let Ok(Some(line)) = next_line(&mut reader, LONGEST_MESSAGE) {
-                let text = String::from_utf8_lossy(&line.bytes).trim_end().to_owned();
-                tracing::info!("{name}: {text}");
+            while let Ok(Some((line, rest))) = message(&mut reader) {
+                let line = String::from_utf8_lossy(line.trim_ascii_end());
+                let (admitted, left_out) = quota().admit(line.len(), Instant::now());
+                if let Some(left_out) = left_out {
+                    tracing::info!("{name}: {left_out}");
+                }
+                if admitted {
+                    let rest = if rest > 0 { format!("... ({rest} more bytes)") } else { String::new() };
+                    tracing::info!("{name}: {}{rest}", shown_in_line(&line));
+                }
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 if kept.len() == LAST_LINES {
                     kept.pop_front();
                 }
-                kept.push_back(beginning(&text));
+                kept.push_back(beginning(&line));
+            }
+            if let Some(left_out) = quota().left_out() {
+                tracing::info!("{name}: {left_out}");
             }
         })?;
         Ok(Self { last, thread })
@@ -113,6 +127,13 @@ impl Messages {
         wait_until(Duration::from_millis(500), || self.thread.is_finished());
         self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
+}
+
+/// The beginning of the next line of standard error and how many bytes of it follow; `None` at the end of the file.
+fn message(reader: &mut BufReader<impl Read>) -> io::Result<Option<(Vec<u8>, usize)>> {
+    let Some(line) = next_line(reader, LONGEST_MESSAGE)? else { return Ok(None) };
+    let rest = if line.end == End::TooLong { reader.skip_until(b'\n')? } else { 0 };
+    Ok(Some((line.bytes, rest)))
 }
 
 /// Waits until something holds, for some time at most; whether it holds.
@@ -156,11 +177,24 @@ mod tests {
         assert_eq!(lines, [(b"one".to_vec(), b"tw".to_vec())]);
     }
 
+    fn messages(text: impl Into<Vec<u8>>) -> Messages {
+        Messages::log(io::Cursor::new(text.into()), "test".into(), Arc::default()).unwrap()
+    }
+
     #[test]
     fn the_last_messages_are_kept() {
-        let text: String = (0..30).map(|i| format!("line {i}\n")).collect();
-        let messages = Messages::log(io::Cursor::new(text), "test".into()).unwrap();
-        let last = messages.last();
-        assert_eq!((last.len(), last[0].as_str(), last[9].as_str()), (10, "line 20", "line 29"));
+        let text: String = (0..3000).map(|i| format!("line {i}\n")).collect();
+        let last = messages(text).last();
+        assert_eq!((last.len(), last[0].as_str(), last[9].as_str()), (10, "line 2990", "line 2999"));
+    }
+
+    #[test]
+    fn a_message_without_end_is_one_message() {
+        let mut reader = BufReader::new(io::Cursor::new([&vec![b'x'; 1 << 20][..], b"\nnext"].concat()));
+        let (line, rest) = message(&mut reader).unwrap().unwrap();
+        assert_eq!(line.len() + rest, (1 << 20) + 1, "the line feed is one of the bytes that follow");
+        assert_eq!(message(&mut reader).unwrap(), Some((b"next".to_vec(), 0)));
+        assert_eq!(message(&mut reader).unwrap(), None);
+        assert_eq!(messages(vec![b'x'; 1 << 20]).last().len(), 1);
     }
 }

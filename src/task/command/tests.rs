@@ -52,7 +52,7 @@ fn one_process_answers_all_batches_in_order() {
     assert!(!dir.path().join("starts").exists());
     assert_eq!(score(&command, &[]), Ok(vec![]));
     assert_eq!(rewards(score(&command, &["a", "b", "c"]).unwrap()), [1.0, 2.0, 3.0]);
-    command.check().unwrap();
+    command.check(&Stop::default()).unwrap();
     let answers = score(&command, &["a", "b"]).unwrap();
     assert_eq!(answers[0].parts, [("half".to_owned(), 0.5), ("b".to_owned(), -1.0)]);
     assert_eq!(rewards(answers), [4.0, 5.0]);
@@ -212,26 +212,27 @@ fn a_line_between_batches_is_noticed() {
 #[test]
 fn a_program_that_does_not_start_is_named_with_its_key() {
     let command = RewardCommand::new(vec!["no/such/program".into(), "x".into()], PATIENT);
-    for text in [command.check().unwrap_err().to_string(), fails(&command, &["a"]).1] {
+    for text in [command.check(&Stop::default()).unwrap_err().to_string(), fails(&command, &["a"]).1] {
         assert!(text.starts_with("task.custom.reward_command.command: cannot start `no/such/program`: "), "{text}");
         assert!(text.contains("PATH"), "{text}");
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("reward.sh");
     std::fs::write(&path, FINE).unwrap();
-    let text = RewardCommand::new(vec![path.display().to_string()], PATIENT).check().unwrap_err().to_string();
+    let text =
+        RewardCommand::new(vec![path.display().to_string()], PATIENT).check(&Stop::default()).unwrap_err().to_string();
     assert!(text.contains("chmod +x"), "{text}");
-    assert_eq!(RewardCommand::new(vec![], PATIENT).check(), Err(CommandError::Empty));
+    assert_eq!(RewardCommand::new(vec![], PATIENT).check(&Stop::default()), Err(CommandError::Empty));
 }
 
 #[test]
 fn check_notices_a_program_that_ends_or_talks_at_once() {
     let (status, stderr) = ("exit status: 2".to_owned(), vec!["no such file".to_owned()]);
     let script = "echo no such file >&2; exit 2";
-    let error = shell(script, PATIENT).watch(PATIENT).unwrap_err();
+    let error = shell(script, PATIENT).watch(PATIENT, &Stop::default()).unwrap_err();
     assert!(error.to_string().contains("ended before it was asked anything (exit status: 2)"), "{error}");
     assert_eq!(error, CommandError::Exited { command: format!("sh -c {script}"), status, stderr });
-    let error = shell("echo hello; sleep 100", PATIENT).watch(PATIENT).unwrap_err();
+    let error = shell("echo hello; sleep 100", PATIENT).watch(PATIENT, &Stop::default()).unwrap_err();
     assert_eq!(error, CommandError::Unasked { line: "hello".into() });
 }
 
@@ -260,9 +261,9 @@ fn nothing_outlives_the_command() {
         score(&command, &["apple"]).unwrap();
         let (pid, child) = (read("pid"), read("child"));
         assert!(!gone(&pid, false) && !gone(&child, true));
-        let id: libc::pid_t = pid.trim().parse().unwrap();
         // SAFETY: only asks. Ctrl-C must not reach it with us.
-        assert_eq!(unsafe { libc::getpgid(id) }, id);
+        let group = |id: libc::pid_t| unsafe { libc::getpgid(id) };
+        assert_ne!(group(pid.trim().parse().unwrap()), group(0));
         drop(command);
         assert!(gone(&pid, false));
         assert!(pipes::wait_until(PATIENT, || gone(&child, true)));
@@ -274,10 +275,57 @@ fn nothing_outlives_the_command() {
 fn a_program_is_told_to_end_before_it_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let script = format!("cd '{}'; while read -r line; do {FINE}; done; echo bye > end", dir.path().display());
-    let mut process = Process::start(&["sh".into(), "-c".into(), script]).unwrap();
-    assert!(matches!(process.ask(b"{}\n".to_vec(), PATIENT), Reply::Line(_)));
+    let mut process = Process::start(&shell(&script, PATIENT).launch).unwrap();
+    assert!(matches!(process.ask(b"{}\n".to_vec(), PATIENT, &Stop::default()), Ok(Reply::Line(_))));
     assert_eq!(process.end(PATIENT), "exit status: 0");
     assert!(dir.path().join("end").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_that_signals_its_group_ends_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    // As scripts do to take their children with them.
+    let script = format!("trap 'trap - TERM; kill 0' EXIT; read -r line; {FINE}; sleep 1000 & echo $! > child; exit");
+    let command = shell(&format!("cd '{}'; {script}", dir.path().display()), PATIENT);
+    for _ in 0..2 {
+        assert_eq!(rewards(score(&command, &["apple"]).unwrap()), [1.0]);
+        let child = dir.path().join("child");
+        assert!(pipes::wait_until(PATIENT, || std::fs::read_to_string(&child).is_ok_and(|pid| !pid.is_empty())));
+        let pid = std::fs::read_to_string(child).unwrap();
+        assert!(pipes::wait_until(PATIENT, || gone(&pid, true)));
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_an_answer_that_is_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = looping(dir.path(), "touch asked; sleep 100", PATIENT);
+    let stop = Stop::default();
+    let record = Record::from([("word", "lamp".to_owned())]);
+    let request = Request { prompt: "", completion: "apple", record: &record };
+    let (error, waited) = std::thread::scope(|scope| {
+        let scoring = scope.spawn(|| command.score(&[request; 3], &stop).unwrap_err());
+        assert!(pipes::wait_until(PATIENT, || dir.path().join("asked").exists()));
+        let asked = Instant::now();
+        stop.request();
+        (scoring.join().unwrap(), asked.elapsed())
+    });
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    assert_eq!(starts(dir.path()), 1, "nobody is asked again");
+    // What decides the exit code finds the marker however deep it is.
+    let error = anyhow::Error::from(crate::task::TaskError::from(error)).context("cannot reward the completions");
+    assert!(error.chain().any(|cause| cause.is::<crate::signal::Interrupted>()), "{error:?}");
+    assert!(matches!(command.check(&stop), Err(CommandError::Interrupted(_))));
+}
+
+#[test]
+fn a_flood_of_messages_does_not_hold_up_the_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let flood = "yes 'a message that nobody needs' | head -n 300000 >&2; head -c 3000000 /dev/zero >&2";
+    let command = looping(dir.path(), &format!("{flood}; {FINE}"), PATIENT);
+    assert_eq!(rewards(score(&command, &["apple", "banana"]).unwrap()), [1.0, 1.0]);
+    assert_eq!(starts(dir.path()), 1);
 }
 
 #[test]
