@@ -13,7 +13,7 @@ mod write;
 
 pub use error::DataError;
 pub use reader::{Row, read};
-pub use source::{HubDataset, Loaded, Origin, Source};
+pub use source::{HubDataset, Origin, Source};
 pub use write::write;
 
 type Result<T, E = DataError> = std::result::Result<T, E>;
