@@ -2,11 +2,13 @@
 
 mod csv;
 mod error;
+mod exact;
 pub mod json;
 mod jsonl;
 mod parquet;
 mod reader;
 mod source;
+mod table;
 #[cfg(test)]
 mod tests;
 mod write;
