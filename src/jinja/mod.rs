@@ -8,7 +8,7 @@ mod number;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
-use minijinja::{Environment, Error, Value};
+use minijinja::{Environment, Error, Output, State, Value};
 
 pub use newlines::normalised;
 
@@ -25,11 +25,19 @@ pub fn engine() -> Result<Environment<'static>, Error> {
     env.add_filter("tojson", json::tojson);
     env.add_filter("escape", escape);
     env.add_filter("e", escape);
-    env.set_formatter(|out, state, value| match number::as_python(value) {
+    env.set_formatter(print);
+    Ok(env)
+}
+
+/// Writes a value that stands in `{{ }}`, numbers as Python writes them.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn print(out: &mut Output<'_>, state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+    match number::as_python(value) {
         Some(text) => Ok(out.write_str(&text)?),
         None => minijinja::escape_formatter(out, state, value),
-    });
-    Ok(env)
+    }
 }
 
 /// Whether Python's `iter` takes it: the engine would let a loop over none pass.

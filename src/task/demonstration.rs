@@ -1,7 +1,5 @@
 //! Completions to imitate in supervised fine-tuning.
 
-use minijinja::Value;
-
 use super::template::Template;
 use super::{Record, Result, TaskError, countdown, gsm8k, math, sudoku};
 use crate::rng::Rng;
@@ -33,20 +31,20 @@ impl Demonstrator {
             Demonstrator::None => Err(TaskError::NoDemonstration {
                 reason: "the task has no task.custom.demonstration_template: add one".into(),
             }),
-            Demonstrator::Fields(template) => template.render(record, []),
+            Demonstrator::Fields(template) => template.render(record, &[]),
             Demonstrator::Gsm8k(template) => {
                 let (reasoning, final_answer) = gsm8k::worked(record)?;
-                template.render(record, [("reasoning", reasoning.into()), ("final_answer", final_answer.into())])
+                template.render(record, &[("reasoning", reasoning.into()), ("final_answer", final_answer.into())])
             }
             Demonstrator::Math(template) => {
                 let answer = math::Reference::from_record(record)?.boxed;
-                template.render(record, [("final_answer", answer.into())])
+                template.render(record, &[("final_answer", answer.into())])
             }
             Demonstrator::Sudoku(template, solver) => {
-                template.render(record, [("answer", Value::from(solver.answer(record, rng)?))])
+                template.render(record, &[("answer", solver.answer(record, rng)?.into())])
             }
             Demonstrator::Countdown(template, solver) => {
-                template.render(record, [("expression", Value::from(solver.expression(record, rng)?))])
+                template.render(record, &[("expression", solver.expression(record, rng)?.into())])
             }
         }
     }

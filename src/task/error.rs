@@ -98,6 +98,30 @@ pub enum TaskError {
         /// Why not.
         reason: String,
     },
+    /// A template asks for a field that a record does not have.
+    #[error(
+        "{key} asks for `{field}`, which this record lacks (its fields: {present}): add it to the data, or let the \
+         template ask whether it `is defined`"
+    )]
+    NotInRecord {
+        /// The key that holds the template.
+        key: &'static str,
+        /// The field, or the part of one, as the template writes it.
+        field: String,
+        /// The fields there are, separated by commas.
+        present: String,
+    },
+    /// A template prints a field that is null.
+    #[error(
+        "{key} prints the field `{field}`, which is null (nothing, or a number that is none): fill it, leave the \
+         record out, or let the template say what stands for it, as `{{{{ {field} or \"...\" }}}}` does"
+    )]
+    PrintsNull {
+        /// The key that holds the template.
+        key: &'static str,
+        /// The field, or the part of one, such as `choices[2]`.
+        field: String,
+    },
     /// A template compiled but fails on a record.
     #[error("{key} fails on a record: {reason}")]
     Template {
@@ -115,6 +139,20 @@ impl From<DataError> for TaskError {
 }
 
 impl TaskError {
+    /// Whether the error is about a record, and does not say yet where that stands.
+    pub(super) fn is_of_a_record(&self) -> bool {
+        match self {
+            Self::MissingField { .. }
+            | Self::NotText { .. }
+            | Self::BadField { .. }
+            | Self::NoDemonstration { .. }
+            | Self::NotInRecord { .. }
+            | Self::PrintsNull { .. }
+            | Self::Template { .. } => true,
+            Self::Config(_) | Self::Data(_) | Self::Command(_) | Self::Record { .. } | Self::NoRecords { .. } => false,
+        }
+    }
+
     /// A value that is not what a field should hold.
     pub(crate) fn bad_field(field: &str, expected: &'static str, found: &Value) -> Self {
         const LONGEST: usize = 80;

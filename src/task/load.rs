@@ -78,11 +78,9 @@ fn records(source: &SourceTable, key: &str, accept: &Accept<'_>) -> Result<Vec<R
     let loaded = Source { origin: origin(source), columns: source.columns.clone() }.load(key)?;
     let total = loaded.len();
     let mut records = Vec::with_capacity(total);
-    for row in loaded {
-        match accept(&row.record) {
-            Ok(true) => records.push(row.record),
-            Ok(false) => {}
-            Err(reason) => return Err(TaskError::Record { place: row.place, reason: Box::new(reason) }),
+    for record in loaded {
+        if accept(&record).map_err(|reason| record.located(reason))? {
+            records.push(record);
         }
     }
     if records.len() < total {

@@ -115,7 +115,7 @@ impl Task {
     /// # Errors
     /// A record that is not one of this task's.
     pub fn grade(&self, record: &Record, completion: &str, reward: &Reward) -> Result<Grade> {
-        self.grader.grade(record, completion, reward)
+        self.grader.grade(record, completion, reward).map_err(|error| record.located(error))
     }
 
     /// A completion to imitate in supervised fine-tuning.
@@ -123,7 +123,7 @@ impl Task {
     /// # Errors
     /// As for [`Task::prompt`], and for a task without demonstrations.
     pub fn demonstration(&self, record: &Record, rng: &mut Rng) -> Result<String> {
-        self.demonstrator.write(record, rng)
+        self.demonstrator.write(record, rng).map_err(|error| record.located(error))
     }
 
     /// Whether [`Task::demonstration`] always gives the same text for a record.

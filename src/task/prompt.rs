@@ -1,9 +1,6 @@
 //! The user's turn that asks for a record's answer.
 
-use minijinja::Value;
-use minijinja::value::Serde;
-
-use super::template::Template;
+use super::template::{EXAMPLES, Given, Template};
 use super::{Record, Result};
 
 /// A prompt template with its worked examples.
@@ -30,14 +27,13 @@ impl PromptWriter {
     /// The prompt of a record.
     ///
     /// # Errors
-    /// If the template fails on it.
+    /// If the template fails on it, or on an example.
     pub fn write(&self, record: &Record, train: &[Record]) -> Result<String> {
         let differs = |other: &&Record| match self.told_apart_by {
             "" => *other != record,
             field => other.value(field).ok() != record.value(field).ok(),
         };
-        let examples: Vec<Value> =
-            train.iter().filter(differs).take(self.few_shot).map(|r| Value::from(Serde(r.fields()))).collect();
-        self.template.render(record, [("examples", examples.into())])
+        let examples = train.iter().filter(differs).take(self.few_shot).collect();
+        self.template.render(record, &[(EXAMPLES, Given::Records(examples))])
     }
 }

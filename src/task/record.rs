@@ -1,16 +1,49 @@
-//! One example of a task: named JSON values.
+//! One example of a task: named JSON values, and where they were read.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Result, TaskError};
 
-/// One example of a task, with its fields in the order in which they were given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// One example of a task, with its fields in the order in which they were given. Records are equal if their fields are,
+/// wherever they come from.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Record(Map<String, Value>);
+pub struct Record {
+    fields: Map<String, Value>,
+    #[serde(skip)]
+    place: Option<Arc<str>>,
+}
+
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.fields == other.fields
+    }
+}
 
 impl Record {
+    /// The record with the file and the place in it that it was read from, such as `data/train.jsonl, line 3`.
+    pub fn read_at(self, place: &str) -> Self {
+        Self { place: Some(place.into()), ..self }
+    }
+
+    /// Where the record was read, if it was: errors about it begin with that.
+    pub fn place(&self) -> Option<&str> {
+        self.place.as_deref()
+    }
+
+    /// An error about this record that says where the record stands.
+    pub(super) fn located(&self, error: TaskError) -> TaskError {
+        match &self.place {
+            Some(place) if error.is_of_a_record() => {
+                TaskError::Record { place: place.to_string(), reason: Box::new(error) }
+            }
+            _ => error,
+        }
+    }
+
     /// The string in a field.
     ///
     /// # Errors
@@ -22,13 +55,14 @@ impl Record {
         }
     }
 
-    /// The string in a field that may be missing or null.
+    /// The string in a field that may be missing, null, or empty: to a CSV file that is all the same.
     ///
     /// # Errors
     /// If the field holds something else.
     pub fn optional_text(&self, field: &str) -> Result<Option<&str>> {
-        match self.0.get(field) {
+        match self.fields.get(field) {
             None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
             Some(_) => self.text(field).map(Some),
         }
     }
@@ -38,27 +72,31 @@ impl Record {
     /// # Errors
     /// If the field is missing.
     pub fn value(&self, field: &str) -> Result<&Value> {
-        self.0.get(field).ok_or_else(|| TaskError::MissingField {
-            field: field.into(),
-            present: self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
-        })
+        self.fields
+            .get(field)
+            .ok_or_else(|| TaskError::MissingField { field: field.into(), present: self.field_names() })
+    }
+
+    /// The names of the fields, separated by commas, for messages.
+    pub(super) fn field_names(&self) -> String {
+        self.fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
     /// All fields.
     pub fn fields(&self) -> &Map<String, Value> {
-        &self.0
+        &self.fields
     }
 }
 
 impl From<Map<String, Value>> for Record {
     fn from(fields: Map<String, Value>) -> Self {
-        Self(fields)
+        Self { fields, place: None }
     }
 }
 
 impl<const N: usize> From<[(&str, String); N]> for Record {
     fn from(fields: [(&str, String); N]) -> Self {
-        Self(fields.into_iter().map(|(name, text)| (name.to_owned(), Value::String(text))).collect())
+        Self::from(Map::from_iter(fields.into_iter().map(|(name, text)| (name.to_owned(), Value::String(text)))))
     }
 }
 
@@ -72,6 +110,28 @@ mod tests {
         assert_eq!(record.text("solution"), Ok("1"));
         let message = record.text("answer").unwrap_err().to_string();
         assert_eq!(message, "a record has no field `answer` (its fields: puzzle, solution)");
+    }
+
+    #[test]
+    fn an_error_says_where_its_record_stands_and_only_once() {
+        let missing = |record: &Record| record.located(record.text("answer").unwrap_err());
+        let made = Record::from([("q", "?".to_owned())]);
+        assert_eq!(missing(&made).to_string(), "a record has no field `answer` (its fields: q)");
+        let read = made.clone().read_at("data/train.jsonl, line 3");
+        let error = missing(&read);
+        assert_eq!(error.to_string(), "data/train.jsonl, line 3: a record has no field `answer` (its fields: q)");
+        assert_eq!(read.located(error.clone()), error);
+        assert_eq!(made, read);
+        assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"q":"?"}"#);
+    }
+
+    #[test]
+    fn an_empty_cell_is_no_answer() {
+        let record: Record = serde_json::from_str(r#"{"answer": "", "ground_truth": null, "solution": "x"}"#).unwrap();
+        for field in ["answer", "ground_truth", "none"] {
+            assert_eq!(record.optional_text(field), Ok(None));
+        }
+        assert_eq!(record.optional_text("solution"), Ok(Some("x")));
     }
 
     #[test]

@@ -79,7 +79,8 @@ impl Rewards {
     fn built_in(&self, attempt: &Attempt<'_>) -> Result<Reward> {
         let mut reward = Reward::default();
         for &(function, weight) in &self.functions {
-            let value = value(function, attempt.record, attempt.completion)?;
+            let value = value(function, attempt.record, attempt.completion);
+            let value = value.map_err(|error| attempt.record.located(error))?;
             reward.total += weight * value;
             reward.parts.push((Cow::Borrowed(function.name()), value));
         }

@@ -2,6 +2,7 @@
 
 use minijinja::Value;
 use minijinja::value::Serde;
+use serde_json::Map;
 
 use super::{Record, Result, TaskError};
 use crate::config::Split;
@@ -34,9 +35,16 @@ impl Splits {
         Ok(records)
     }
 
-    /// The fields of the first training record, for templates to be tried with.
+    /// The fields that any record has, for templates to be tried with: each with the first value that is not null.
     pub fn sample(&self) -> Value {
-        let fields = self.train.first().into_iter().flat_map(Record::fields);
-        Value::from_pairs(fields.map(|(name, value)| (name.clone(), Value::from(Serde(value)))))
+        let mut fields = Map::new();
+        for (name, value) in self.train.iter().chain(&self.validation).chain(&self.test).flat_map(Record::fields) {
+            match fields.get_mut(name) {
+                None => drop(fields.insert(name.clone(), value.clone())),
+                Some(sample) if sample.is_null() => sample.clone_from(value),
+                Some(_) => {}
+            }
+        }
+        Value::from_pairs(fields.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value)))))
     }
 }

@@ -1,12 +1,22 @@
 //! Jinja templates of the configuration, checked when the task is built and not in the middle of a run.
 
-use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior, Value};
+mod context;
+
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
+
+pub(super) use context::Given;
+use context::{Context, holds_null};
 
 use super::{Problem, Record, Result, TaskError};
 use crate::jinja;
 
-/// A compiled template that has rendered once already.
+/// The variable that holds worked examples.
+pub(super) const EXAMPLES: &str = "examples";
+
+/// What is wrong with a template that prints a null.
+const PRINTS_NULL: &str = "it prints a null";
+
+/// A compiled template that has been tried already.
 #[derive(Clone, Debug)]
 pub(super) struct Template {
     key: &'static str,
@@ -19,12 +29,20 @@ impl Template {
     ///
     /// # Errors
     /// If it does not compile, uses another variable, fails on the sample, or does not use one of `required`
-    /// (of all, if that is empty), without which renderings would be the same that should differ.
+    /// (of all, if that is empty), without which renderings would be the same that should differ. What the sample's
+    /// values lack or leave null is no mistake of the template: rendering says it of the record where it is so.
     pub(super) fn compile(key: &'static str, source: &str, sample: &Value, required: &[&str]) -> Result<Self, Problem> {
         let problem = |message: String| Problem::new(key, message);
         let failed = |error: minijinja::Error| Problem::new(key, reason(&error));
         let mut env = jinja::engine().map_err(failed)?;
         env.set_undefined_behavior(UndefinedBehavior::Strict);
+        // For messages: the engine then says which expression is undefined.
+        env.set_debug(true);
+        env.add_test("none", context::is_none);
+        env.set_formatter(|out, state, value| match holds_null(value) {
+            true => Err(minijinja::Error::new(ErrorKind::InvalidOperation, PRINTS_NULL)),
+            false => jinja::print(out, state, value),
+        });
         env.add_template_owned(key, jinja::normalised(source).into_owned()).map_err(failed)?;
 
         let known: Vec<String> = sample.try_iter().map_err(failed)?.map(|name| name.to_string()).collect();
@@ -44,18 +62,53 @@ impl Template {
             return Err(problem(format!("the template uses none of `{}`", known.join("`, `"))));
         }
         let template = Self { key, env };
-        template.try_render(sample).map_err(failed)?;
-        Ok(template)
+        let is_of_a_record = |name: &str| begins_with(name, &known) && !begins_with(name, &[EXAMPLES]);
+        match template.try_render(sample) {
+            Err(error) if !prints_null(&error) && !undefined(&error).is_some_and(is_of_a_record) => Err(failed(error)),
+            _ => Ok(template),
+        }
     }
 
     /// Renders the template with the fields of `record` and what else it is given, which wins.
     ///
     /// # Errors
-    /// [`TaskError::Template`] if the template fails on them.
-    pub(super) fn render<const N: usize>(&self, record: &Record, more: [(&str, Value); N]) -> Result<String> {
-        let fields = record.fields().iter().map(|(name, value)| (name.clone(), Value::from(Serde(value))));
-        let context = Value::from_pairs(fields.chain(more.map(|(name, value)| (name.to_owned(), value))));
-        self.try_render(&context).map_err(|error| TaskError::Template { key: self.key, reason: reason(&error) })
+    /// With the place of the record: [`TaskError::NotInRecord`] and [`TaskError::PrintsNull`], which name the field, and
+    /// [`TaskError::Template`] for whatever else fails.
+    pub(super) fn render(&self, record: &Record, more: &[(&'static str, Given<'_>)]) -> Result<String> {
+        let context = Context { record, more };
+        let rendered = self.try_render(&context.plain());
+        if context.has_null()
+            && let Some(printed) = self.printed_null(&context, &rendered)
+        {
+            return Err(printed);
+        }
+        rendered.map_err(|error| record.located(self.explain(&context, &error)))
+    }
+
+    /// The error for a null of the records that has become text, if one has.
+    fn printed_null(&self, context: &Context<'_, '_>, plain: &Result<String, minijinja::Error>) -> Option<TaskError> {
+        let (values, traces) = context.traced();
+        let traced = self.try_render(&values);
+        let printed = context.printed(&traces)?;
+        // Where the two differ the null was compared or written as JSON, and what was traced is not what is rendered.
+        let is_so = match (plain, &traced) {
+            (Ok(plain), Ok(traced)) => plain == traced,
+            (Ok(_), Err(_)) => false,
+            (Err(error), _) => prints_null(error),
+        };
+        let error = TaskError::PrintsNull { key: self.key, field: printed.field };
+        is_so.then(|| printed.record.located(error))
+    }
+
+    fn explain(&self, context: &Context<'_, '_>, error: &minijinja::Error) -> TaskError {
+        let record = context.record;
+        let is_given = |name: &str| context.more.iter().any(|(given, _)| begins_with(name, &[given]));
+        match undefined(error) {
+            Some(name) if name.starts_with(char::is_alphabetic) && !is_given(name) => {
+                TaskError::NotInRecord { key: self.key, field: name.to_owned(), present: record.field_names() }
+            }
+            _ => TaskError::Template { key: self.key, reason: reason(error) },
+        }
     }
 
     fn try_render(&self, context: &Value) -> Result<String, minijinja::Error> {
@@ -73,6 +126,22 @@ pub(super) fn compile_all<const N: usize>(compiled: [Result<Template, Problem>; 
     templates.try_into().map_err(|_| TaskError::Config(problems))
 }
 
+fn prints_null(error: &minijinja::Error) -> bool {
+    error.detail() == Some(PRINTS_NULL)
+}
+
+/// The expression that was found undefined, such as `meta.author`.
+fn undefined(error: &minijinja::Error) -> Option<&str> {
+    let before = error.detail().filter(|_| error.kind() == ErrorKind::UndefinedError)?.split_once("` is undefined")?.0;
+    before.rsplit_once('`').map(|(_, expression)| expression)
+}
+
+/// Whether an expression is one of the names, or a part of what it holds.
+fn begins_with(expression: &str, names: &[impl AsRef<str>]) -> bool {
+    let first = expression.split(['.', '[']).next().unwrap_or_default();
+    names.iter().any(|name| name.as_ref() == first)
+}
+
 /// The engine's message with the line but without the template's name, which is the key and said already.
 fn reason(error: &minijinja::Error) -> String {
     let mut reason = error.kind().to_string();
@@ -86,47 +155,4 @@ fn reason(error: &minijinja::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use minijinja::context;
-
-    fn compile(source: &str) -> Result<Template, String> {
-        let sample = context! { puzzle => "0", examples => Vec::<Value>::new() };
-        Template::compile("task.x.template", source, &sample, &["puzzle"]).map_err(|problem| problem.to_string())
-    }
-
-    #[test]
-    fn mistakes_are_found_before_the_run_and_name_the_key() {
-        let message = |source| compile(source).unwrap_err();
-        assert_eq!(
-            message("{{ puzle }} {{ puzzle }}"),
-            "task.x.template: the template uses `puzle`, but it has only `puzzle`, `examples`"
-        );
-        assert_eq!(message("fill it in"), "task.x.template: the template does not use `puzzle`");
-        assert!(message("ab\n{% for %}{{ puzzle }}").ends_with("(line 2 of the template)"));
-        assert!(message("{{ puzzle }}{{ examples[0].solution }}").starts_with("task.x.template: undefined value"));
-        assert!(message("{{ puzzle | shout }}").starts_with("task.x.template: unknown filter"));
-    }
-
-    #[test]
-    fn text_is_not_escaped_and_block_lines_vanish() {
-        let template =
-            compile("<answer>{{ puzzle }}</answer>\n  {% for i in range(2) %}\n{{ i }}\n  {% endfor %}\n.").unwrap();
-        let rendered = template.render(&Record::from([("puzzle", "<&>".to_owned())]), []);
-        assert_eq!(rendered.unwrap(), "<answer><&></answer>\n0\n1\n.");
-    }
-
-    #[test]
-    fn line_breaks_of_windows_and_escapes_for_html_reached_the_prompt() {
-        let template = compile("a\r\n{% if true %}\r\n{{ puzzle | tojson }}\r{% endif %}").unwrap();
-        let rendered = template.render(&Record::from([("puzzle", "<'&>".to_owned())]), []);
-        assert_eq!(rendered.unwrap(), "a\n\"<'&>\"\n");
-    }
-
-    #[test]
-    fn a_failure_on_a_record_names_the_key() {
-        let template = compile("{{ 1 // (puzzle | length) }}").unwrap();
-        let message = template.render(&Record::from([("puzzle", String::new())]), []).unwrap_err().to_string();
-        assert!(message.starts_with("task.x.template fails on a record: "), "{message}");
-    }
-}
+mod tests;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use ::csv::{ByteRecord, Error, ErrorKind, Position, ReaderBuilder, StringRecord};
-use serde_json::{Map, Value};
+use serde_json::{Error as JsonError, Map, Value};
 
-use super::{DataError, Result, Row};
+use super::{DataError, Result, Row, exact, json};
 use crate::task::Record;
 
 /// Reads the rows below the line of names. The place of a row is the line it begins in.
@@ -22,7 +22,11 @@ pub fn read(path: &Path, content: &[u8], delimiter: u8) -> Result<Vec<Row>> {
     for record in reader.records() {
         let record = record.map_err(|error| refused(path, &mut lines, &error))?;
         lines.go_to(record.position());
-        rows.push(Row { place: lines.place(), record: to_record(&names, &record) });
+        let place = lines.place();
+        match to_record(&names, &record) {
+            Ok(record) => rows.push(Row { place, record }),
+            Err(reason) => return Err(DataError::row(path, place, reason)),
+        }
     }
     // An open quote would take the rest of the file into one cell without an error.
     if is_open(&content[lines.byte..], delimiter) {
@@ -53,17 +57,22 @@ impl Lines<'_> {
     }
 }
 
-fn to_record(names: &StringRecord, cells: &StringRecord) -> Record {
-    let fields = names.iter().zip(cells).map(|(name, text)| (name.to_owned(), cell(text)));
-    Record::from(fields.collect::<Map<_, _>>())
+fn to_record(names: &StringRecord, cells: &StringRecord) -> Result<Record, String> {
+    let field = |(name, text): (&str, &str)| match cell(text) {
+        Ok(value) => Ok((name.to_owned(), value)),
+        Err(error) => Err(format!("column `{name}`: {}", json::reason(&error))),
+    };
+    Ok(Record::from(names.iter().zip(cells).map(field).collect::<Result<Map<_, _>, _>>()?))
 }
 
-/// What a cell holds: null if nothing, a list or an object if it is one in JSON, else its text.
-pub(super) fn cell(text: &str) -> Value {
+/// What a cell holds: a list or an object if it is one in JSON, else its text, which is empty for an empty cell. An
+/// object with a key twice is an error.
+pub(super) fn cell(text: &str) -> Result<Value, JsonError> {
     match text.as_bytes().first() {
-        None => Value::Null,
-        Some(b'[' | b'{') => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
-        Some(_) => text.into(),
+        Some(b'[' | b'{') => {
+            exact::parse(text).or_else(|error| if error.is_data() { Err(error) } else { Ok(text.into()) })
+        }
+        _ => Ok(text.into()),
     }
 }
 
@@ -107,14 +116,15 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_text_lists_or_null() {
+    fn cells_are_text_or_lists_and_an_empty_cell_is_no_null() {
         let rows = parse("\u{feff}numbers,target,note\r\n\"[3, 4]\",7,\r\n\r\n[x,\"a \"\"b\"\"\nc\",{}\r\n".as_bytes())
             .unwrap();
         let expected = [
-            ("line 2", r#"{"numbers":[3,4],"target":"7","note":null}"#),
+            ("line 2", r#"{"numbers":[3,4],"target":"7","note":""}"#),
             ("line 4", r#"{"numbers":"[x","target":"a \"b\"\nc","note":{}}"#),
         ];
         assert_eq!(rows, expected.map(|(place, text)| (place.to_owned(), text.to_owned())));
+        assert_eq!(parse(b"a,b\n\"\",\n").unwrap()[0].1, r#"{"a":"","b":""}"#);
         let rows = read(Path::new("a.tsv"), b"a\tb\n1,2\t3\n", b'\t').unwrap();
         assert_eq!(rows[0].record.text("a"), Ok("1,2"));
         assert_eq!(parse(b""), Ok(vec![]));
@@ -134,6 +144,14 @@ mod tests {
         assert_eq!(parse(b"a,b\n1,2\n1,\xff\n").unwrap_err(), "a.csv, line 3: cell 2 is not UTF-8");
         assert_eq!(parse(b"a,\xff\n1,2\n").unwrap_err(), "a.csv, line 1: cell 2 is not UTF-8");
         assert_eq!(parse(b"a,b,a\n").unwrap_err(), "a.csv, line 1: two columns are named `a`");
+    }
+
+    #[test]
+    fn numbers_in_a_list_keep_their_digits_and_keys_stand_once() {
+        let rows = parse(b"a\n\"[123456789012345678901, 18446744073709551615]\"\n").unwrap();
+        assert_eq!(rows[0].1, r#"{"a":["123456789012345678901",18446744073709551615]}"#);
+        let error = parse(b"a,b\n1,\"{\"\"k\"\": 1, \"\"k\"\": 2}\"\n").unwrap_err();
+        assert_eq!(error, "a.csv, line 2: column `b`: an object has the key `k` twice at line 1 column 12");
     }
 
     #[test]

@@ -1,23 +1,38 @@
 //! JSON as Python writes it: `json.dumps` escapes lone surrogates and writes `NaN` and `Infinity`, none of which is JSON.
+//! What is read is read [exactly](exact).
 
 use serde_json::Value;
 
+use super::exact;
+
 /// Reads a text that is JSON, or would be but for what Python may put there: a lone surrogate is read as U+FFFD, and
-/// `NaN`, `Infinity` and `-Infinity` as null.
+/// `NaN`, `Infinity` and `-Infinity` as null. Integers of more than 64 bits become text, their digits.
+///
+/// # Errors
+/// Any other text; a number beyond the f64; an object that has a key twice.
 pub fn parse(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(text).or_else(|error| match mend(text) {
+    exact::parse(text).or_else(|error| match mend(text).filter(|_| !error.is_data()) {
         // The first error is the one that gives the place in the text as it is.
-        Some(mended) => serde_json::from_str(&mended).map_err(|_| error),
+        Some(mended) => exact::parse(&mended).map_err(|mended| if mended.is_data() { mended } else { error }),
         None => Err(error),
     })
 }
 
+/// What is wrong with a text that [`parse`] refuses.
+pub fn reason(error: &serde_json::Error) -> String {
+    // A repeated key is JSON, though nothing to be read.
+    if error.is_data() { error.to_string() } else { format!("not JSON: {error}") }
+}
+
 /// Reads one line of a file of JSON lines, as [`parse`] does; an error says what is wrong with it, and in which column.
+///
+/// # Errors
+/// As [`parse`], and bytes that are not UTF-8.
 pub fn parse_line(line: &[u8]) -> Result<Value, String> {
     let text = std::str::from_utf8(line).map_err(|e| format!("not UTF-8 after byte {}", e.valid_up_to()))?;
     parse(text).map_err(|error| {
         // serde_json counts lines too, and every line is its first.
-        format!("not JSON: {}", error.to_string().replace(" at line 1 column ", " at column "))
+        reason(&error).replace(" at line 1 column ", " at column ")
     })
 }
 
@@ -89,6 +104,18 @@ mod tests {
     fn numbers_that_are_none_become_null() {
         assert_eq!(parse(r#"{"a": NaN, "b": [-Infinity, Infinity]}"#).unwrap(), json!({"a": null, "b": [null, null]}));
         assert_eq!(parse(r#"{"a NaN": "Infinity", "b": NaN}"#).unwrap(), json!({"a NaN": "Infinity", "b": null}));
+    }
+
+    #[test]
+    fn a_mended_text_is_read_exactly_too() {
+        let text = r#"{"a": NaN, "b": 9007199254740993, "c": 123456789012345678901}"#;
+        assert_eq!(parse(text).unwrap(), json!({"a": null, "b": 9007199254740993u64, "c": "123456789012345678901"}));
+        for text in [r#"{"a": NaN, "a": 1}"#, r#"{"a": 1, "a": "\ud800"}"#] {
+            assert_eq!(
+                parse_line(text.as_bytes()).unwrap_err().split(" at ").next(),
+                Some("an object has the key `a` twice")
+            );
+        }
     }
 
     #[test]

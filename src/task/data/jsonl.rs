@@ -4,12 +4,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{DataError, Result, Row, json};
+use super::{DataError, Result, Row, json, table};
 use crate::task::Record;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads one object a line; blank lines are skipped.
+/// Reads one object a line; blank lines are skipped. A table in a single object is refused.
 pub fn read_lines(path: &Path, content: &[u8]) -> Result<Vec<Row>> {
     let content = content.strip_prefix(BOM).unwrap_or(content);
     let mut rows = Vec::new();
@@ -23,7 +23,13 @@ pub fn read_lines(path: &Path, content: &[u8]) -> Result<Vec<Row>> {
             Err(reason) => return Err(DataError::row(path, place, reason)),
         }
     }
-    Ok(rows)
+    match rows.as_slice() {
+        [only] => match table::in_one_object(only.record.fields()) {
+            Some(reason) => Err(DataError::file(path, reason)),
+            None => Ok(rows),
+        },
+        _ => Ok(rows),
+    }
 }
 
 /// Reads a list of objects, or one object a line.
@@ -31,11 +37,14 @@ pub fn read_json(path: &Path, content: &[u8]) -> Result<Vec<Row>> {
     let content = content.strip_prefix(BOM).unwrap_or(content);
     let whole = || {
         let text = std::str::from_utf8(content).map_err(|e| format!("not UTF-8 after byte {}", e.valid_up_to()))?;
-        json::parse(text).map_err(|error| format!("not JSON: {error}"))
+        json::parse(text).map_err(|error| json::reason(&error))
     };
     if content.trim_ascii_start().first() != Some(&b'[') {
         return read_lines(path, content).map_err(|error| match whole() {
-            Ok(Value::Object(_)) => DataError::file(path, "one object, not a list of objects or one object a line"),
+            Ok(Value::Object(fields)) => {
+                let other = || "one object, not a list of objects or one object a line".into();
+                DataError::file(path, table::in_one_object(&fields).unwrap_or_else(other))
+            }
             _ => error,
         });
     }
@@ -88,6 +97,16 @@ mod tests {
     }
 
     #[test]
+    fn of_two_values_of_a_key_none_wins() {
+        let error = lines(b"{\"q\": 1}\n{\"q\": 1, \"q\": 2}").unwrap_err();
+        assert_eq!(error, "data/train.jsonl, line 2: an object has the key `q` twice at column 12");
+        let error = json("[{\"q\": 1, \"q\": 2}]").unwrap_err();
+        assert_eq!(error, "train.json: an object has the key `q` twice at line 1 column 13");
+        let error = lines(b"{\"q\": 1}\n{\"q\": 1e400}").unwrap_err();
+        assert_eq!(error, "data/train.jsonl, line 2: not JSON: number out of range at column 11");
+    }
+
+    #[test]
     fn a_broken_line_is_named_with_its_file() {
         let error = lines(b"{}\n\n{\"a\": }").unwrap_err();
         assert_eq!(error, "data/train.jsonl, line 3: not JSON: expected value at column 7");
@@ -105,6 +124,11 @@ mod tests {
         assert_eq!(error, "train.json: not JSON: EOF while parsing a value at line 1 column 4");
         let error = json("{\n\"data\": []}").unwrap_err();
         assert_eq!(error, "train.json: one object, not a list of objects or one object a line");
+        let advice =
+            "one object that holds a whole table, as pandas' to_json() writes it: write it with orient=\"records\"";
+        for table in [r#"{"q":{"0":"a","1":"b"}}"#, "{\n\"q\":{\"0\":\"a\"},\n\"v\":{\"0\":null}\n}"] {
+            assert_eq!(json(table).unwrap_err(), format!("train.json: {advice}"));
+        }
         assert!(json("{\n").unwrap_err().starts_with("train.json, line 1: not JSON"));
     }
 }

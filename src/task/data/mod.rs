@@ -2,18 +2,20 @@
 
 mod csv;
 mod error;
+mod exact;
 pub mod json;
 mod jsonl;
 mod parquet;
 mod reader;
 mod source;
+mod table;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use error::DataError;
 pub use reader::{Row, read};
-pub use source::{HubDataset, Loaded, Origin, Source};
+pub use source::{HubDataset, Origin, Source};
 pub use write::write;
 
 type Result<T, E = DataError> = std::result::Result<T, E>;

@@ -17,8 +17,8 @@ pub struct Row {
 }
 
 /// Reads all records of a file: `.parquet`; `.jsonl` and `.ndjson` (an object a line); `.json` (a list of objects,
-/// or an object a line); `.csv` and `.tsv` (with a line of column names; an empty cell is null, a cell that is a JSON
-/// list or object is read as such, all others are text). There may be none.
+/// or an object a line); `.csv` and `.tsv` (with a line of column names; a cell that is a JSON list or object is
+/// read as such, all others are text, empty ones too). There may be none.
 ///
 /// # Errors
 /// Naming the file, and where possible the line or row.

@@ -46,23 +46,14 @@ pub struct HubDataset {
     pub files: Vec<String>,
 }
 
-/// A record and where it comes from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
-    /// The file and the place in it, such as `data/train.jsonl, line 3`.
-    pub place: String,
-    /// The record.
-    pub record: Record,
-}
-
 impl Source {
-    /// Reads all records, at least one; a dataset of the hub is downloaded if it is not in the cache. `key` is the
+    /// Reads all records, at least one, each with its [place](Record::place); a dataset of the hub is downloaded if it is not in the cache. `key` is the
     /// source's key in the configuration, such as `task.gsm8k.train`, for messages; they expect keys `path` and
     /// `columns` below it.
     ///
     /// # Errors
     /// Files that cannot be read, had or found, that lack a column, and a source without a record.
-    pub fn load(&self, key: &str) -> Result<Vec<Loaded>> {
+    pub fn load(&self, key: &str) -> Result<Vec<Record>> {
         let files = match &self.origin {
             Origin::Files(paths) => paths.iter().map(|path| (path.display().to_string(), path.clone())).collect(),
             Origin::Hub(dataset) => dataset.fetch(key, Place::from_env())?,
@@ -71,13 +62,12 @@ impl Source {
     }
 
     /// Reads files, each with the name to call it by.
-    pub(super) fn read(&self, key: &str, files: Vec<(String, PathBuf)>) -> Result<Vec<Loaded>> {
+    pub(super) fn read(&self, key: &str, files: Vec<(String, PathBuf)>) -> Result<Vec<Record>> {
         let mut loaded = Vec::new();
         for (name, path) in &files {
             for row in read(path)? {
                 let place = format!("{name}, {}", row.place);
-                let record = self.rename(key, &place, row.record)?;
-                loaded.push(Loaded { place, record });
+                loaded.push(self.rename(key, &place, row.record)?.read_at(&place));
             }
         }
         if loaded.is_empty() {

@@ -9,7 +9,8 @@ use crate::files::write_whole;
 use crate::task::Record;
 
 /// Writes records as `.jsonl` or `.csv`, whole or not at all; [`super::read`] gives them back. A CSV file has a column
-/// for every field that some record has, and knows no numbers: they come back as text, and empty text as null.
+/// for every field that some record has, and knows neither numbers nor nulls: they come back as
+/// text, a null as empty text.
 ///
 /// # Errors
 /// Another ending, a file that exists unless it may be replaced, text that a CSV file would give back as a JSON list
@@ -50,7 +51,7 @@ fn csv_table(path: &Path, records: &[Record]) -> Result<Vec<u8>> {
         let cells = names.iter().map(|&name| match record.fields().get(name) {
             None | Some(Value::Null) => Ok(String::new()),
             Some(Value::String(text)) => match csv::cell(text) {
-                Value::String(_) | Value::Null => Ok(text.clone()),
+                Ok(Value::String(_)) => Ok(text.clone()),
                 _ => {
                     let reason = format!("field `{name}` is text that CSV would give back as JSON: write .jsonl");
                     Err(DataError::row(path, format!("row {}", i + 1), reason))

@@ -209,7 +209,7 @@ fn a_record_of_another_task_is_refused() {
     let message = "a record has no field `puzzle` (its fields: question)";
     assert_eq!(task.rewards(&[attempt], &Stop::default()).unwrap_err().to_string(), message);
     assert_eq!(task.grade(&record, "no idea", &Reward::default()).unwrap_err().to_string(), message);
-    assert!(task.prompt(&record).unwrap_err().to_string().starts_with("task.sudoku.prompt_template fails on a record"));
+    assert!(task.prompt(&record).unwrap_err().to_string().starts_with("task.sudoku.prompt_template asks for `puzzle`"));
 }
 
 /// Real completions with the reference's verdicts lie beside some checkouts, not in the repository.

@@ -24,10 +24,10 @@ fn columns_are_renamed_and_files_read_in_order() {
     std::fs::write(&paths[1], "a,b,c\nx,y,z\n").unwrap();
     let load = |columns: &[(&str, &str)]| source(&paths, columns).load("task.gsm8k.train");
     let loaded = load(&[("question", "a"), ("b", "c"), ("c", "b"), ("again", "a")]).unwrap();
-    let fields: Vec<Value> = loaded.iter().map(|row| Value::Object(row.record.fields().clone())).collect();
+    let fields: Vec<Value> = loaded.iter().map(|row| Value::Object(row.fields().clone())).collect();
     assert_eq!(fields[0], json!({ "question": 1, "again": 1, "c": 2, "b": 3 }));
     assert_eq!(fields[1], json!({ "question": "x", "again": "x", "c": "y", "b": "z" }));
-    assert_eq!(loaded[0].place, format!("{}, line 2", paths[0].display()));
+    assert_eq!(loaded[0].place(), Some(format!("{}, line 2", paths[0].display()).as_str()));
     let error = load(&[("question", "problem")]).unwrap_err().to_string();
     let expected = format!(
         "{}, line 2: no column `problem`, which task.gsm8k.train.columns names for the field `question` \
@@ -37,7 +37,7 @@ fn columns_are_renamed_and_files_read_in_order() {
     assert_eq!(error, expected);
     // A column gives way to a field of its name.
     assert_eq!(
-        load(&[("a", "b")]).unwrap()[0].record,
+        load(&[("a", "b")]).unwrap()[0],
         Record::from(Map::from_iter([("a".into(), 2.into()), ("c".into(), 3.into())]))
     );
 }
@@ -82,12 +82,12 @@ fn a_dataset_is_read_from_the_cache() {
         Source { origin: Origin::Hub(dataset), columns: BTreeMap::new() }.read("task.gsm8k.train", files)
     };
     let rows = load(dataset("main", &[])).unwrap();
-    let shown: Vec<_> = rows.iter().map(|row| (row.place.as_str(), row.record.text("text").unwrap())).collect();
+    let shown: Vec<_> = rows.iter().map(|row| (row.place().unwrap(), row.text("text").unwrap())).collect();
     let place = "openai/gsm8k/main/train";
     let expected =
         [(format!("{place}/0000.parquet, row 1"), "first"), (format!("{place}/0001.parquet, row 1"), "second")];
     assert_eq!(shown, expected.each_ref().map(|(place, text)| (place.as_str(), *text)));
-    assert_eq!(load(dataset("main", &["extra.jsonl"])).unwrap()[0].record.text("text"), Ok("extra"));
+    assert_eq!(load(dataset("main", &["extra.jsonl"])).unwrap()[0].text("text"), Ok("extra"));
 
     let error = load(dataset("socratic", &[])).unwrap_err().to_string();
     assert_eq!(
