@@ -7,12 +7,15 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Instant;
 
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
 
-use super::progress;
+use super::{progress, transfer};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,12 +67,26 @@ pub fn init_log(format: LogFormat, verbosity: Verbosity) -> Result<(), crate::er
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(AroundBars).with_ansi(colour);
     // Only a second call can fail.
     let _ = match format {
-        LogFormat::Text => builder.with_target(false).with_timer(Elapsed(Instant::now())).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            builder.with_target(false).with_timer(Elapsed(Instant::now())).finish().with(NoSecrets).try_init()
+        }
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(NoSecrets).try_init(),
     };
     let bars = format == LogFormat::Text && verbosity != Verbosity::Quiet && io::stderr().is_terminal();
     progress::allow_bars(bars);
+    crate::hub::draw_downloads_with(transfer::draw);
     Ok(())
+}
+
+/// Leaves out the inmost lines of the libraries that talk to the hub, whatever `RUST_LOG` asks for: they hold what is
+/// sent byte by byte, the user's token too.
+struct NoSecrets;
+
+impl<S: Subscriber> Layer<S> for NoSecrets {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        let talks = ["ureq", "rustls"].iter().any(|library| metadata.target().starts_with(library));
+        !talks || *metadata.level() <= Level::INFO
+    }
 }
 
 /// Seconds since the start: what one asks of a training log. (JSON lines carry the date.)

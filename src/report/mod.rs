@@ -6,6 +6,7 @@ mod metrics;
 mod output;
 mod progress;
 mod run_files;
+mod transfer;
 
 pub use log::{LogFormat, Verbosity, init_log};
 pub use metrics::{MetricsError, MetricsFile, Row, read_metrics};
