@@ -79,6 +79,7 @@ impl Job<'_> {
             config: &self.request.config,
             task: session.task.name(),
             checkpoint: checkpoint.map(|dir| dir.display().to_string()),
+            model_commit: session.model_commit.clone(),
             device: device_name(session),
             split_size: evaluator.split_size(),
             date: Timestamp::now(),

@@ -41,6 +41,9 @@ pub struct AdapterConfig {
     /// The model the adapter belongs to.
     #[serde(default)]
     pub base_model_name_or_path: Option<String>,
+    /// The commit of that model on the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     #[serde(default)]
     fan_in_fan_out: bool,
     #[serde(default)]
@@ -158,11 +161,11 @@ impl Llada {
         }
     }
 
-    /// Writes the adapters so that PEFT loads them.
+    /// Writes the adapters so that PEFT loads them, for a base model at a commit of the hub, if it is of the hub.
     ///
     /// # Errors
     /// Names the file that cannot be written; a model without adapters.
-    pub fn save_adapter(&self, dir: &Path, base_model: &str) -> Result<()> {
+    pub fn save_adapter(&self, dir: &Path, base_model: &str, revision: Option<&str>) -> Result<()> {
         let mut tensors = BTreeMap::new();
         let mut leaves = BTreeSet::new();
         let mut first = None;
@@ -185,6 +188,7 @@ impl Llada {
             bias: no_bias(),
             target_modules: target_modules(&leaves),
             base_model_name_or_path: Some(base_model.to_owned()),
+            revision: revision.map(str::to_owned),
             fan_in_fan_out: false,
             inference_mode: true,
             use_rslora: false,
