@@ -78,8 +78,13 @@ impl Address {
 
     /// Whether nobody on the way can read what is sent: encrypted, or within this machine.
     pub(super) fn is_private(&self) -> bool {
+        self.https || self.is_loopback()
+    }
+
+    /// Whether it is on this machine.
+    pub(super) fn is_loopback(&self) -> bool {
         let ip = self.host.trim_matches(['[', ']']).parse::<IpAddr>();
-        self.https || self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+        self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
     }
 
     /// Whether it is `https`.

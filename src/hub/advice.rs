@@ -20,7 +20,7 @@ impl Asked<'_> {
     pub(super) fn advice(&self, failure: &Failure) -> String {
         let Self { page, settings, id, kind, revision, has_token } = self;
         match failure {
-            Failure::Unreachable { .. } => {
+            Failure::Unreachable { .. } | Failure::Silent { .. } => {
                 "check the network and HF_ENDPOINT; HF_HUB_OFFLINE=1 asks the cache only".into()
             }
             Failure::Broken { .. } => "try again: what is there already is kept".into(),

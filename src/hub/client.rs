@@ -78,6 +78,8 @@ impl Client {
             .timeout_recv_response(Some(silence))
             .timeout_per_read(Some(silence))
             .timeout_per_write(Some(silence));
+        // No proxy of the user's reaches a hub on this machine.
+        let config = if endpoint.is_loopback() { config.proxy(None) } else { config };
         Ok(Self { agent: config.build().into(), endpoint, token: place.token.clone(), silence })
     }
 

@@ -15,7 +15,10 @@ pub(super) enum Failure {
     /// No connection.
     #[error("{host} cannot be reached: {reason}")]
     Unreachable { host: String, reason: String },
-    /// A connection that broke, was cut, or fell silent.
+    /// A connection that fell silent.
+    #[error("{url}: no answer within the time-out")]
+    Silent { url: String },
+    /// A connection that broke or was cut.
     #[error("{url}: {reason}")]
     Broken { url: String, reason: String },
     /// An answer that is an error.
@@ -57,15 +60,16 @@ impl Failure {
         let reason = match &error {
             ureq::Error::Timeout(Timeout::Connect) => "no connection within the time-out".to_owned(),
             ureq::Error::Timeout(Timeout::Resolve) => "its name is not resolved within the time-out".to_owned(),
-            ureq::Error::Timeout(_) => "no answer within the time-out".to_owned(),
+            ureq::Error::Io(error) if error.kind() == Kind::UnexpectedEof => {
+                "the connection was closed early".to_owned()
+            }
             ureq::Error::Io(error) => error.to_string(),
             other => other.to_string(),
         };
         match error {
+            ureq::Error::Timeout(_) if !unreachable => Self::Silent { url: to.shown() },
             _ if unreachable => Self::Unreachable { host: to.origin(), reason },
-            ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::Protocol(_) | ureq::Error::BodyStalled => {
-                Self::broken(to, reason)
-            }
+            ureq::Error::Io(_) | ureq::Error::Protocol(_) | ureq::Error::BodyStalled => Self::broken(to, reason),
             _ => Self::Wrong(format!("{}: {reason}", to.shown())),
         }
     }
@@ -73,7 +77,7 @@ impl Failure {
     /// Whether the same request may well succeed in a moment.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Broken { .. } => true,
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Broken { .. } => true,
             Self::Refused(refusal) => matches!(refusal.status, 408 | 429 | 500 | 502 | 503 | 504),
             Self::Wrong(_) | Self::Disk { .. } => false,
         }

@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-const MIB: f64 = (1 << 20) as f64;
+use indicatif::HumanBytes;
+
 /// Time between two log lines.
 const LOG_EVERY: Duration = Duration::from_secs(15);
 
@@ -24,9 +25,9 @@ pub fn draw_downloads_with(draw: Draw) {
 }
 
 pub(super) fn start(file: &str, size: Option<u64>, there: u64) -> Box<dyn Meter> {
-    let size_text = size.map(|size| format!(" ({:.1} MiB)", size as f64 / MIB)).unwrap_or_default();
-    let rest = if there > 0 { format!(", going on after {:.1} MiB", there as f64 / MIB) } else { String::new() };
-    tracing::info!("downloading {file}{size_text}{rest}");
+    let of = size.map(|size| format!(" ({})", HumanBytes(size))).unwrap_or_default();
+    let rest = if there > 0 { format!(", going on after {}", HumanBytes(there)) } else { String::new() };
+    tracing::info!("downloading {file}{of}{rest}");
     let drawn = DRAW.get().and_then(|draw| draw(file, size));
     let now = Instant::now();
     drawn.unwrap_or_else(|| Box::new(LogLines { file: file.to_owned(), size, first: there, started: now, logged: now }))
@@ -46,8 +47,8 @@ impl Meter for LogLines {
             return;
         }
         self.logged = Instant::now();
-        let speed = bytes.saturating_sub(self.first) as f64 / MIB / self.started.elapsed().as_secs_f64();
-        let of = self.size.map(|size| format!(" of {:.1}", size as f64 / MIB)).unwrap_or_default();
-        tracing::info!("{}: {:.1}{of} MiB, {speed:.1} MiB/s", self.file, bytes as f64 / MIB);
+        let speed = bytes.saturating_sub(self.first) as f64 / self.started.elapsed().as_secs_f64();
+        let of = self.size.map(|size| format!(" of {}", HumanBytes(size))).unwrap_or_default();
+        tracing::info!("{}: {}{of}, {}/s", self.file, HumanBytes(bytes), HumanBytes(speed as u64));
     }
 }

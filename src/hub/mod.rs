@@ -300,7 +300,14 @@ impl HubRepo {
             return Ok(None);
         }
         let listing = match (self.ask_for_listing(cached), cached) {
-            (Ok(listing), _) => Some(listing),
+            (Ok(listing), cached) => {
+                // Without files there is no entry of the cache that it belongs to yet; one that cannot be written is
+                // asked for again.
+                if let Some(Err(error)) = cached.map(|commit| listing.write(&self.layout.tree(commit))) {
+                    tracing::debug!("{error}");
+                }
+                Some(listing)
+            }
             (Err(failure), Some(commit)) => {
                 tracing::warn!(
                     "{failure}; going on with what the cache has of the {} {} (commit {commit})",

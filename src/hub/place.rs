@@ -36,7 +36,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { silence: Duration::from_secs(15), first_wait: Duration::from_secs(1), retries: 5 }
+        Self { silence: Duration::from_secs(10), first_wait: Duration::from_secs(1), retries: 5 }
     }
 }
 

@@ -27,6 +27,9 @@ impl std::error::Error for Refusal {}
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} answers {}", self.host, self.status)?;
+        if let Some(pause) = self.retry_after.filter(|pause| pause.as_secs() > 0) {
+            write!(f, " and asks for a pause of {} s", pause.as_secs())?;
+        }
         if self.words.is_empty() { Ok(()) } else { write!(f, ": {}", self.words) }
     }
 }

@@ -7,8 +7,8 @@ use super::place::Patience;
 
 /// Whoever asks to be left alone for longer is not waited for.
 const LONGEST: Duration = Duration::from_secs(330);
-/// How often a host is tried that has never answered: most often there is no network.
-const UNREACHABLE: u32 = 2;
+/// How often a host is tried again that has never answered: most often there is no network.
+const UNANSWERED: u32 = 2;
 
 /// The pauses between the tries of one request or transfer.
 #[derive(Debug)]
@@ -34,8 +34,8 @@ impl Backoff {
     /// # Errors
     /// The failure itself, where another try is of no use or there were enough.
     pub(super) fn wait(&mut self, failure: Failure) -> Result<(), Failure> {
-        let unreachable = matches!(failure, Failure::Unreachable { .. }) && !self.answered;
-        let retries = if unreachable { self.patience.retries.min(UNREACHABLE) } else { self.patience.retries };
+        let unanswered = matches!(failure, Failure::Unreachable { .. } | Failure::Silent { .. }) && !self.answered;
+        let retries = if unanswered { self.patience.retries.min(UNANSWERED) } else { self.patience.retries };
         let own = self.patience.first_wait.saturating_mul(1 << self.failed.min(6));
         let pause = failure.retry_after().unwrap_or(own).max(self.patience.first_wait.min(own));
         if !failure.may_pass() || self.failed >= retries || pause > LONGEST {

@@ -11,8 +11,9 @@ use crate::hub::{Found, HubRepo, Kind, is_hub_id};
 
 const INDEX: &str = "model.safetensors.index.json";
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
-/// The last one changes nothing here; it goes into the folder of a model that is saved.
-const OPTIONAL: [&str; 3] = ["tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
+const OPTIONAL: [&str; 3] = ["tokenizer_config.json", "chat_template.jinja", GENERATION];
+/// Changes nothing here; it goes into the folder of a model that is saved.
+const GENERATION: &str = "generation_config.json";
 /// Folders that people keep models in; no owner on the hub is meant by them.
 const LOCAL_FOLDERS: [&str; 12] = [
     "checkpoint",
@@ -138,9 +139,9 @@ fn fetch(repo: &HubRepo, weights: bool) -> Result<PathBuf> {
     let (folder, lacking) = fetch_with(&|file| repo.get(file), &|files| repo.missing(files), weights)?;
     if !lacking.is_empty() {
         tracing::warn!(
-            "{} was never fetched into the cache, which does not know whether the model has it: prompts may lack the \
-             chat template; run once with the network",
-            lacking.join(", ")
+            "the cache does not know whether the model has {}, which was never fetched: prompts may lack the chat \
+             template; run once with the network",
+            lacking.join(" and ")
         );
     }
     Ok(folder)
@@ -172,6 +173,7 @@ fn fetch_with(
     for file in OPTIONAL {
         match get(file)? {
             Found::Here(_) | Found::Absent => {}
+            Found::NotCached { .. } if file == GENERATION => {}
             Found::NotCached { exists: true } => return Err(missing(&[file.to_owned()])),
             Found::NotCached { exists: false } => unknown.push(file),
         }

@@ -63,6 +63,17 @@ fn what_is_not_cached_is_downloaded_once() {
 }
 
 #[test]
+fn the_list_of_a_cached_commit_is_kept_once_it_is_known() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    fill(dir.path(), "models--o--n", "main", COMMIT, &["config.json"]);
+    let hub = Hub::new(&FILES);
+    assert_eq!(hub.model(dir.path()).get("other.json").expect("known"), Found::Absent);
+    let repo = model(offline(dir.path()));
+    assert_eq!(repo.get("d/0.parquet").expect("known"), Found::NotCached { exists: true });
+    assert_eq!(hub.asked(), 1);
+}
+
+#[test]
 fn a_cached_commit_is_completed_and_not_mixed_with_a_newer_one() {
     let dir = tempfile::tempdir().expect("temporary folder");
     fill(dir.path(), "datasets--o--n", "main", COMMIT, &["config.json"]);

@@ -117,7 +117,7 @@ fn a_hub_that_says_nothing_is_given_up() {
     let hub = serve(|_, _| Reply::new(0, "").then_silent());
     let text = failure(model(place(dir.path(), &hub.address)).get("a"));
     assert!(text.contains("no answer within the time-out"), "{text}");
-    assert_eq!(hub.seen().len(), 4);
+    assert_eq!(hub.seen().len(), 3);
     // In the middle of a file: what is missing is asked for again.
     let store = Box::new(|request: &super::server::Seen, before| {
         (before == 0).then(|| bytes(WEIGHTS, request).cut_after(3).then_silent())
