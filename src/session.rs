@@ -8,6 +8,7 @@ use candle_core::{DType, Device, DeviceLocation};
 use rayon::prelude::*;
 
 use crate::config::{RunConfig, Split};
+use crate::model::source::ModelDir;
 use crate::model::{Blocks, Llada, Weights, device, source};
 use crate::signal::Stop;
 use crate::task::{Attempt, Record, Task};
@@ -26,6 +27,8 @@ pub struct Session {
     pub task: Task,
     /// The folder the model came from.
     pub model_dir: PathBuf,
+    /// The commit on the hub that the folder holds; none for a folder of the user's.
+    pub model_commit: Option<String>,
 }
 
 /// Where a model's weights come from.
@@ -64,7 +67,7 @@ impl Session {
         let model = config.model();
         let (name, revision) = (&model.name_or_path, model.revision.as_deref());
         let Some(file) = &model.gguf_file else {
-            return Self::open_dir(config, source::resolve(name, revision)?, origin);
+            return Self::open_with(config, source::resolve(name, revision)?, None, origin);
         };
         let dir = source::resolve_tokenizer(name, revision)?;
         let file = source::resolve_gguf(file, name, &dir, revision)?;
@@ -76,10 +79,11 @@ impl Session {
     /// # Errors
     /// As [`Session::open`].
     pub fn open_dir(config: &RunConfig, model_dir: PathBuf, origin: Origin) -> Result<Self> {
-        Self::open_with(config, model_dir, None, origin)
+        Self::open_with(config, ModelDir { path: model_dir, commit: None }, None, origin)
     }
 
-    fn open_with(config: &RunConfig, model_dir: PathBuf, gguf: Option<&Path>, origin: Origin) -> Result<Self> {
+    fn open_with(config: &RunConfig, dir: ModelDir, gguf: Option<&Path>, origin: Origin) -> Result<Self> {
+        let ModelDir { path: model_dir, commit: model_commit } = dir;
         let table = config.model();
         let device: Device = device::open(table.device)?;
         let task = Task::from_config(config.task(), config.eval().split == Split::Test)?;
@@ -99,7 +103,7 @@ impl Session {
         {
             encoder.tokenizer().require_id(id, name)?;
         }
-        Ok(Self { model, encoder, task, model_dir })
+        Ok(Self { model, encoder, task, model_dir, model_commit })
     }
 
     /// The first line of a log: what was loaded, where it is, and how much of it can be trained.

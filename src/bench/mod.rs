@@ -22,7 +22,7 @@ use crate::terminal::{width, wrapped};
 /// A model that cannot be loaded, sizes that do not fit it, or whatever fails on the way.
 pub fn run(request: &BenchRequest) -> Result<()> {
     let decoding = work::decoding(request)?;
-    let dir = source::resolve(&request.model, None)?;
+    let dir = source::resolve(&request.model, None)?.path;
     let device = device::open(request.device)?;
     let dtype = device::dtype(request.dtype);
     let model = match (request.random_init, request.quantize) {

@@ -59,7 +59,8 @@ impl FromStr for Assignment {
     type Err = String;
 
     /// The value is read as TOML where it is TOML, else as a string, so that
-    /// `model.name_or_path=examples/sudoku-tiny` needs no quotes within quotes.
+    /// `model.name_or_path=examples/sudoku-tiny` needs no quotes within quotes. A `revision` is a string even where it
+    /// looks like a number: a commit may well begin with seven digits, or be `1234e56`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as train.max_steps=100")?;
         let path: Vec<String> = key.trim().split('.').map(str::to_owned).collect();
@@ -72,7 +73,9 @@ impl FromStr for Assignment {
                 key.trim()
             ));
         }
-        let value = value.parse().unwrap_or_else(|_| Value::String(value.to_owned()));
+        let text_only = path.last().is_some_and(|name| name == "revision");
+        let parsed = value.parse().ok().filter(|parsed: &Value| !text_only || parsed.is_str());
+        let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
         Ok(Self { text: text.to_owned(), path, value })
     }
 }

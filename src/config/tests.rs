@@ -204,6 +204,14 @@ fn a_set_is_toml_where_it_can_be_and_creates_missing_tables() {
 }
 
 #[test]
+fn a_commit_that_looks_like_a_number_is_a_revision() {
+    for revision in ["1111111", "1234e56", "v1", "\"v1\""] {
+        let config = resolve(MINIMAL, &[&format!("model.revision={revision}")], Command::Train).unwrap();
+        assert_eq!(config.model().revision.as_deref(), Some(revision.trim_matches('"')));
+    }
+}
+
+#[test]
 fn flags_win_over_set_and_repair_what_the_file_lacks() {
     let overrides = Overrides {
         output_dir: Some("elsewhere".into()),

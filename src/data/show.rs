@@ -35,7 +35,7 @@ struct Lengths {
 pub fn show(request: &ShowDataRequest) -> Result<()> {
     let config = &request.config;
     let (model, rollout) = (config.model(), config.rollout());
-    let dir = source::resolve_tokenizer(&model.name_or_path, model.revision.as_deref())?;
+    let dir = source::resolve_tokenizer(&model.name_or_path, model.revision.as_deref())?.path;
     let too_long = if rollout.truncate_prompts { TooLong::Truncate } else { TooLong::Skip };
     let encoder = PromptEncoder::load(&dir, rollout.max_prompt_length, too_long)?;
     let task = Task::from_config(config.task(), request.split == crate::config::Split::Test)?;

@@ -83,6 +83,7 @@ impl Job<'_> {
             config: &self.request.config,
             task: session.task.name(),
             checkpoint: checkpoint.map(|dir| dir.display().to_string()),
+            model_commit: session.model_commit.clone(),
             device: session.device_name(),
             split_size: evaluator.split_size(),
             date: Timestamp::now(),

@@ -23,6 +23,8 @@ pub struct Provenance<'a> {
     pub task: &'a str,
     /// The adapter or model folder that was evaluated; none: the base model of the configuration.
     pub checkpoint: Option<String>,
+    /// The commit of the base model on the hub; none for a folder.
+    pub model_commit: Option<String>,
     /// The device it ran on.
     pub device: String,
     /// Records of the split.
@@ -61,6 +63,7 @@ impl Provenance<'_> {
             "config": {
                 "model": model.name_or_path,
                 "revision": model.revision,
+                "model_sha": self.model_commit,
                 "ckpt": self.checkpoint,
                 "dtype": model.dtype,
                 "device": self.device,
@@ -199,6 +202,7 @@ mod tests {
             config: &config,
             task: "sudoku",
             checkpoint: Some("runs/x/checkpoint-4".into()),
+            model_commit: Some("c0ffee".into()),
             device: "cpu".into(),
             split_size: 88,
             date: Timestamp::now(),
@@ -210,6 +214,7 @@ mod tests {
             provenance.samples(&outcome).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         let results = provenance.results(&[outcome]);
 
+        assert_eq!(results["config"]["model_sha"], "c0ffee");
         let figures = &results["results"]["sudoku-greedy"];
         assert_eq!((&figures["acc,none"], &figures["pass@2,none"]), (&json!(0.375), &json!(0.5)));
         assert_eq!((&figures["exact,none"], &figures["exact_stderr,none"]), (&json!(0.5), &json!(0.5)));
@@ -254,9 +259,16 @@ mod tests {
     fn what_has_no_standard_error_says_so() {
         let text = shipped("sudoku-tiny").expect("shipped");
         let config = from_text("a.toml".as_ref(), text, &Overrides::default(), Command::Eval).expect("a config");
-        let (device, date) = ("cpu".into(), Timestamp::now());
-        let provenance =
-            Provenance { config: &config, task: "t", checkpoint: None, device, split_size: 1, date, seconds: 1.0 };
+        let provenance = Provenance {
+            config: &config,
+            task: "t",
+            checkpoint: None,
+            model_commit: None,
+            device: "cpu".into(),
+            split_size: 1,
+            date: Timestamp::now(),
+            seconds: 1.0,
+        };
         let figures = provenance.figures(&Evaluation::of(&setting(), &[sample(0, &[8])], 1.0));
         assert_eq!((&figures["acc,none"], &figures["acc_stderr,none"]), (&json!(1.0), &json!("N/A")));
     }

@@ -1,18 +1,54 @@
 //! Files of a repository on the Hugging Face hub: from the cache on this machine, else downloaded into it.
+//!
+//! The cache is Hugging Face's own, laid out as their library does. What is in it is used without a look at the
+//! network, and all files are of one commit: the one in the cache, or else the one that the revision names when the
+//! hub is first asked. When the hub cannot be asked, the cache serves what it has, and says what it lacks.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `place`, `token` | where hub and cache are, and who asks |
+//! | `names`, `address` | what may become part of a path or of an address |
+//! | `client` | one request through its redirects |
+//! | `retry` | the same again, when a failure passes |
+//! | `failure`, `refusal`, `advice` | what went wrong, in the hub's words, and what to do |
+//! | `listing`, `metadata` | the files of a commit; etag and size of one |
+//! | `layout`, `lock` | the folders of the cache |
+//! | `download`, `meter` | bytes into a blob, checked and shown |
 
+mod address;
+mod advice;
+mod client;
+mod download;
+mod failure;
+mod layout;
+mod listing;
+mod lock;
+mod metadata;
+mod meter;
+mod names;
 mod place;
+mod refusal;
+mod retry;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
-use hf_hub::api::sync::{ApiBuilder, ApiRepo};
-use hf_hub::{Cache, Repo, RepoType};
+use anyhow::{Result, anyhow, bail};
+use hf_hub::{Repo, RepoType};
 
-pub use place::Place;
+use address::{encode, encode_path};
+use client::Client;
+use download::Download;
+use failure::Failure;
+use layout::Layout;
+use listing::Listing;
+pub use meter::{Draw, Meter, draw_downloads_with};
+pub use names::is_hub_id;
+pub use place::{Patience, Place};
+pub use token::Token;
 
 /// What a repository holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,23 +59,62 @@ pub enum Kind {
     Dataset,
 }
 
-/// A model or a dataset at one revision. What is in the cache is used without a look at the network, and all files
-/// are of one commit: the one in the cache, or else the one that the revision names when the hub is first asked.
+impl Kind {
+    /// What it is called in messages.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Dataset => "dataset",
+        }
+    }
+
+    /// What precedes the id in an address of the hub.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Model => "",
+            Self::Dataset => "datasets/",
+        }
+    }
+}
+
+/// A file of a repository, as far as it can be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is on this machine.
+    Here(PathBuf),
+    /// The repository has no such file.
+    Absent,
+    /// It is not in the cache, and the hub cannot be asked; [`HubRepo::missing`] says why.
+    NotCached {
+        /// Whether the repository is known to have it.
+        exists: bool,
+    },
+}
+
+/// The names of a repository's files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// Those of the commit.
+    All(Vec<String>),
+    /// Those in the cache: which files the commit has is not known, and the hub cannot be asked.
+    Cached(Vec<String>),
+}
+
+/// A model or a dataset at one revision.
 #[derive(Debug)]
 pub struct HubRepo {
     place: Place,
     kind: Kind,
     id: String,
     revision: String,
-    online: OnceCell<Online>,
-}
-
-/// What the hub says about a repository.
-#[derive(Debug)]
-struct Online {
-    commit: String,
-    files: BTreeSet<String>,
-    api: ApiRepo,
+    layout: Layout,
+    client: OnceCell<Client>,
+    /// The commit in the cache when it was first looked for.
+    cached: OnceCell<Option<String>>,
+    /// The files of the commit; nothing where the hub could not be asked.
+    listing: OnceCell<Option<Listing>>,
+    /// Why it could not.
+    down: OnceCell<String>,
 }
 
 impl HubRepo {
@@ -61,145 +136,276 @@ impl HubRepo {
             bail!("{id:?} is not the id of a repository on the hub (owner/name)");
         }
         // A revision is part of a path in the cache.
-        if !is_inside(revision) {
+        if !names::is_inside(revision) {
             bail!("{revision:?} is not a branch, tag or commit");
         }
-        Ok(Self { place, kind, id: id.to_owned(), revision: revision.to_owned(), online: OnceCell::new() })
+        let repo_type = match kind {
+            Kind::Model => RepoType::Model,
+            Kind::Dataset => RepoType::Dataset,
+        };
+        let layout = Layout::new(&place.cache, &Repo::with_revision(id.into(), repo_type, revision.into()));
+        Ok(Self {
+            place,
+            kind,
+            id: id.to_owned(),
+            revision: revision.to_owned(),
+            layout,
+            client: OnceCell::new(),
+            cached: OnceCell::new(),
+            listing: OnceCell::new(),
+            down: OnceCell::new(),
+        })
     }
 
-    /// Whether only the cache is asked.
-    pub fn is_offline(&self) -> bool {
-        self.place.offline
-    }
-
-    /// Where a file is on this machine, downloaded if it has to be. None: the repository has no such file, or if
-    /// [`HubRepo::is_offline`], the cache has not.
+    /// The commit that files are taken from; nothing before the first of them is found.
     ///
     /// # Errors
-    /// The hub cannot be reached, refuses, or the download fails.
-    pub fn get(&self, file: &str) -> Result<Option<PathBuf>> {
-        if !is_inside(file) {
-            bail!("{file:?} is not the name of a file in a repository");
+    /// A reference in the cache that holds no commit.
+    pub fn commit(&self) -> Result<Option<&str>> {
+        let listed = self.listing.get().and_then(Option::as_ref).map(|listing| listing.commit.as_str());
+        Ok(listed.or(self.cached()?))
+    }
+
+    /// Whether anything of the repository at this revision is in the cache.
+    pub fn is_cached(&self) -> bool {
+        self.cached().is_ok_and(|commit| commit.is_some())
+    }
+
+    /// A file, downloaded if it has to be.
+    ///
+    /// # Errors
+    /// The hub refuses, the download fails, or the cache has a file that is damaged and cannot be replaced.
+    pub fn get(&self, file: &str) -> Result<Found> {
+        if !names::is_inside(file) {
+            bail!("{:?} is not the name of a file in a repository", names::shown(file));
         }
-        let commit = self.cached_commit();
-        if let Some(path) = commit.as_ref().map(|commit| self.snapshot(commit).join(file)).filter(|path| path.exists())
+        let mut damage = None;
+        if let Some(commit) = self.cached()? {
+            let path = self.layout.snapshot(commit).join(file);
+            damage = self.damage(&path, commit, file);
+            if damage.is_none() && path.is_file() {
+                return Ok(Found::Here(path));
+            }
+            if damage.is_none() && self.layout.no_exist(commit, file).is_file() {
+                return Ok(Found::Absent);
+            }
+        }
+        let listing = self.listing()?;
+        let exists = listing.is_some_and(|listing| listing.has(file));
+        match listing {
+            Some(listing) if !exists && damage.is_none() => {
+                // The library asks no more either; a cache that cannot be written is asked again.
+                let _ = layout::write_whole(&self.layout.no_exist(&listing.commit, file), b"");
+                Ok(Found::Absent)
+            }
+            Some(listing) if exists && self.can_ask() => self.download(&listing.commit, file).map(Found::Here),
+            _ => match damage {
+                Some(damage) => Err(anyhow!(
+                    "{damage}, and it cannot be downloaded ({}): run once with the network, or delete {}",
+                    self.why_not_asked(),
+                    self.layout.folder().display()
+                )),
+                None => Ok(Found::NotCached { exists }),
+            },
+        }
+    }
+
+    /// The names of all files, sorted.
+    ///
+    /// # Errors
+    /// The hub cannot be reached or refuses, and the cache has nothing of this revision.
+    pub fn list(&self) -> Result<Files> {
+        if let Some(listing) = self.listing()? {
+            return Ok(Files::All(listing.names()));
+        }
+        match self.cached()? {
+            Some(commit) => Ok(Files::Cached(self.layout.files(commit))),
+            None => Err(self.missing(&[])),
+        }
+    }
+
+    /// The error of files that are not in the cache when the hub cannot be asked, with what is there instead.
+    pub fn missing(&self, files: &[String]) -> anyhow::Error {
+        let (folder, why) = (self.layout.folder().display(), self.why_not_asked());
+        let what = if files.is_empty() { String::new() } else { format!("{}: ", files.join(", ")) };
+        if let Ok(Some(commit)) = self.cached() {
+            return anyhow!(
+                "{what}not in the cache's snapshot {} ({why}): run once with the network",
+                self.layout.snapshot(commit).display()
+            );
+        }
+        let commits = self.layout.commits();
+        let Some(first) = commits.first() else {
+            return anyhow!(
+                "{what}the cache has nothing of {} in {folder} ({why}): run once with the network",
+                self.id
+            );
+        };
+        anyhow!(
+            "{what}the cache has nothing of {} at {} in {folder} ({why}); it has files of the commits {}: \
+             revision = {first:?} takes one of them",
+            self.id,
+            self.revision,
+            commits.join(", ")
+        )
+    }
+
+    fn cached(&self) -> Result<Option<&str>> {
+        if let Some(cached) = self.cached.get() {
+            return Ok(cached.as_deref());
+        }
+        let commit = self.layout.commit_of(&self.revision)?;
+        Ok(self.cached.get_or_init(|| commit).as_deref())
+    }
+
+    fn can_ask(&self) -> bool {
+        !self.place.offline && self.down.get().is_none()
+    }
+
+    fn why_not_asked(&self) -> &str {
+        let otherwise = if self.place.offline { "HF_HUB_OFFLINE is set" } else { "the hub does not list it" };
+        self.down.get().map_or(otherwise, String::as_str)
+    }
+
+    /// What is wrong with a file of a snapshot.
+    fn damage(&self, path: &Path, commit: &str, file: &str) -> Option<String> {
+        let Ok(metadata) = path.metadata() else {
+            let target = path.read_link().ok()?;
+            return Some(format!("{} is a link to {}, which is not there", path.display(), target.display()));
+        };
+        let size = self.kept_listing(commit).and_then(|listing| listing.size(file)).filter(|&n| n != metadata.len())?;
+        Some(format!("{} has {} bytes, in the repository {size}", path.display(), metadata.len()))
+    }
+
+    /// The list of the commit's files that is in the cache.
+    fn kept_listing(&self, commit: &str) -> Option<&Listing> {
+        if self.listing.get().is_none()
+            && let Some(listing) = Listing::read(&self.layout.tree(commit), commit)
         {
-            return Ok(Some(path));
+            let _ = self.listing.set(Some(listing));
+        }
+        self.listing.get()?.as_ref()
+    }
+
+    /// The files of the commit, by the cache or the hub. None: neither knows, but the cache has some of them.
+    fn listing(&self) -> Result<Option<&Listing>> {
+        let cached = self.cached()?;
+        if let Some(listing) = cached.and_then(|commit| self.kept_listing(commit)) {
+            return Ok(Some(listing));
+        }
+        if let Some(asked) = self.listing.get() {
+            return Ok(asked.as_ref());
         }
         if self.place.offline {
             return Ok(None);
         }
-        let online = self.online()?;
-        if !online.files.contains(file) {
-            return Ok(None);
-        }
-        let path = online.api.get(file).with_context(|| format!("cannot download {file}"))?;
-        if commit.is_none() {
-            // The download was by commit; the next run looks for the revision.
-            let cached = Cache::new(self.place.cache.clone()).repo(self.repo(&self.revision));
-            cached.create_ref(&online.commit).context("cannot write to the hub's cache")?;
-        }
-        Ok(Some(path))
-    }
-
-    /// The names of all files, sorted: those of the repository, or if [`HubRepo::is_offline`], those in the cache.
-    ///
-    /// # Errors
-    /// The hub cannot be reached or refuses; or, offline, the cache has nothing of this revision.
-    pub fn list(&self) -> Result<Vec<String>> {
-        if !self.place.offline {
-            return Ok(self.online()?.files.iter().cloned().collect());
-        }
-        let Some(commit) = self.cached_commit() else {
-            bail!("the cache {} has nothing of {} at {}", self.place.cache.display(), self.id, self.revision);
-        };
-        let snapshot = self.snapshot(&commit);
-        let mut files = Vec::new();
-        files_below(&snapshot, "", &mut files).with_context(|| format!("cannot list {}", snapshot.display()))?;
-        files.sort();
-        Ok(files)
-    }
-
-    fn online(&self) -> Result<&Online> {
-        if let Some(online) = self.online.get() {
-            return Ok(online);
-        }
-        let cached = self.cached_commit();
-        let mut builder = ApiBuilder::from_cache(Cache::new(self.place.cache.clone()))
-            .with_progress(true)
-            .with_token(self.place.token.clone());
-        if let Some(endpoint) = &self.place.endpoint {
-            builder = builder.with_endpoint(endpoint.clone());
-        }
-        let api = builder.build()?;
-        // A cached commit is kept to when its branch has moved on, so that no two commits are mixed in one model.
-        let revision = cached.as_deref().unwrap_or(&self.revision);
-        let info = api.repo(self.repo(revision)).info().with_context(|| {
-            let mut hints = "HF_TOKEN opens private and gated ones; HF_HUB_OFFLINE=1 asks the cache only".to_owned();
-            if cached.is_some() {
-                let folder = self.folder();
-                hints = format!("{hints}; if the hub no longer has this commit, delete {}", folder.display());
+        let listing = match (self.ask_for_listing(cached), cached) {
+            (Ok(listing), cached) => {
+                // Without files there is no entry of the cache that it belongs to yet; one that cannot be written is
+                // asked for again.
+                if let Some(Err(error)) = cached.map(|commit| listing.write(&self.layout.tree(commit))) {
+                    tracing::debug!("{error}");
+                }
+                Some(listing)
             }
-            format!("cannot list the files of {} at {revision} ({hints})", self.id)
-        })?;
-        let files = info.siblings.into_iter().map(|file| file.rfilename).collect();
-        let commit = cached.unwrap_or(info.sha);
-        let api = api.repo(self.repo(&commit));
-        Ok(self.online.get_or_init(|| Online { commit, files, api }))
-    }
-
-    fn repo(&self, revision: &str) -> Repo {
-        let kind = match self.kind {
-            Kind::Model => RepoType::Model,
-            Kind::Dataset => RepoType::Dataset,
+            (Err(failure), Some(commit)) => {
+                tracing::warn!(
+                    "{failure}; going on with what the cache has of the {} {} (commit {commit})",
+                    self.kind.name(),
+                    self.id
+                );
+                let _ = self.down.set(failure.to_string());
+                None
+            }
+            (Err(failure), None) => {
+                let advice = self.advice(&failure);
+                let context = format!("cannot list the files of {} at {} ({advice})", self.id, self.revision);
+                return Err(anyhow::Error::new(failure).context(context));
+            }
         };
-        Repo::with_revision(self.id.clone(), kind, revision.to_owned())
+        Ok(self.listing.get_or_init(|| listing).as_ref())
     }
 
-    fn folder(&self) -> PathBuf {
-        self.place.cache.join(self.repo(&self.revision).folder_name())
-    }
-
-    fn snapshot(&self, commit: &str) -> PathBuf {
-        self.folder().join("snapshots").join(commit)
-    }
-
-    /// The commit that the revision stood for when its first file was cached.
-    fn cached_commit(&self) -> Option<String> {
-        if let Ok(commit) = std::fs::read_to_string(self.folder().join("refs").join(&self.revision)) {
-            let commit = commit.trim();
-            return is_inside(commit).then(|| commit.to_owned());
+    fn ask_for_listing(&self, cached: Option<&str>) -> Result<Listing, Failure> {
+        let client = self.client()?;
+        // A cached commit is kept to when its branch has moved on, so that no two commits are mixed in one model.
+        let revision = cached.unwrap_or(&self.revision);
+        let path = format!("api/{}s/{}/revision/{}", self.kind.name(), self.id, encode(revision));
+        let url = client.endpoint().below(&path);
+        tracing::info!("asking {} for the {} {} at {revision}", client.endpoint().origin(), self.kind.name(), self.id);
+        let mut patience = self.place.patience;
+        if cached.is_some() {
+            // The cache may do.
+            patience.retries = patience.retries.min(1);
         }
-        // The Python library writes no reference for a revision that is itself a commit.
-        self.snapshot(&self.revision).is_dir().then(|| self.revision.clone())
-    }
-}
-
-/// Whether a name could be that of a repository: `owner/name` with the characters of the hub, not the look of a path.
-pub fn is_hub_id(name: &str) -> bool {
-    let allowed = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    };
-    matches!(name.split('/').collect::<Vec<_>>()[..], [owner, name] if allowed(owner) && allowed(name))
-}
-
-/// Whether a relative path stays below the folder it is joined to.
-fn is_inside(path: &str) -> bool {
-    !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
-}
-
-fn files_below(folder: &Path, prefix: &str, files: &mut Vec<String>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = format!("{prefix}{}", path.file_name().unwrap_or_default().to_string_lossy());
-        // Follows links: the files of a snapshot are links to blobs.
-        if path.is_dir() {
-            files_below(&path, &format!("{name}/"), files)?;
-        } else if path.is_file() {
-            files.push(name);
+        let body = retry::persist(patience, || client.get(&url, listing::LONGEST))?;
+        let listing = Listing::from_answer(&body, &url.shown())?;
+        if let Some(commit) = cached.filter(|&commit| commit != listing.commit) {
+            return Err(Failure::Wrong(format!(
+                "{} was asked for commit {commit} and answers for {}",
+                url.shown(),
+                listing.commit
+            )));
         }
+        Ok(listing)
     }
-    Ok(())
+
+    fn client(&self) -> Result<&Client, Failure> {
+        if self.client.get().is_none() {
+            let _ = self.client.set(Client::new(&self.place)?);
+        }
+        self.client.get().ok_or_else(|| Failure::Wrong("no client".into()))
+    }
+
+    fn download(&self, commit: &str, file: &str) -> Result<PathBuf> {
+        self.fetch(commit, file).map_err(|failure| {
+            let advice = self.advice(&failure);
+            anyhow::Error::new(failure).context(format!("cannot download {file} of {} ({advice})", self.id))
+        })
+    }
+
+    fn fetch(&self, commit: &str, file: &str) -> Result<PathBuf, Failure> {
+        let (client, patience) = (self.client()?, self.place.patience);
+        let path = format!("{}{}/resolve/{}/{}", self.kind.prefix(), self.id, encode(commit), encode_path(file));
+        let url = client.endpoint().below(&path);
+        let metadata = retry::persist(patience, || metadata::metadata(client, &url, commit))?;
+        let blob = self.layout.blob(&metadata.etag);
+        let lock = lock::hold(&self.layout.lock(&metadata.etag), file)?;
+        let whole = blob.metadata().is_ok_and(|blob| metadata.size.is_none_or(|size| size == blob.len()));
+        if !whole {
+            Download { client, patience, url: &url, file, metadata: &metadata, blob: &blob }.run()?;
+        }
+        self.remember(commit)?;
+        let pointer = self.layout.link(&metadata.etag, commit, file)?;
+        drop(lock);
+        Ok(pointer)
+    }
+
+    /// Keeps the list of the commit's files, then what commit the revision stands for: never one without the other.
+    fn remember(&self, commit: &str) -> Result<(), Failure> {
+        let tree = self.layout.tree(commit);
+        if let Some(Some(listing)) = self.listing.get()
+            && Listing::read(&tree, commit).is_none()
+        {
+            listing.write(&tree)?;
+        }
+        // A commit needs no reference, and the library makes none.
+        if self.cached.get().is_none_or(Option::is_none) && self.revision != commit {
+            self.layout.refer(&self.revision, commit)?;
+        }
+        Ok(())
+    }
+
+    fn advice(&self, failure: &Failure) -> String {
+        let endpoint = self.client.get().map(|client| client.endpoint().origin()).unwrap_or_default();
+        advice::Asked {
+            page: format!("{endpoint}/{}{}", self.kind.prefix(), self.id),
+            settings: format!("{endpoint}/settings/tokens"),
+            id: &self.id,
+            kind: self.kind.name(),
+            revision: &self.revision,
+            has_token: self.place.token.is_some(),
+        }
+        .advice(failure)
+    }
 }

@@ -6,19 +6,45 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::hub::{HubRepo, Kind, is_hub_id};
+use super::weights::SINGLE_FILE;
+use crate::hub::{Found, HubRepo, Kind, is_hub_id};
 
 const INDEX: &str = "model.safetensors.index.json";
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
-const OPTIONAL: [&str; 4] =
-    ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "generation_config.json"];
+const OPTIONAL: [&str; 4] = ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", GENERATION];
+/// Changes nothing here; it goes into the folder of a model that is saved.
+const GENERATION: &str = "generation_config.json";
+/// Folders that people keep models in; no owner on the hub is meant by them.
+const LOCAL_FOLDERS: [&str; 12] = [
+    "checkpoint",
+    "checkpoints",
+    "ckpt",
+    "ckpts",
+    "data",
+    "examples",
+    "model",
+    "models",
+    "output",
+    "outputs",
+    "runs",
+    "weights",
+];
+
+/// Where a model's files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelDir {
+    /// The folder.
+    pub path: PathBuf,
+    /// The commit on the hub that they are of; none for a folder of the user's.
+    pub commit: Option<String>,
+}
 
 /// The folder of a model: `name_or_path` itself when it is one, else the hub's snapshot of that id, downloaded
 /// once into the cache that `HF_HOME` / `HF_HUB_CACHE` name; with `HF_HUB_OFFLINE=1` only the cache is asked.
 ///
 /// # Errors
 /// A name that is neither a folder nor a hub id, and downloads that fail, with what to do instead.
-pub fn resolve(name_or_path: &str, revision: Option<&str>) -> Result<PathBuf> {
+pub fn resolve(name_or_path: &str, revision: Option<&str>) -> Result<ModelDir> {
     find(name_or_path, revision, true)
 }
 
@@ -26,79 +52,141 @@ pub fn resolve(name_or_path: &str, revision: Option<&str>) -> Result<PathBuf> {
 ///
 /// # Errors
 /// As for [`resolve`].
-pub fn resolve_tokenizer(name_or_path: &str, revision: Option<&str>) -> Result<PathBuf> {
+pub fn resolve_tokenizer(name_or_path: &str, revision: Option<&str>) -> Result<ModelDir> {
     find(name_or_path, revision, false)
 }
 
 /// The GGUF file that `model.gguf_file` names: in `dir`, the model's folder, else a path on this machine, else a file
-/// of the model's repository.
+/// of the model's repository at the commit of `dir`.
 ///
 /// # Errors
 /// A file that is in none of these places.
-pub fn resolve_gguf(file: &str, name_or_path: &str, dir: &Path, revision: Option<&str>) -> Result<PathBuf> {
-    let places = [dir.join(file), PathBuf::from(file)];
+pub fn resolve_gguf(file: &str, name_or_path: &str, dir: &ModelDir, revision: Option<&str>) -> Result<PathBuf> {
+    let places = [dir.path.join(file), PathBuf::from(file)];
     if let Some(place) = places.iter().find(|place| place.is_file()) {
         return Ok(place.clone());
     }
-    if Path::new(name_or_path).is_dir() || !is_hub_id(name_or_path) {
-        bail!("model.gguf_file {file:?} is neither in {} nor a file of this machine", dir.display());
-    }
-    let repo = HubRepo::new(Kind::Model, name_or_path, revision.unwrap_or("main"))?;
-    repo.get(file)?.with_context(|| {
-        format!(
+    let Some(commit) = &dir.commit else {
+        bail!("model.gguf_file {file:?} is neither in {} nor a file of this machine", dir.path.display());
+    };
+    let repo = HubRepo::new(Kind::Model, name_or_path, revision.unwrap_or(commit))?;
+    match repo.get(file)? {
+        Found::Here(path) => Ok(path),
+        Found::NotCached { .. } => Err(repo.missing(&[file.to_owned()])),
+        Found::Absent => bail!(
             "model.gguf_file {file:?} is neither a file of {name_or_path} on the hub nor one of this machine: \
              download it and give its path"
-        )
-    })
+        ),
+    }
 }
 
-fn find(name_or_path: &str, revision: Option<&str>, weights: bool) -> Result<PathBuf> {
+fn find(name_or_path: &str, revision: Option<&str>, weights: bool) -> Result<ModelDir> {
     let path = Path::new(name_or_path);
     if path.is_dir() {
-        return Ok(path.to_owned());
+        return Ok(ModelDir { path: path.to_owned(), commit: None });
     }
+    let here = std::env::current_dir().unwrap_or_default();
     if !is_hub_id(name_or_path) {
-        bail!("model.name_or_path {name_or_path:?} is neither a folder nor a hub id (owner/name)");
+        bail!(
+            "model.name_or_path: there is no folder {name_or_path:?} in {}, and it is neither a folder nor a hub id \
+             (owner/name)",
+            here.display()
+        );
     }
-    fetch(name_or_path, revision.unwrap_or("main"), weights).with_context(|| {
+    let repo = HubRepo::new(Kind::Model, name_or_path, revision.unwrap_or("main"))?;
+    if let Some(reason) = local_look(name_or_path, &here).filter(|_| !repo.is_cached()) {
+        bail!(
+            "model.name_or_path: there is no folder {name_or_path} in {}, and the hub is not asked for it, since \
+             {reason}: give the folder's path (shipped configurations name folders of spg's repository, to be run \
+             from there)",
+            here.display()
+        );
+    }
+    let files = fetch(&repo, weights).with_context(|| {
         let files = if weights {
             format!("tokenizer_config.json, {INDEX} and its shards")
         } else {
             "tokenizer_config.json".to_owned()
         };
         format!(
-            "cannot get {name_or_path} from the hub; to work offline, download config.json, tokenizer.json, \
-             {files} into a folder and give that as model.name_or_path"
+            "there is no folder {name_or_path} here, and cannot get {name_or_path} from the hub; to work offline, \
+             download config.json, tokenizer.json, {files} into a folder and give that as model.name_or_path"
         )
-    })
+    });
+    let (path, commit) = (files?, repo.commit()?.map(str::to_owned));
+    tracing::info!("the model {name_or_path} is of commit {}", commit.as_deref().unwrap_or("unknown"));
+    Ok(ModelDir { path, commit })
 }
 
-fn fetch(id: &str, revision: &str, weights: bool) -> Result<PathBuf> {
-    let repo = HubRepo::new(Kind::Model, id, revision)?;
-    let folder = fetch_with(&|file| repo.get(file), weights);
-    if repo.is_offline() { folder.context("HF_HUB_OFFLINE is set: only the cache was asked") } else { folder }
+/// Why a name that could be the hub's is taken for a path that leads nowhere: anybody may own such a name there.
+fn local_look(name: &str, here: &Path) -> Option<String> {
+    let (owner, rest) = name.split_once('/')?;
+    let is_file = |ending: &&str| rest.to_ascii_lowercase().ends_with(*ending);
+    if here.join(owner).is_dir() {
+        Some(format!("{owner} is a folder here"))
+    } else if LOCAL_FOLDERS.contains(&owner.to_ascii_lowercase().as_str()) {
+        Some(format!("{owner} is a usual name of a folder"))
+    } else if rest.starts_with("checkpoint-") {
+        Some("it ends like a checkpoint".into())
+    } else if [".safetensors", ".gguf", ".json", ".toml", ".bin", ".pt"].iter().any(|e| is_file(e)) {
+        Some("it ends like a file".into())
+    } else {
+        None
+    }
 }
 
-/// Gets the files of a model through `get`, which returns where it put it, or nothing if the model has no such file.
-/// A failure is an error for optional files too: without its chat template a model would be asked in the wrong form.
-fn fetch_with(get: &dyn Fn(&str) -> Result<Option<PathBuf>>, weights: bool) -> Result<PathBuf> {
-    let must = |file: &str| get(file)?.with_context(|| format!("{file} is missing"));
-    let mut folder = None;
-    for file in REQUIRED {
-        folder = must(file)?.parent().map(Path::to_owned);
+fn fetch(repo: &HubRepo, weights: bool) -> Result<PathBuf> {
+    let (folder, lacking) = fetch_with(&|file| repo.get(file), &|files| repo.missing(files), weights)?;
+    if !lacking.is_empty() {
+        tracing::warn!(
+            "the cache does not know whether the model has {}, which was never fetched: prompts may lack the chat \
+             template; run once with the network",
+            lacking.join(" and ")
+        );
     }
-    for file in OPTIONAL {
-        get(file)?;
-    }
-    let shards = match weights.then(|| get(INDEX)).transpose()? {
-        Some(Some(index)) => shards(&index)?,
-        Some(None) => BTreeSet::from([super::weights::SINGLE_FILE.to_owned()]),
-        None => BTreeSet::new(),
+    Ok(folder)
+}
+
+/// Gets the files of a model through `get`. A failure is an error for optional files too: without its chat template a
+/// model would be asked in the wrong form. Gives the folder, and which optional files nobody knows of; `missing` makes
+/// the error for files that are not in the cache.
+fn fetch_with(
+    get: &dyn Fn(&str) -> Result<Found>,
+    missing: &dyn Fn(&[String]) -> anyhow::Error,
+    weights: bool,
+) -> Result<(PathBuf, Vec<&'static str>)> {
+    let must = |files: &[String]| -> Result<Vec<PathBuf>> {
+        let (mut here, mut lacking) = (Vec::new(), Vec::new());
+        for file in files {
+            match get(file)? {
+                Found::Here(path) => here.push(path),
+                Found::Absent => bail!("{file} is missing"),
+                Found::NotCached { .. } => lacking.push(file.clone()),
+            }
+        }
+        if lacking.is_empty() { Ok(here) } else { Err(missing(&lacking)) }
     };
-    for shard in shards {
-        must(&shard)?;
+    let required = must(&REQUIRED.map(str::to_owned))?;
+    let folder =
+        required.first().and_then(|path| path.parent()).context("the hub's cache has no folder for the model")?;
+    let mut unknown = Vec::new();
+    for file in OPTIONAL {
+        match get(file)? {
+            Found::Here(_) | Found::Absent => {}
+            Found::NotCached { .. } if file == GENERATION => {}
+            Found::NotCached { exists: true } => return Err(missing(&[file.to_owned()])),
+            Found::NotCached { exists: false } => unknown.push(file),
+        }
     }
-    folder.context("the hub's cache has no folder for the model")
+    if weights {
+        let shards = match get(INDEX)? {
+            Found::Here(index) => shards(&index)?,
+            Found::NotCached { exists: true } => return Err(missing(&[INDEX.to_owned()])),
+            Found::NotCached { exists: false } | Found::Absent => BTreeSet::from([SINGLE_FILE.to_owned()]),
+        };
+        must(&shards.into_iter().collect::<Vec<_>>())?;
+    }
+    Ok((folder.to_owned(), unknown))
 }
 
 fn shards(index: &Path) -> Result<BTreeSet<String>> {
@@ -110,65 +198,4 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_neither_a_folder_nor_an_id_is_refused() {
-        for find in [resolve, resolve_tokenizer] {
-            let error = find("no/such/folder", None).expect_err("not there").to_string();
-            assert!(error.contains("neither a folder nor a hub id"), "{error}");
-        }
-    }
-
-    #[test]
-    fn all_shards_of_an_index_are_fetched() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let index = r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors", "c": "one.safetensors"}}"#;
-        std::fs::write(dir.path().join(INDEX), index)?;
-        let asked = std::cell::RefCell::new(Vec::new());
-        let folder = fetch_with(
-            &|file| {
-                asked.borrow_mut().push(file.to_owned());
-                Ok((!OPTIONAL.contains(&file)).then(|| dir.path().join(file)))
-            },
-            true,
-        )?;
-        assert_eq!(folder, dir.path());
-        assert_eq!(asked.borrow()[REQUIRED.len() + OPTIONAL.len()..], [INDEX, "one.safetensors", "two.safetensors"]);
-        Ok(())
-    }
-
-    #[test]
-    fn a_file_that_fails_is_not_taken_for_one_that_is_not_there() -> Result<()> {
-        let failing = |bad: &'static str| {
-            fetch_with(
-                &move |file| match file {
-                    _ if file == bad => bail!("connection reset"),
-                    INDEX => Ok(None),
-                    _ => Ok(Some(Path::new("model").join(file))),
-                },
-                true,
-            )
-        };
-        assert_eq!(failing("nothing")?, Path::new("model"));
-        for bad in ["tokenizer.json", "tokenizer_config.json", INDEX] {
-            assert!(failing(bad).expect_err("fails").to_string().contains("connection reset"), "{bad}");
-        }
-        let text = fetch_with(&|_| Ok(None), true).expect_err("empty").to_string();
-        assert_eq!(text, "config.json is missing");
-        Ok(())
-    }
-
-    #[test]
-    fn no_weights_are_fetched_for_a_tokenizer() -> Result<()> {
-        let asked = std::cell::RefCell::new(Vec::new());
-        let get = |file: &str| {
-            asked.borrow_mut().push(file.to_owned());
-            Ok(Some(Path::new("model").join(file)))
-        };
-        assert_eq!(fetch_with(&get, false)?, Path::new("model"));
-        assert_eq!(*asked.borrow(), [&REQUIRED[..], &OPTIONAL[..]].concat());
-        Ok(())
-    }
-}
+mod tests;

@@ -337,11 +337,12 @@ fn dropout_depends_on_the_key_alone() -> Result<()> {
 fn adapters_survive_a_round_trip_and_keep_pefts_names() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let model = adapted("gqa_small", 0.05)?;
-    model.save_adapter(dir.path(), "some/base")?;
+    model.save_adapter(dir.path(), "some/base", Some("c0ffee"))?;
     let mut loaded = base("gqa_small")?;
     let config = loaded.load_adapter(dir.path())?;
     assert_eq!((config.r, config.lora_alpha, config.lora_dropout), (3, 3.0, 0.05));
     assert_eq!(config.base_model_name_or_path.as_deref(), Some("some/base"));
+    assert_eq!(config.revision.as_deref(), Some("c0ffee"));
     for (name, var) in model.trainable() {
         assert_eq!(values(var.as_tensor())?, values(loaded.trainable()[&name].as_tensor())?);
     }

@@ -9,13 +9,16 @@ use std::io::{self, IsTerminal as _, Write};
 use std::time::Instant;
 
 use tracing::field::Field;
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
 
-use super::progress;
+use super::{progress, transfer};
 use crate::terminal;
 
 /// How log lines look.
@@ -74,11 +77,14 @@ pub fn init_log(format: LogFormat, verbosity: Verbosity) -> Result<(), crate::er
             .with_target(false)
             .with_timer(Elapsed(Instant::now()))
             .fmt_fields(debug_fn(field).delimited(" "))
+            .finish()
+            .with(NoSecrets)
             .try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(NoSecrets).try_init(),
     };
     let bars = format == LogFormat::Text && verbosity != Verbosity::Quiet && drawn;
     progress::allow_bars(bars);
+    crate::hub::draw_downloads_with(transfer::draw);
     Ok(())
 }
 
@@ -89,6 +95,17 @@ fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt:
         "message" => writer.write_str(&terminal::shown(&text)),
         name if name.starts_with("log.") => Ok(()),
         name => write!(writer, "{name}={}", terminal::shown_in_line(&text)),
+    }
+}
+
+/// Leaves out the inmost lines of the libraries that talk to the hub, whatever `RUST_LOG` asks for: they hold what is
+/// sent byte by byte, the user's token too.
+struct NoSecrets;
+
+impl<S: Subscriber> Layer<S> for NoSecrets {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        let talks = ["ureq", "rustls"].iter().any(|library| metadata.target().starts_with(library));
+        !talks || *metadata.level() <= Level::INFO
     }
 }
 

@@ -7,6 +7,7 @@ mod output;
 mod progress;
 mod run_files;
 mod table;
+mod transfer;
 
 pub use log::{LogFormat, Verbosity, init_log};
 pub use metrics::{MetricsError, MetricsFile, Row, read_metrics};

@@ -24,6 +24,17 @@ pub(super) fn suspend<R>(f: impl FnOnce() -> R) -> R {
     if ALLOWED.load(Ordering::Relaxed) { BARS.suspend(f) } else { f() }
 }
 
+/// Puts a bar on the screen, if bars may be drawn.
+pub(super) fn show(bar: impl FnOnce() -> ProgressBar) -> Option<ProgressBar> {
+    ALLOWED.load(Ordering::Relaxed).then(|| BARS.add(bar()))
+}
+
+/// Takes a bar off the screen.
+pub(super) fn hide(bar: &ProgressBar) {
+    bar.finish_and_clear();
+    BARS.remove(bar);
+}
+
 /// The progress of one loop.
 ///
 /// The time left is the mean time of a step so far times the steps left: steps of a reinforcement-learning loop
@@ -42,12 +53,10 @@ pub struct Progress {
 impl Progress {
     /// A loop called `label` of `total` steps, `done` of which were done earlier (by a run that is resumed).
     pub fn new(label: &str, total: usize, done: usize) -> Self {
-        let bar = ALLOWED.load(Ordering::Relaxed).then(|| {
+        let bar = show(|| {
             let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}  {wide_msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = BARS.add(ProgressBar::new(total as u64).with_style(style).with_prefix(label.to_owned()));
-            bar.set_position(done as u64);
-            bar
+            ProgressBar::new(total as u64).with_style(style).with_prefix(label.to_owned()).with_position(done as u64)
         });
         let now = Instant::now();
         Self { label: label.into(), bar, total, first: done, done, started: now, logged: now }
@@ -82,8 +91,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-            BARS.remove(bar);
+            hide(bar);
         }
     }
 }

@@ -48,7 +48,7 @@ pub fn drive(request: &RunRequest, mut trainer: Trainer, method: &mut dyn Method
         tracing::info!("{} has all of its {total} steps: nothing to do", run.root().display());
         return Ok(());
     }
-    run.describe(config, start.resumed)?;
+    run.describe(config, start.resumed, trainer.session.model_commit.as_deref())?;
     let mut metrics = match start.resumed {
         Some(step) => MetricsFile::resume(&run.metrics(), step)?,
         None => MetricsFile::create(&run.metrics())?,

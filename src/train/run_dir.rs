@@ -10,7 +10,7 @@ use crate::error::Usage;
 use crate::report::{checkpoint_dir, checkpoints};
 use crate::runtime;
 
-/// Provenance of a run: version, revision, seeds, command line.
+/// Provenance of a run: version, revision, commit of the base model, seeds, command line.
 const RUN_FILE: &str = "run.json";
 const METRICS_FILE: &str = "metrics.jsonl";
 
@@ -61,21 +61,38 @@ impl RunDir {
         self.0.join(METRICS_FILE)
     }
 
-    /// Writes the resolved config and the provenance.
+    /// Writes the resolved config and the provenance; `model_commit` is the base model's on the hub. A run that goes on
+    /// from another one than it started from is warned of.
     ///
     /// # Errors
     /// Names the file that cannot be written.
-    pub fn describe(&self, config: &RunConfig, resumed_from: Option<usize>) -> Result<()> {
+    pub fn describe(&self, config: &RunConfig, resumed_from: Option<usize>, model_commit: Option<&str>) -> Result<()> {
+        if let (Some(before), Some(now)) = (self.model_commit(), model_commit)
+            && before != now
+        {
+            tracing::warn!(
+                "this run trained on commit {before} of the base model and goes on with {now}: \
+                 --set model.revision={before} goes on with what it began with"
+            );
+        }
         let provenance = json!({
             "command": config.command().name(),
             "arguments": std::env::args().collect::<Vec<_>>(),
             "version": env!("CARGO_PKG_VERSION"),
             "revision": runtime::REVISION,
+            "model_commit": model_commit,
             "seeds": { "run": config.run().seed, "data": config.task().data_seed(), "eval": config.eval().seed },
             "resumed_from_step": resumed_from,
         });
         self.write(RESOLVED_FILE, &config.to_toml()?)?;
         self.write(RUN_FILE, &(serde_json::to_string_pretty(&provenance)? + "\n"))
+    }
+
+    /// The base model's commit, by what an earlier start of the run wrote.
+    fn model_commit(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.0.join(RUN_FILE)).ok()?;
+        let provenance: serde_json::Value = serde_json::from_str(&text).ok()?;
+        Some(provenance.get("model_commit")?.as_str()?.to_owned())
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
@@ -108,5 +125,18 @@ mod tests {
         let text = RunDir::create(dir.path()).expect_err("in use").to_string();
         assert!(text.contains("--resume") && text.contains("--output-dir"), "{text}");
         assert!(RunDir::open(dir.path()).expect_err("no run").to_string().contains("nothing to resume"));
+    }
+
+    #[test]
+    fn the_commit_of_the_base_model_is_recorded() {
+        use crate::config::{Command, Overrides, from_text, shipped};
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let text = shipped("sudoku-tiny").expect("shipped");
+        let config = from_text("a.toml".as_ref(), text, &Overrides::default(), Command::Train).expect("a config");
+        let run = RunDir::create(dir.path()).expect("folder");
+        run.describe(&config, None, Some("c0ffee")).expect("written");
+        assert_eq!(run.model_commit().as_deref(), Some("c0ffee"));
+        run.describe(&config, None, None).expect("written");
+        assert_eq!(run.model_commit(), None);
     }
 }

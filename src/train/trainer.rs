@@ -82,7 +82,7 @@ impl Trainer {
     /// Names the file.
     pub fn save_weights(&self, dir: &Path) -> Result<()> {
         if !self.trains_all() {
-            return self.session.model.save_adapter(dir, &self.base_model);
+            return self.session.model.save_adapter(dir, &self.base_model, self.session.model_commit.as_deref());
         }
         for name in MODEL_FILES {
             let from = self.session.model_dir.join(name);

@@ -22,6 +22,8 @@ pub struct AdapterConfig {
     pub lora_dropout: f64,
     /// The model the adapter belongs to.
     pub base_model_name_or_path: Option<String>,
+    /// The commit of that model on the hub.
+    pub revision: Option<String>,
     use_rslora: bool,
     ranks: ByModule<usize>,
     alphas: ByModule<f64>,
@@ -84,6 +86,7 @@ impl AdapterConfig {
             lora_alpha: alpha(get("lora_alpha")).with_context(|| required("lora_alpha", ALPHA))?,
             lora_dropout,
             base_model_name_or_path: get("base_model_name_or_path").as_str().map(str::to_owned),
+            revision: get("revision").as_str().map(str::to_owned),
             use_rslora: boolean("use_rslora")?,
             ranks: ByModule::read("rank_pattern", get("rank_pattern"), RANK, rank)?,
             alphas: ByModule::read("alpha_pattern", get("alpha_pattern"), ALPHA, alpha)?,
@@ -106,14 +109,14 @@ impl AdapterConfig {
     }
 
     /// What PEFT needs to find the same modules, ranks and scales again.
-    pub(super) fn to_json(&self, lora_dropout: f64, base_model: &str) -> Map<String, Value> {
+    pub(super) fn to_json(&self, lora_dropout: f64, base_model: &str, revision: Option<&str>) -> Map<String, Value> {
         let mut json = self.written.clone();
         // PEFT takes no dropout, which is of training alone, where weights are named instead of modules
         let lora_dropout = if self.targets.has_parameters() { 0.0 } else { lora_dropout };
         let others = json!({
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "lora_dropout": lora_dropout, "bias": "none",
             "init_lora_weights": true, "fan_in_fan_out": false, "inference_mode": true, "use_dora": false,
-            "base_model_name_or_path": base_model, "revision": null,
+            "base_model_name_or_path": base_model, "revision": revision,
         });
         json.extend(others.as_object().cloned().unwrap_or_default());
         json

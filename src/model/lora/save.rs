@@ -12,11 +12,12 @@ use crate::model::llada::Llada;
 use crate::model::load::write_safetensors;
 
 impl Llada {
-    /// Writes the adapters so that PEFT loads them: the same modules, ranks and scales.
+    /// Writes the adapters so that PEFT loads them: the same modules, ranks and scales, for a base model at a commit of
+    /// the hub, if it is of the hub.
     ///
     /// # Errors
     /// Names the file that cannot be written; a model without adapters.
-    pub fn save_adapter(&self, dir: &Path, base_model: &str) -> Result<()> {
+    pub fn save_adapter(&self, dir: &Path, base_model: &str, revision: Option<&str>) -> Result<()> {
         let adapters: Vec<_> =
             self.blocks.iter().flat_map(|b| b.linears()).filter_map(|(_, l)| l.adapter.as_ref()).collect();
         let (Some(config), Some(first)) = (&self.adapters, adapters.first()) else {
@@ -25,7 +26,7 @@ impl Llada {
         let params = adapters.iter().flat_map(|adapter| [&adapter.a, &adapter.b]);
         let tensors: BTreeMap<_, _> = params.map(|p| (p.name().to_owned(), p.value().clone())).collect();
         let path = dir.join(ADAPTER_CONFIG);
-        let text = serde_json::to_string_pretty(&config.to_json(first.dropout, base_model))? + "\n";
+        let text = serde_json::to_string_pretty(&config.to_json(first.dropout, base_model, revision))? + "\n";
         File::create(&path)
             .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
             .with_context(|| format!("cannot write {}", path.display()))?;

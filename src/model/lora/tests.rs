@@ -51,7 +51,7 @@ fn what_was_loaded_was_saved_with_one_scale_and_without_its_layers() -> Result<(
         let (mut loaded, mut again) = (base(), base());
         loaded.load_adapter(&fixtures().join("adapters").join(name))?;
         let dir = tempfile::tempdir()?;
-        loaded.save_adapter(dir.path(), "some/base")?;
+        loaded.save_adapter(dir.path(), "some/base", None)?;
         again.load_adapter(dir.path())?;
         let found = adapters(&mut again);
         assert_eq!(adapters(&mut loaded), found, "{name}");
@@ -176,7 +176,7 @@ proptest! {
             "alpha_pattern": Value::Object(alphas.collect()), "rank_pattern": Value::Object(ranks.collect()),
         });
         let config = AdapterConfig::read(json.as_object().expect("an object")).expect("good");
-        let text = serde_json::to_string(&config.to_json(0.0, "base")).expect("text");
+        let text = serde_json::to_string(&config.to_json(0.0, "base", None)).expect("text");
         let json: Value = serde_json::from_str(&text).expect("JSON");
         let again = AdapterConfig::read(json.as_object().expect("an object")).expect("good");
         for leaf in ["q_proj", "k_proj", "v_proj", "attn_out", "ff_proj", "up_proj", "ff_out"] {

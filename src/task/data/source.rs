@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::{DataError, Result, read};
-use crate::hub::{HubRepo, Kind, Place};
+use crate::hub::{Files, Found, HubRepo, Kind, Place};
 use crate::task::Record;
 
 /// The branch on which the hub keeps every public dataset as parquet, one folder a subset and split.
@@ -115,17 +115,28 @@ impl HubDataset {
         let repo = place.and_then(|place| HubRepo::at(place, Kind::Dataset, &self.dataset, self.revision()));
         let repo = repo.map_err(|error| failed(&error))?;
         let names = if self.files.is_empty() {
-            self.parquet_files(key, repo.list().map_err(|error| failed(&error))?, repo.is_offline())?
+            match repo.list().map_err(|error| failed(&error))? {
+                Files::All(names) => self.parquet_files(key, names)?,
+                Files::Cached(names) => self.cached_parquet_files(key, &repo, names)?,
+            }
         } else {
             self.files.clone()
         };
-        let mut files = Vec::new();
+        let (mut files, mut missing) = (Vec::new(), Vec::new());
         for name in names {
             match repo.get(&name).map_err(|error| failed(&error))? {
-                Some(path) => files.push((format!("{}/{name}", self.dataset), path)),
-                None if repo.is_offline() => return Err(self.failed(key, &not_cached(&name))),
-                None => return Err(self.failed(key, &format!("it has no file {name} at {}", self.revision()))),
+                Found::Here(path) => files.push((format!("{}/{name}", self.dataset), path)),
+                Found::NotCached { .. } => missing.push(name),
+                Found::Absent => {
+                    return Err(self.failed(key, &format!("it has no file {name} at {}", self.revision())));
+                }
             }
+        }
+        if !missing.is_empty() {
+            return Err(failed(&repo.missing(&missing)));
+        }
+        if let Some(commit) = repo.commit().map_err(|error| failed(&error))? {
+            tracing::info!("the dataset {} is of commit {commit}", self.dataset);
         }
         Ok(files)
     }
@@ -140,16 +151,9 @@ impl HubDataset {
     }
 
     /// Those of a repository's files that hold the split, in order.
-    pub(super) fn parquet_files(&self, key: &str, all: Vec<String>, offline: bool) -> Result<Vec<String>> {
-        let folder_of = |file: &str| {
-            let (folder, _) = file.rsplit_once('/').filter(|_| file.ends_with(".parquet"))?;
-            Some(folder.to_owned())
-        };
+    pub(super) fn parquet_files(&self, key: &str, all: Vec<String>) -> Result<Vec<String>> {
         let wanted = self.folder();
-        let folders: BTreeSet<String> = all.iter().filter_map(|file| folder_of(file)).collect();
-        if !folders.contains(&wanted) && offline {
-            return Err(self.failed(key, &not_cached(&wanted)));
-        }
+        let folders: BTreeSet<String> = all.iter().filter_map(|file| folder_of(file)).map(str::to_owned).collect();
         if !folders.contains(&wanted) {
             return Err(DataError::Split {
                 key: key.into(),
@@ -159,9 +163,29 @@ impl HubDataset {
                 present: folders.into_iter().collect::<Vec<_>>().join(", "),
             });
         }
-        let mut files: Vec<String> = all.into_iter().filter(|file| folder_of(file).as_ref() == Some(&wanted)).collect();
+        let mut files: Vec<String> = all.into_iter().filter(|file| folder_of(file) == Some(&wanted)).collect();
         files.sort();
         Ok(files)
+    }
+
+    /// As [`HubDataset::parquet_files`], where nobody knows which files the repository has: those in the cache if
+    /// their names say that they are all.
+    fn cached_parquet_files(&self, key: &str, repo: &HubRepo, cached: Vec<String>) -> Result<Vec<String>> {
+        let wanted = self.folder();
+        let names: Vec<String> = cached.into_iter().filter(|file| folder_of(file) == Some(&wanted)).collect();
+        if names.is_empty() {
+            return Err(self.failed(key, &format!("{:#}", repo.missing(&[format!("{wanted}/*.parquet")]))));
+        }
+        if is_whole(&names) {
+            return Ok(names);
+        }
+        let reason = format!(
+            "the cache has {} of it and does not know whether there are more: run once with the network, or if they \
+             are all, set {key}.files = {names:?} and {key}.revision = {:?}",
+            names.join(", "),
+            self.revision()
+        );
+        Err(self.failed(key, &reason))
     }
 
     fn failed(&self, key: &str, reason: &str) -> DataError {
@@ -175,6 +199,19 @@ impl HubDataset {
     }
 }
 
-fn not_cached(what: &str) -> String {
-    format!("HF_HUB_OFFLINE is set and {what} is not in the cache")
+/// The folder of a parquet file.
+fn folder_of(file: &str) -> Option<&str> {
+    file.rsplit_once('/').filter(|_| file.ends_with(".parquet")).map(|(folder, _)| folder)
+}
+
+/// Whether files are called `..-00000-of-00002.parquet` and so on, and none of these is missing.
+fn is_whole(names: &[String]) -> bool {
+    let number = |name: &str| {
+        let (rest, total) = name.strip_suffix(".parquet")?.rsplit_once("-of-")?;
+        let (base, index) = rest.rsplit_once('-')?;
+        Some((base.to_owned(), index.parse::<usize>().ok()?, total.parse::<usize>().ok()?))
+    };
+    let Some(numbers) = names.iter().map(|name| number(name)).collect::<Option<BTreeSet<_>>>() else { return false };
+    let Some((base, _, total)) = numbers.first().cloned() else { return false };
+    numbers.into_iter().eq((0..total).map(|index| (base.clone(), index, total)))
 }

@@ -55,7 +55,7 @@ fn what_a_config_says_is_written_again_as_it_was() -> Result<()> {
         "alpha_pattern": { r".*\.0\.v_proj": 1.1, "v_proj": 3 }, "rank_pattern": { "q_proj": 2 }, "use_rslora": true,
         "exclude_modules": ["1.q_proj"], "layers_to_transform": [0, 1], "layers_pattern": "blocks",
     });
-    let json = config(more.clone())?.to_json(0.05, "some/base");
+    let json = config(more.clone())?.to_json(0.05, "some/base", None);
     for (key, value) in more.as_object().expect("an object") {
         assert_eq!(json.get(key), Some(value), "{key}");
     }
@@ -66,7 +66,7 @@ fn what_a_config_says_is_written_again_as_it_was() -> Result<()> {
     assert_eq!(shape(&AdapterConfig::read(&json)?, V), (4, 1.1 / 2.0));
     // PEFT refuses dropout beside target_parameters
     let weights = config(json!({ "target_modules": [], "target_parameters": ["q_proj.weight"] }))?;
-    assert_eq!(weights.to_json(0.05, "")["lora_dropout"], json!(0.0));
+    assert_eq!(weights.to_json(0.05, "", None)["lora_dropout"], json!(0.0));
     Ok(())
 }
 
