@@ -9,6 +9,7 @@
 //! | what needs two keys to be judged | `check`, `check_rollout`, `check_task`, `check_eval` |
 //! | the settings that an evaluation compares | `grid` |
 //! | the resolved run | `resolve` |
+//! | what a resumed run may change of it | `lasting` |
 //! | the files of `configs/`, by name | `shipped` |
 //! | what a subcommand was asked to do | `request` |
 
@@ -19,6 +20,7 @@ mod check_task;
 mod error;
 mod file;
 mod grid;
+mod lasting;
 mod load;
 mod overrides;
 #[cfg(test)]
@@ -35,6 +37,7 @@ pub use check_task::{SUDOKU_GRIDS, task_problems};
 pub use error::{ConfigError, Problem};
 pub use file::*;
 pub use grid::Setting;
+pub use lasting::{Change, Changes};
 pub use load::{RESOLVED_FILE, from_text, load, near_checkpoint};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use request::{
