@@ -25,6 +25,8 @@ pub struct Session {
     pub task: Task,
     /// The folder the model came from.
     pub model_dir: PathBuf,
+    /// The file its weights came from, if they are not those of the folder.
+    pub gguf_file: Option<PathBuf>,
 }
 
 /// Where a model's weights come from.
@@ -98,7 +100,7 @@ impl Session {
         {
             encoder.tokenizer().require_id(id, name)?;
         }
-        Ok(Self { model, encoder, task, model_dir })
+        Ok(Self { model, encoder, task, model_dir, gguf_file: gguf.map(Path::to_owned) })
     }
 
     /// Encodes the prompts of records; those that are too long are left out, with a warning that counts them.

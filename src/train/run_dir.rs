@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use crate::config::{RESOLVED_FILE, RunConfig};
+use crate::config::{Change, Changes, RESOLVED_FILE, RunConfig};
 use crate::error::Usage;
-use crate::report::{checkpoint_dir, checkpoints};
+use crate::report::{LAST_GOOD, checkpoint_dir, checkpoints};
 use crate::runtime;
 
 /// Provenance of a run: version, revision, seeds, command line.
@@ -24,16 +24,24 @@ impl RunDir {
     /// # Errors
     /// A folder that holds something already (with the ways on), or that cannot be written.
     pub fn create(root: &Path) -> Result<Self> {
+        Self::require_free(root)?;
+        std::fs::create_dir_all(root).with_context(|| format!("cannot create the output folder {}", root.display()))?;
+        Ok(Self(root.to_owned()))
+    }
+
+    /// Whether a new run can have the folder.
+    ///
+    /// # Errors
+    /// [`Usage`] with the ways on, if it holds something already.
+    pub fn require_free(root: &Path) -> Result<(), Usage> {
         let in_use = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
         if in_use {
             return Err(Usage(format!(
                 "the output folder {} is in use: go on with it by --resume, or choose another with --output-dir DIR",
                 root.display()
-            ))
-            .into());
+            )));
         }
-        std::fs::create_dir_all(root).with_context(|| format!("cannot create the output folder {}", root.display()))?;
-        Ok(Self(root.to_owned()))
+        Ok(())
     }
 
     /// Opens the folder of an earlier run.
@@ -61,11 +69,12 @@ impl RunDir {
         self.0.join(METRICS_FILE)
     }
 
-    /// Writes the resolved config and the provenance.
+    /// Writes the resolved config and the provenance, to which that of earlier starts is a history.
     ///
     /// # Errors
     /// Names the file that cannot be written.
-    pub fn describe(&self, config: &RunConfig, resumed_from: Option<usize>) -> Result<()> {
+    pub fn describe(&self, config: &RunConfig, resumed_from: Option<usize>, changes: &Changes) -> Result<()> {
+        let changed = |c: &Change| (c.key.clone(), json!([c.old, c.new]));
         let provenance = json!({
             "command": config.command().name(),
             "arguments": std::env::args().collect::<Vec<_>>(),
@@ -73,9 +82,23 @@ impl RunDir {
             "revision": runtime::REVISION,
             "seeds": { "run": config.run().seed, "data": config.task().data_seed(), "eval": config.eval().seed },
             "resumed_from_step": resumed_from,
+            "changed": changes.allowed.iter().map(changed).collect::<Map<_, _>>(),
+            "history": self.history(),
         });
         self.write(RESOLVED_FILE, &config.to_toml()?)?;
         self.write(RUN_FILE, &(serde_json::to_string_pretty(&provenance)? + "\n"))
+    }
+
+    /// What earlier starts left, the oldest first.
+    fn history(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.0.join(RUN_FILE)).unwrap_or_default();
+        let Ok(Value::Object(mut last)) = serde_json::from_str(&text) else { return Vec::new() };
+        let mut all = match last.remove("history") {
+            Some(Value::Array(all)) => all,
+            _ => Vec::new(),
+        };
+        all.push(last.into());
+        all
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
@@ -88,6 +111,11 @@ impl RunDir {
     /// The folder of the checkpoint of a step.
     pub fn checkpoint(&self, step: usize) -> PathBuf {
         checkpoint_dir(&self.0, step)
+    }
+
+    /// The folder of the state that is kept apart when a run breaks its weights.
+    pub fn last_good(&self) -> PathBuf {
+        self.0.join(LAST_GOOD)
     }
 
     /// Complete checkpoints by step, the oldest first.
