@@ -21,6 +21,7 @@ use spg::objective::masking::{Canvas, Masking};
 use spg::optim::{AdamW, AdamWParams, clip};
 use spg::rng::{Key, Purpose};
 use spg::rollout::{Decoding, Prompt, Sampler};
+use spg::signal::Stop;
 
 const CANVAS: Canvas = Canvas { prompt_length: 200, completion_length: 256, len: 256 };
 const COMPLETIONS: usize = 96;
@@ -97,7 +98,7 @@ fn head(c: &mut Criterion) {
     let decoding = Decoding { temperature: 0.9, ..Decoding::greedy(8, 8, 1).expect("one block") };
     let key = Key::new(1, Purpose::Rollout);
     let prompts: Vec<Prompt> = (0..4).map(|i| Prompt { ids: vec![3, 4, 5], key: key.prompt(i) }).collect();
-    let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::INFERENCE };
+    let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::INFERENCE, stop: &Stop::default() };
     c.bench_function("head/sample", |b| b.iter(|| sampler.complete(black_box(&prompts), 4, |_| ()).expect("decode")));
 }
 

@@ -13,6 +13,7 @@ use spg::config::{ActivationCheckpointing, LoraTable, TargetModules, TargetPrese
 use spg::model::{Batch, Gradients, Llada, Pass, Weights};
 use spg::rng::{Key, Purpose};
 use spg::rollout::{Decoding, Prompt, Sampler};
+use spg::signal::Stop;
 use spg::train::{Row, accumulate};
 
 const PROMPT: usize = 16;
@@ -45,7 +46,7 @@ fn rollout(c: &mut Criterion) {
     let decoding = Decoding { temperature: 0.9, ..Decoding::greedy(8, 8, 1).expect("one block") };
     let prompts: Vec<Prompt> =
         (0..48).map(|i| Prompt { ids: ids(i, PROMPT), key: Key::new(1, Purpose::Rollout).prompt(i) }).collect();
-    let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::INFERENCE };
+    let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::INFERENCE, stop: &Stop::default() };
     c.bench_function("rollout/head", |b| b.iter(|| sampler.complete(black_box(&prompts), 48, |_| ()).expect("decode")));
 }
 

@@ -54,8 +54,13 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// Whether an error of this type is the error, one of its contexts or one of its causes.
-fn has<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<E>().is_some() || error.chain().any(|cause| cause.is::<E>())
+pub(crate) fn has<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> bool {
+    find::<E>(error).is_some()
+}
+
+/// The error of this type that is the error, one of its contexts or one of its causes.
+pub(crate) fn find<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&E> {
+    error.downcast_ref::<E>().or_else(|| error.chain().find_map(|cause| cause.downcast_ref::<E>()))
 }
 
 /// The error and its causes as a user reads them, without a final line break; empty when there is nothing to say. What

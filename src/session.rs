@@ -29,6 +29,8 @@ pub struct Session {
     pub model_dir: PathBuf,
     /// The commit on the hub that the folder holds; none for a folder of the user's.
     pub model_commit: Option<String>,
+    /// The file its weights came from, if they are not those of the folder.
+    pub gguf_file: Option<PathBuf>,
 }
 
 /// Where a model's weights come from.
@@ -103,7 +105,7 @@ impl Session {
         {
             encoder.tokenizer().require_id(id, name)?;
         }
-        Ok(Self { model, encoder, task, model_dir, model_commit })
+        Ok(Self { model, encoder, task, model_dir, model_commit, gguf_file: gguf.map(Path::to_owned) })
     }
 
     /// The first line of a log: what was loaded, where it is, and how much of it can be trained.

@@ -13,6 +13,9 @@ mod adapters;
 #[cfg(target_os = "linux")]
 #[path = "run/memory.rs"]
 mod memory;
+#[cfg(unix)]
+#[path = "run/stops.rs"]
+mod stops;
 
 /// A few seconds of work: 6 updates in 3 phases, a checkpoint after each phase.
 const SHORT: [&str; 14] = [

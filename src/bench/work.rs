@@ -14,6 +14,7 @@ use crate::optim::{AdamW, AdamWParams, clip};
 use crate::profile::{self, Part};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
+use crate::signal::Stop;
 use crate::task::Reward;
 use crate::train::{Completion, MicroBatches, SpgUpdate};
 
@@ -106,7 +107,7 @@ pub fn rollout(model: &Llada, request: &BenchRequest, decoding: &Decoding) -> Re
     let started = Instant::now();
     let merged = request.merge_adapters.then(|| model.merged()).transpose()?;
     let model = merged.as_ref().unwrap_or(model);
-    let sampler = Sampler { model, decoding, pass: Pass::INFERENCE };
+    let sampler = Sampler { model, decoding, pass: Pass::INFERENCE, stop: &Stop::default() };
     sampler.complete(&prompts, prompts.len(), |_| ())?;
     Ok(started.elapsed().as_secs_f64())
 }
@@ -127,7 +128,7 @@ pub fn updates(model: &Llada, request: &BenchRequest) -> Result<Vec<f64>> {
     for step in 0..request.train {
         let started = Instant::now();
         let mut gradients = Gradients::new();
-        update.gradients(model, &completions, step, 0, &mut gradients)?;
+        update.gradients(model, &completions, step, 0, &mut gradients, &Stop::default())?;
         profile::measure(Part::Optimiser, model.device(), || -> Result<()> {
             let clip = clip(gradients.by_name(), MAX_GRAD_NORM)?;
             Ok(optimizer.step(gradients.by_name(), LEARNING_RATE, clip.scale)?)

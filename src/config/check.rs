@@ -21,6 +21,9 @@ pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
         Command::Sft => found.sft(file),
         Command::Eval => {}
     }
+    if command != Command::Eval {
+        found.epsilon(file);
+    }
     found.0
 }
 
@@ -156,6 +159,17 @@ impl Findings {
                     ),
                 );
             }
+        }
+    }
+
+    /// A number that only keeps a division by zero away must not be zero itself in the optimiser's precision.
+    fn epsilon(&mut self, file: &ConfigFile) {
+        let epsilon = file.train.adam_epsilon.get();
+        if epsilon as f32 == 0.0 {
+            self.add(
+                &["train.adam_epsilon"],
+                format!("train.adam_epsilon = {epsilon:e} is 0 in 32-bit floats: use 1e-8, or at least 1e-38"),
+            );
         }
     }
 

@@ -9,6 +9,7 @@
 //! | what needs two keys to be judged | `check`, `check_rollout`, `check_task`, `check_eval` |
 //! | the settings that an evaluation compares | `grid` |
 //! | the resolved run | `resolve` |
+//! | what a resumed run may change of it | `lasting` |
 //! | the files of `configs/`, by name | `shipped` |
 //! | the file that lies beside a checkpoint, and what it must not do | `found` |
 //! | what a subcommand was asked to do | `request` |
@@ -21,6 +22,7 @@ mod error;
 mod file;
 mod found;
 mod grid;
+mod lasting;
 mod load;
 mod overrides;
 #[cfg(test)]
@@ -38,6 +40,7 @@ pub use error::{ConfigError, Problem};
 pub use file::*;
 pub use found::{CHECKPOINT, load_found, near_checkpoint};
 pub use grid::Setting;
+pub use lasting::{Change, Changes};
 pub use load::{RESOLVED_FILE, from_text, load};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use request::{

@@ -76,7 +76,7 @@ fn keys_of(task: &str, written: &mut BTreeSet<String>, resolved: &mut BTreeMap<S
 }
 
 /// What the file says: key and default.
-fn documented() -> BTreeMap<String, String> {
+pub(super) fn documented() -> BTreeMap<String, String> {
     let readme = std::fs::read_to_string(folder().join("README.md")).unwrap();
     let mut section = String::new();
     let mut found = BTreeMap::new();

@@ -50,6 +50,20 @@ impl RunConfig {
         Ok(Self { command, file })
     }
 
+    /// Optimiser updates between two points at which a run can be cut: those on one set of completions, or one of
+    /// supervised fine-tuning.
+    pub fn updates_per_phase(&self) -> usize {
+        match (self.command, &self.file.algorithm) {
+            (Command::Train, Some(AlgorithmTable::Spg(spg))) => spg.num_iterations.get(),
+            _ => 1,
+        }
+    }
+
+    /// The file with every default filled in.
+    pub(super) fn file(&self) -> &ConfigFile {
+        &self.file
+    }
+
     /// What the run was resolved for.
     pub fn command(&self) -> Command {
         self.command

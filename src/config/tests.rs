@@ -287,7 +287,12 @@ fn each_misfit_is_refused() {
             Eval,
             "with eval.remasking \"random\"",
         ),
-        (&["rollout.drift_check=97"], Train, "rollout.drift_check = 97 is more than the 96 completions"),
+        (
+            &["rollout.drift_check=97", "rollout.cache=dual"],
+            Train,
+            "rollout.drift_check = 97 is more than the 96 completions",
+        ),
+        (&["train.adam_epsilon=1e-300"], Train, "train.adam_epsilon = 1e-300 is 0 in 32-bit floats"),
         (&["train.save_steps=6"], Train, "train.save_steps = 6 is not a multiple"),
         (&["eval.eval_steps=6"], Train, "eval.eval_steps = 6 is not a multiple"),
         (&["eval.temperatures=[]"], Eval, "eval.temperatures is empty"),
@@ -356,7 +361,7 @@ fn each_misfit_is_refused() {
     resolve(MINIMAL, &["train.max_steps=6", "rollout.temperature=0"], Sft).unwrap();
     resolve(MINIMAL, &["model.random_init=true", "sft.trainable=all"], Sft).unwrap();
     resolve(MINIMAL, &["eval.eval_steps=0"], Train).unwrap();
-    resolve(MINIMAL, &["rollout.drift_check=97"], Sft).unwrap();
+    resolve(MINIMAL, &["rollout.drift_check=97", "rollout.cache=dual"], Sft).unwrap();
     // The rules' steps are not the schedule's.
     let rule = ["rollout.cache=dual", "rollout.cache_refresh_steps=7", "rollout.commit={threshold=0.9}"];
     resolve(MINIMAL, &rule, Train).unwrap();
@@ -431,5 +436,15 @@ proptest! {
         let config = from_text(Path::new("a.toml"), &text, &overrides, Command::Sft).unwrap();
         let text = config.to_toml().unwrap();
         prop_assert_eq!(from_text(Path::new("a.toml"), &text, &Overrides::default(), Command::Sft).unwrap(), config);
+    }
+}
+
+#[test]
+fn small_phases_that_are_decoded_exactly_were_refused_for_a_comparison_that_is_not_made() {
+    let small = ["train.prompts_per_step=1", "algorithm.spg.num_generations=2"];
+    resolve(MINIMAL, &small, Command::Train).unwrap();
+    for inexact in ["rollout.cache=prefix", "rollout.commit={factor=1.0}"] {
+        let text = refused(&[small[0], small[1], inexact], Command::Train);
+        assert!(text.contains("rollout.drift_check = 4 is more than the 2 completions"), "{text}");
     }
 }

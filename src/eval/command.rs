@@ -15,6 +15,7 @@ use crate::files::is_there;
 use crate::model::{ADAPTER_CONFIG, Pass, Weights};
 use crate::report::{print_json, print_result};
 use crate::session::{Origin, Session};
+use crate::signal::Stop;
 
 /// What a folder holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,7 +79,7 @@ impl Job<'_> {
         let name = checkpoint.map_or_else(|| "base".to_owned(), name);
         tracing::info!("{name}: {}; results {}", session.summary(), self.folder);
         let evaluator = Evaluator::new(&self.request.config, session)?;
-        let outcomes = evaluator.outcomes(session, pass)?;
+        let outcomes = evaluator.outcomes(session, pass, &Stop::default())?;
         let provenance = Provenance {
             config: &self.request.config,
             task: session.task.name(),

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{Evaluation, Response, Sample};
 use crate::config::{RolloutTable, RunConfig, Setting};
 use crate::model::{Llada, Pass};
-use crate::report::Progress;
+use crate::report::{Progress, Row};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoded, Decoding, Prompt, Sampler};
 use crate::session::{Example, Session};
@@ -69,8 +69,26 @@ impl Evaluator {
     ///
     /// # Errors
     /// As [`Evaluator::outcomes`].
-    pub fn run(&self, session: &Session, pass: Pass<'_>) -> Result<Vec<Evaluation>> {
-        Ok(self.outcomes(session, pass)?.into_iter().map(|o| o.evaluation).collect())
+    pub fn run(&self, session: &Session, pass: Pass<'_>, stop: &Stop) -> Result<Vec<Evaluation>> {
+        Ok(self.outcomes(session, pass, stop)?.into_iter().map(|o| o.evaluation).collect())
+    }
+
+    /// One forward pass over the first record: whether the model still makes numbers of its input.
+    ///
+    /// # Errors
+    /// [`LogitsNotFinite`](crate::rollout::LogitsNotFinite)
+    pub fn probe(&self, model: &Llada) -> Result<()> {
+        let (Some(example), Some(setting)) = (self.examples.first(), self.settings.first()) else { return Ok(()) };
+        let canvas = setting.max_completion_length;
+        let decoding = Decoding::greedy(canvas, canvas, 1)?;
+        let prompt = Prompt { ids: example.prompt.to_vec(), key: Key::new(self.seed, Purpose::EvalRollout) };
+        let sampler = Sampler { model, decoding: &decoding, pass: Pass::INFERENCE, stop: &Stop::default() };
+        sampler.complete(&[prompt], 1, |_| ()).map(drop)
+    }
+
+    /// The figures that a row of the metrics holds, setting by setting; nothing if it does not hold all of them.
+    pub fn read(&self, row: &Row) -> Option<Vec<Evaluation>> {
+        self.settings.iter().map(|setting| Evaluation::read(setting, row, self.num_samples)).collect()
     }
 
     /// Figures and completions at every setting of the configuration.
@@ -79,24 +97,31 @@ impl Evaluator {
     /// checkpoints of a run, or two ways to decode are compared on the same random numbers.
     ///
     /// # Errors
-    /// If decoding fails, or a reward.
-    pub fn outcomes(&self, session: &Session, pass: Pass<'_>) -> Result<Vec<Outcome>> {
+    /// If decoding fails, or a reward; [`Interrupted`](crate::signal::Interrupted) as soon as `stop` asks for it.
+    pub fn outcomes(&self, session: &Session, pass: Pass<'_>, stop: &Stop) -> Result<Vec<Outcome>> {
         let merged = (self.rollout.merge_adapters && pass.adapters).then(|| session.model.merged()).transpose()?;
         let model = merged.as_ref().unwrap_or(&session.model);
         let run = |(i, setting): (usize, &Setting)| {
             let of =
                 if self.settings.len() > 1 { format!(" ({} of {})", i + 1, self.settings.len()) } else { "".into() };
             let started = Instant::now();
-            let decoded = self.decode(model, pass, setting, &format!("{}{of}", setting.label))?;
+            let decoded = self.decode(model, pass, stop, setting, &format!("{}{of}", setting.label))?;
             let seconds = started.elapsed().as_secs_f64();
-            let samples = self.grade(session, decoded)?;
+            let samples = self.grade(session, decoded, stop)?;
             Ok(Outcome { evaluation: Evaluation::of(setting, &samples, seconds), samples })
         };
         self.settings.iter().enumerate().map(run).collect()
     }
 
     /// `num_samples` completions of the first record, then of the second, and so on.
-    fn decode(&self, model: &Llada, pass: Pass<'_>, setting: &Setting, shown: &str) -> Result<Vec<Decoded>> {
+    fn decode(
+        &self,
+        model: &Llada,
+        pass: Pass<'_>,
+        stop: &Stop,
+        setting: &Setting,
+        shown: &str,
+    ) -> Result<Vec<Decoded>> {
         let schedule = Decoding::greedy(setting.max_completion_length, setting.block_length, setting.diffusion_steps)?;
         let decoding = Decoding {
             temperature: setting.temperature,
@@ -109,18 +134,18 @@ impl Evaluator {
         let prompts: Vec<Prompt> =
             (0..self.examples.len()).flat_map(|i| (0..self.num_samples).map(move |k| prompt(i, k))).collect();
         let mut progress = Progress::new("evaluate", prompts.len(), 0);
-        let sampler = Sampler { model, decoding: &decoding, pass };
+        let sampler = Sampler { model, decoding: &decoding, pass, stop };
         sampler.complete(&prompts, self.batch_size, |done| progress.update(done, shown))
     }
 
-    fn grade(&self, session: &Session, decoded: Vec<Decoded>) -> Result<Vec<Sample>> {
+    fn grade(&self, session: &Session, decoded: Vec<Decoded>, stop: &Stop) -> Result<Vec<Sample>> {
         let tokenizer = session.encoder.tokenizer();
         let eos = session.model.config().eos_token_id;
         let example = |c: usize| &self.examples[c / self.num_samples];
         let texts: Vec<String> =
             decoded.iter().map(|d| tokenizer.decode(&d.canvas[..completion_length(&d.canvas, eos)])).collect();
         let attempts: Vec<Attempt<'_>> = texts.iter().enumerate().map(|(c, text)| example(c).attempt(text)).collect();
-        let rewards = session.task.rewards(&attempts, &Stop::default())?;
+        let rewards = session.task.rewards(&attempts, stop)?;
         let responses = decoded.iter().zip(rewards).enumerate().map(|(c, (Decoded { canvas, steps, .. }, reward))| {
             let text = tokenizer.decode_raw(canvas);
             Ok(Response {

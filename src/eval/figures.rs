@@ -97,7 +97,11 @@ impl Evaluation {
         let mut set = |name: &str, value: f64| {
             row.set(&format!("eval/{}/{name}", self.setting.label), value);
         };
+        set("items", self.items as f64);
         set("accuracy", self.accuracy);
+        if let Some(stderr) = self.accuracy_stderr {
+            set("accuracy_stderr", stderr);
+        }
         set("solved", self.solved);
         set("exact", self.exact);
         set("reward", self.reward);
@@ -108,6 +112,34 @@ impl Evaluation {
         for (i, pass) in self.pass_at_k.iter().enumerate().filter(|_| self.num_samples > 1) {
             set(&format!("pass@{}", i + 1), pass.value);
         }
+    }
+
+    /// What [`Evaluation::report`] wrote of a setting: all that a table shows, without the other standard errors.
+    pub fn read(setting: &Setting, row: &Row, num_samples: usize) -> Option<Self> {
+        let get = |name: &str| row.number(&format!("eval/{}/{name}", setting.label));
+        let pass = |k: usize| Some(Estimate { value: get(&format!("pass@{k}"))?, stderr: None });
+        let solved = get("solved")?;
+        Some(Self {
+            setting: setting.clone(),
+            items: get("items")? as usize,
+            num_samples,
+            accuracy: get("accuracy")?,
+            accuracy_stderr: get("accuracy_stderr"),
+            solved,
+            solved_stderr: None,
+            exact: get("exact")?,
+            exact_stderr: None,
+            pass_at_k: match num_samples {
+                1 => vec![Estimate { value: solved, stderr: None }],
+                n => (1..=n).map(pass).collect::<Option<_>>()?,
+            },
+            reward: get("reward")?,
+            reward_stderr: None,
+            mean_length: get("mean_length")?,
+            effective_tokens: get("effective_tokens")?,
+            decoding_steps: get("decoding_steps")?,
+            tokens_per_second: get("tokens_per_second")?,
+        })
     }
 }
 
@@ -180,6 +212,21 @@ mod tests {
         assert_eq!(json["pass_at_k"], serde_json::json!({"pass@1": 0.5, "pass@2": 1.0}));
         assert_eq!((&json["exact"], &json["solved"]), (&serde_json::json!(1.0), &serde_json::json!(0.5)));
         assert_eq!(json["accuracy_stderr"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_line_of_metrics_gives_back_what_a_table_shows() {
+        for correct in [&[8, 4][..], &[3]] {
+            let e = Evaluation::of(&setting(), &[sample(0, correct), sample(1, correct)], 2.0);
+            let mut row = Row::new(0);
+            e.report(&mut row);
+            let read = Evaluation::read(&setting(), &row, correct.len()).expect("a whole row");
+            let table = |e: &Evaluation| {
+                crate::eval::render_table(&[crate::eval::Column { name: "x", evaluations: std::slice::from_ref(e) }])
+            };
+            assert_eq!(table(&read), table(&e));
+            assert_eq!(Evaluation::read(&setting(), &Row::new(0), correct.len()), None);
+        }
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! Training needs no autograd here. The gradient splits in two: the objective turns log-probabilities into their
 //! gradients, and [`Llada::backward`] carries these through the stack, layer by layer, into [`Gradients`].
 
+mod adapted;
 mod batch;
 mod block;
 mod cache;
 mod config;
 pub mod device;
+mod digest;
 mod footprint;
 mod gguf;
 mod head;
@@ -27,6 +29,7 @@ mod window;
 pub use batch::{Batch, Pass};
 pub use cache::Cache;
 pub use config::LladaConfig;
+pub use digest::{files_digest, hex, weights_digest};
 pub use footprint::{Extent, TrainingBytes};
 pub use head::{Head, Scored};
 pub use llada::{Llada, Tape};

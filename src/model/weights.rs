@@ -17,7 +17,8 @@ use crate::runtime;
 
 /// The file of an unsharded checkpoint.
 pub const SINGLE_FILE: &str = "model.safetensors";
-const INDEX_FILE: &str = "model.safetensors.index.json";
+/// The index of a sharded checkpoint.
+pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// Tensors of a checkpoint folder, not yet read.
 pub struct WeightFiles {

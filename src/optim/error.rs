@@ -8,15 +8,21 @@ pub type Result<T> = std::result::Result<T, OptimError>;
 /// Errors a trainer can act on.
 #[derive(Debug, thiserror::Error)]
 pub enum OptimError {
-    /// The gradients are infinite or not a number; the weights have not been touched.
-    #[error(
-        "the gradient norm is {norm} (first at `{name}`): the weights are unchanged; lower learning_rate, or look for broken log-probs"
-    )]
+    /// The gradients are infinite or not a number; no step was taken with them.
+    #[error("the gradient norm is {norm} (first at `{name}`)")]
     NonFinite {
         /// The norm.
         norm: f64,
         /// The first gradient, in name order, that is not finite (or whose squares overflow).
         name: String,
+    },
+    /// A step would make a weight or a moment infinite or not a number; it was not taken.
+    #[error("an update at learning rate {learning_rate:e} makes `{name}` infinite or not a number")]
+    NonFiniteStep {
+        /// The first parameter, in name order, to which this would happen.
+        name: String,
+        /// The rate of the step.
+        learning_rate: f64,
     },
     /// A parameter was given no gradient.
     #[error("no gradient for parameter `{0}`")]
@@ -45,4 +51,11 @@ pub enum OptimError {
     /// Anything the tensor library reports.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl OptimError {
+    /// Whether the numbers are at fault, and not who gave them.
+    pub fn is_numeric(&self) -> bool {
+        matches!(self, Self::NonFinite { .. } | Self::NonFiniteStep { .. })
+    }
 }

@@ -6,6 +6,7 @@
 mod adamw;
 mod clip;
 mod error;
+mod finite;
 #[cfg(test)]
 mod golden;
 mod schedule;
@@ -13,6 +14,7 @@ mod schedule;
 pub use adamw::{AdamW, AdamWParams};
 pub use clip::{Clip, clip};
 pub use error::{OptimError, Result};
+pub use finite::is_finite;
 pub use schedule::Schedule;
 
 use candle_core::Tensor;

@@ -37,6 +37,11 @@ impl Row {
         self.0.get(name)?.as_f64()
     }
 
+    /// Whether the row holds the figures of a held-out evaluation.
+    pub fn is_evaluation(&self) -> bool {
+        self.0.keys().any(|name| name.starts_with("eval/"))
+    }
+
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))

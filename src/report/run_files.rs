@@ -4,17 +4,24 @@ use std::path::{Path, PathBuf};
 
 use crate::config::CHECKPOINT;
 
+/// The checkpoint that is kept apart when a run breaks its weights.
+pub const LAST_GOOD: &str = "last-good";
+
 /// The folder of the checkpoint of a step.
 pub fn checkpoint_dir(run: &Path, step: usize) -> PathBuf {
     run.join(format!("{CHECKPOINT}{step}"))
 }
 
+/// The step that a folder is named after, if it has the name of a checkpoint.
+pub fn checkpoint_step(dir: &Path) -> Option<usize> {
+    dir.file_name()?.to_str()?.strip_prefix(CHECKPOINT)?.parse().ok()
+}
+
 /// Complete checkpoints by step, the oldest first. (Unfinished ones have other names.)
 pub fn checkpoints(run: &Path) -> Vec<(usize, PathBuf)> {
     let entries = std::fs::read_dir(run).into_iter().flatten().flatten();
-    let mut found: Vec<(usize, PathBuf)> = entries
-        .filter_map(|e| Some((e.file_name().to_str()?.strip_prefix(CHECKPOINT)?.parse().ok()?, e.path())))
-        .collect();
+    let mut found: Vec<(usize, PathBuf)> =
+        entries.filter_map(|e| Some((checkpoint_step(&e.path())?, e.path()))).collect();
     found.sort();
     found
 }

@@ -96,7 +96,7 @@ impl<'a> Encoder<'a> {
 
     /// A pass over whole canvases, and what later steps can use of it.
     fn encode(&self, batch: &Batch, window: Window) -> Result<(Tensor, Option<Cache>)> {
-        let Sampler { model, decoding, pass } = self.sampler;
+        let Sampler { model, decoding, pass, .. } = self.sampler;
         let columns = match decoding.cache {
             CacheKind::Prefix => self.block_columns().start,
             CacheKind::Dual => self.columns,
@@ -111,7 +111,7 @@ impl<'a> Encoder<'a> {
 
     /// A pass over what is not kept; `sources` are the rows of the cache that the batch's rows go on from.
     fn go_on(&self, batch: &Batch, window: Window, kept: Kept, sources: &[usize]) -> Result<(Tensor, Option<Cache>)> {
-        let Sampler { model, decoding, pass } = self.sampler;
+        let Sampler { model, decoding, pass, .. } = self.sampler;
         let block = self.block_columns();
         let fed = if decoding.cache == CacheKind::Prefix { block.start..self.columns } else { block };
         let as_it_is = sources.iter().copied().eq(0..kept.rows);

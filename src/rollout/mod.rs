@@ -10,6 +10,7 @@ mod row;
 mod sampler;
 
 pub use decoding::{Decoding, UnevenSplit};
+pub use offer::LogitsNotFinite;
 pub use replay::Agreement;
 pub use row::{Choice, Decoded, Prompt};
 pub use sampler::Sampler;

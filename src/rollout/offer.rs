@@ -13,6 +13,11 @@ use crate::config::{Commit, Remasking};
 use crate::model::ops::cpu;
 use crate::profile::{self, Part};
 
+/// The model made of its input numbers that are none: its weights are broken, or too large for its precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the model's logits are not finite: check the weights and model.dtype")]
+pub struct LogitsNotFinite;
+
 /// A masked place that wants a candidate, with the random numbers of this place and step.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
@@ -60,10 +65,7 @@ impl Sampler<'_> {
         for (start, places) in places.chunks(chunk).enumerate().map(|(i, c)| (i * chunk, c)) {
             let candidates = self.candidates(&hidden.part(start, places.len())?, places)?;
             for (&Place { row, position, uniform, order }, found) in places.iter().zip(candidates) {
-                ensure!(
-                    !found.confidence.is_nan(),
-                    "the model's logits are not finite: check the weights and model.dtype"
-                );
+                ensure!(!found.confidence.is_nan(), LogitsNotFinite);
                 let confidence = match remasking {
                     Remasking::Random => order,
                     Remasking::LowConfidence | Remasking::Margin | Remasking::NegEntropy => found.confidence,

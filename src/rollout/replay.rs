@@ -58,6 +58,7 @@ impl Sampler<'_> {
             let mut encoder = self.encoder(&rows, block);
             let mut next = block * length; // blocks are traced one after another
             for step in 0..self.decoding.steps_per_block {
+                self.stop.check()?;
                 let last = next + self.decoding.commits(length, step);
                 let choices = |(i, row): (usize, &&mut Row<'_>)| {
                     let place =

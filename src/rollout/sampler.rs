@@ -11,6 +11,7 @@ use super::encoder::Encoder;
 use super::offer::{Offer, Place};
 use super::row::{Decoded, Prompt, Row};
 use crate::model::{Llada, Pass};
+use crate::signal::Stop;
 
 /// Decodes completions with a model.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,8 @@ pub struct Sampler<'a> {
     pub decoding: &'a Decoding,
     /// With or without adapters.
     pub pass: Pass<'a>,
+    /// Looked at before every denoising step.
+    pub stop: &'a Stop,
 }
 
 impl Sampler<'_> {
@@ -29,7 +32,8 @@ impl Sampler<'_> {
     /// Returns the canvas of every prompt. A completion does not depend on `batch_size`.
     ///
     /// # Errors
-    /// A prompt that leaves no room for the canvas, or logits that are not finite.
+    /// A prompt that leaves no room for the canvas, [`LogitsNotFinite`](super::LogitsNotFinite), and
+    /// [`Interrupted`](crate::signal::Interrupted) once someone asks to stop.
     pub fn complete(&self, prompts: &[Prompt], batch_size: usize, mut done: impl FnMut(usize)) -> Result<Vec<Decoded>> {
         let mut completions = Vec::with_capacity(prompts.len());
         for chunk in prompts.chunks(batch_size.max(1)) {
@@ -81,6 +85,7 @@ impl Sampler<'_> {
         let span = block * length..(block + 1) * length;
         let mut encoder = self.encoder(&rows, block);
         for step in 0..self.decoding.most_steps() {
+            self.stop.check()?;
             rows.retain(|row| row.canvas[span.clone()].contains(&mask));
             if rows.is_empty() {
                 break;

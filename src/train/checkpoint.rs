@@ -1,16 +1,20 @@
-//! Checkpoints: trained weights, optimiser state and counters, written whole or not at all.
+//! Checkpoints: trained weights, optimiser state, counters and what they belong to, written whole or not at all.
 //!
 //! There is no generator state: every random number is keyed by its place, so the step is all that is needed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::belongs::Belongs;
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
-use crate::config::Command;
+use crate::config::RunConfig;
+use crate::error::Usage;
 use crate::model::{WeightFiles, write_safetensors};
+use crate::report::checkpoint_step;
+use crate::runtime;
 
 const STATE_FILE: &str = "trainer_state.json";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
@@ -26,9 +30,23 @@ pub struct TrainerState {
     pub seed: u64,
     /// Revision of the program that wrote it.
     pub revision: String,
+    /// What the checkpoint belongs to; nothing in those of before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub belongs: Option<Belongs>,
 }
 
 impl TrainerState {
+    /// The state of a run after `step` updates.
+    pub fn new(config: &RunConfig, belongs: &Belongs, step: usize) -> Self {
+        Self {
+            command: config.command().name().into(),
+            global_step: step,
+            seed: config.run().seed,
+            revision: runtime::REVISION.into(),
+            belongs: Some(belongs.clone()),
+        }
+    }
+
     /// Reads the state of a checkpoint folder.
     ///
     /// # Errors
@@ -39,30 +57,71 @@ impl TrainerState {
             .with_context(|| format!("{} is not a checkpoint: cannot read {STATE_FILE}", dir.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
     }
+
+    /// Whether the checkpoint is one of this subcommand.
+    ///
+    /// # Errors
+    /// [`Usage`]
+    pub fn check_command(&self, dir: &Path, config: &RunConfig) -> Result<(), Usage> {
+        let command = config.command().name();
+        match self.command == command {
+            true => Ok(()),
+            false => Err(Usage(format!("{} was written by spg {}, not spg {command}", dir.display(), self.command))),
+        }
+    }
+
+    /// Whether this is a place where a run of `config` stops: the step that the folder is named after, no phase cut in
+    /// two.
+    ///
+    /// # Errors
+    /// Says what does not fit.
+    pub fn check_step(&self, dir: &Path, config: &RunConfig) -> Result<()> {
+        let (step, shown) = (self.global_step, dir.display());
+        if let Some(named) = checkpoint_step(dir)
+            && named != step
+        {
+            bail!(
+                "{shown} is named after step {named}, but its {STATE_FILE} says global_step {step}: it was renamed or \
+                 put together from two; go on from another checkpoint"
+            );
+        }
+        let phase = config.updates_per_phase();
+        ensure!(
+            step.is_multiple_of(phase),
+            "{shown} is of step {step}, which is in the middle of a phase of {phase} updates \
+             (algorithm.spg.num_iterations = {phase}): go on from another checkpoint"
+        );
+        Ok(())
+    }
 }
 
-/// Writes the checkpoint of `state.global_step` and deletes the oldest ones beyond `keep`.
-///
-/// Everything goes to a temporary folder that is renamed at the end, so a folder named `checkpoint-<step>` is
-/// always complete.
+/// Deletes the oldest checkpoints beyond `keep`.
 ///
 /// # Errors
 /// Names the folder.
-pub fn save(run: &RunDir, trainer: &Trainer, state: &TrainerState, keep: usize) -> Result<PathBuf> {
-    let dir = run.checkpoint(state.global_step);
-    let temporary = dir.with_extension("tmp");
-    write(&temporary, trainer, state)
-        .and_then(|()| {
-            remove_if_there(&dir)?;
-            std::fs::rename(&temporary, &dir)?;
-            sync_folder(run.root())
-        })
-        .with_context(|| format!("cannot write the checkpoint {}", dir.display()))?;
+pub fn prune(run: &RunDir, keep: usize) -> Result<()> {
     let all = run.checkpoints();
     for (_, old) in &all[..all.len().saturating_sub(keep)] {
         std::fs::remove_dir_all(old).with_context(|| format!("cannot delete the old checkpoint {}", old.display()))?;
     }
-    Ok(dir)
+    Ok(())
+}
+
+/// Writes a checkpoint folder.
+///
+/// Everything goes to a temporary folder that is renamed at the end, so a folder of that name is always complete.
+///
+/// # Errors
+/// Names the folder.
+pub fn write_folder(run: &RunDir, dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
+    let temporary = dir.with_extension("tmp");
+    write(&temporary, trainer, state)
+        .and_then(|()| {
+            remove_if_there(dir)?;
+            std::fs::rename(&temporary, dir)?;
+            sync_folder(run.root())
+        })
+        .with_context(|| format!("cannot write the checkpoint {}", dir.display()))
 }
 
 fn write(dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
@@ -92,24 +151,12 @@ fn remove_if_there(dir: &Path) -> Result<()> {
     }
 }
 
-/// Puts a checkpoint's weights and optimiser state into a trainer and returns its state.
+/// Puts a checkpoint's weights and optimiser state into a trainer.
 ///
 /// # Errors
-/// Names what does not fit: another command's or seed's checkpoint, tensors of another model.
-pub fn restore(dir: &Path, trainer: &mut Trainer, command: Command, seed: u64) -> Result<TrainerState> {
-    let state = TrainerState::load(dir)?;
-    ensure!(
-        state.command == command.name(),
-        "{} was written by spg {}, not spg {}",
-        dir.display(),
-        state.command,
-        command.name()
-    );
-    if state.seed != seed {
-        tracing::warn!("the checkpoint is of seed {}, this run's is {seed}: later draws differ", state.seed);
-    }
+/// Names what does not fit: tensors of another model, numbers that are not finite.
+pub fn restore(dir: &Path, trainer: &mut Trainer, state: &TrainerState) -> Result<()> {
     trainer.load_weights(dir)?;
     let files = WeightFiles::open_file(&dir.join(OPTIMIZER_FILE))?;
-    trainer.load_optimizer(&files, state.global_step)?;
-    Ok(state)
+    trainer.load_optimizer(&files, state.global_step).with_context(|| format!("cannot go on from {}", dir.display()))
 }

@@ -76,8 +76,8 @@ impl Generator {
     /// Samples and scores the completions of a phase; they depend on the seed, the phase and the policy alone.
     ///
     /// # Errors
-    /// If decoding fails.
-    pub fn phase(&mut self, session: &Session, phase: usize) -> Result<Completions> {
+    /// If decoding or the reward command fails, or `stop` asks to leave them.
+    pub fn phase(&mut self, session: &Session, phase: usize, stop: &Stop) -> Result<Completions> {
         let started = Instant::now();
         let g = self.num_generations.get();
         let first = (phase * self.prompts_per_step) as u64;
@@ -88,7 +88,7 @@ impl Generator {
             .collect();
         let merged = self.merge_adapters.then(|| session.model.merged()).transpose()?;
         let model = merged.as_ref().unwrap_or(&session.model);
-        let (decoded, drift) = self.decoder.decode(model, &prompts)?;
+        let (decoded, drift) = self.decoder.decode(model, &prompts, stop)?;
         let canvases: Vec<Vec<u32>> = decoded.into_iter().map(|d| d.canvas).collect();
 
         let (eos, tokenizer) = (session.model.config().eos_token_id, session.encoder.tokenizer());
@@ -97,7 +97,7 @@ impl Generator {
             canvases.iter().zip(&lengths).map(|(canvas, &len)| tokenizer.decode(&canvas[..len])).collect();
         let example = |c: usize| &self.examples[chosen[c / g]];
         let attempts: Vec<Attempt<'_>> = texts.iter().enumerate().map(|(c, text)| example(c).attempt(text)).collect();
-        let rewards = session.task.rewards(&attempts, &Stop::default())?;
+        let rewards = session.task.rewards(&attempts, stop)?;
         let mut all: Vec<Completion> = (canvases.into_iter().zip(lengths).zip(rewards).enumerate())
             .map(|(c, ((canvas, len), reward))| Completion {
                 prompt: example(c).prompt.clone(),

@@ -9,6 +9,7 @@ use crate::config::RolloutTable;
 use crate::model::{Llada, Pass};
 use crate::report::Row;
 use crate::rollout::{Agreement, Decoded, Decoding, Prompt, Sampler};
+use crate::signal::Stop;
 
 /// Decodes the completions of phases.
 pub struct Decoder {
@@ -43,10 +44,10 @@ impl Decoder {
     /// Decodes a phase; [`Drift`] if the decoding of the config is not the exact one.
     ///
     /// # Errors
-    /// If decoding fails.
-    pub fn decode(&self, model: &Llada, prompts: &[Prompt]) -> Result<(Vec<Decoded>, Option<Drift>)> {
+    /// If decoding fails, or is left because `stop` asks for it.
+    pub fn decode(&self, model: &Llada, prompts: &[Prompt], stop: &Stop) -> Result<(Vec<Decoded>, Option<Drift>)> {
         let complete = |decoding: &Decoding, prompts: &[Prompt]| {
-            Sampler { model, decoding, pass: Pass::INFERENCE }.complete(prompts, self.batch_size, |_| ())
+            Sampler { model, decoding, pass: Pass::INFERENCE, stop }.complete(prompts, self.batch_size, |_| ())
         };
         if self.decoding.is_reference() {
             return Ok((complete(&self.decoding, prompts)?, None));
@@ -56,7 +57,7 @@ impl Decoder {
         let decoded = complete(&self.decoding, &checked)?;
         let agreement = match sample.is_empty() {
             true => None,
-            false => Some(self.agreement(model, &checked, &decoded)?.fraction()),
+            false => Some(self.agreement(model, &checked, &decoded, stop)?.fraction()),
         };
         let exact = agreement.is_some_and(|agreement| agreement < self.min_agreement);
         let decoded = match exact {
@@ -77,8 +78,8 @@ impl Decoder {
         Ok((decoded, Some(Drift { agreement, exact, tokens_per_step })))
     }
 
-    fn agreement(&self, model: &Llada, prompts: &[Prompt], decoded: &[Decoded]) -> Result<Agreement> {
-        let sampler = Sampler { model, decoding: &self.decoding, pass: Pass::INFERENCE };
+    fn agreement(&self, model: &Llada, prompts: &[Prompt], decoded: &[Decoded], stop: &Stop) -> Result<Agreement> {
+        let sampler = Sampler { model, decoding: &self.decoding, pass: Pass::INFERENCE, stop };
         sampler.agreement(prompts, decoded, self.batch_size)
     }
 }
@@ -162,13 +163,15 @@ mod tests {
     }
 
     fn together(model: &Llada, decoding: &Decoding) -> Vec<Decoded> {
-        Sampler { model, decoding, pass: Pass::INFERENCE }.complete(&prompts(), 7, |_| ()).expect("decode")
+        Sampler { model, decoding, pass: Pass::INFERENCE, stop: &Stop::default() }
+            .complete(&prompts(), 7, |_| ())
+            .expect("decode")
     }
 
     #[test]
     fn the_exact_decoding_is_not_watched() {
         let model = model();
-        let (decoded, drift) = decoder(exact(), 4, 1.0).decode(&model, &prompts()).expect("decode");
+        let (decoded, drift) = decoder(exact(), 4, 1.0).decode(&model, &prompts(), &Stop::default()).expect("decode");
         assert_eq!((decoded, drift), (together(&model, &exact()), None));
     }
 
@@ -177,7 +180,8 @@ mod tests {
         let model = model();
         let dual = Decoding { cache: CacheKind::Dual, ..exact() };
         for drift_check in [0, 1, 3, 7] {
-            let (decoded, drift) = decoder(dual.clone(), drift_check, 0.0).decode(&model, &prompts()).expect("decode");
+            let (decoded, drift) =
+                decoder(dual.clone(), drift_check, 0.0).decode(&model, &prompts(), &Stop::default()).expect("decode");
             assert_eq!(decoded, together(&model, &dual));
             let drift = drift.expect("an approximation");
             assert_eq!((drift.agreement.is_some(), drift.exact), (drift_check > 0, false));
@@ -189,12 +193,13 @@ mod tests {
     fn what_fails_is_decoded_exactly() {
         let model = model();
         let hasty = Decoding { commit: Commit::Threshold(0.0.try_into().expect("in range")), ..exact() };
-        let (decoded, drift) = decoder(hasty.clone(), 4, 1.0).decode(&model, &prompts()).expect("decode");
+        let (decoded, drift) =
+            decoder(hasty.clone(), 4, 1.0).decode(&model, &prompts(), &Stop::default()).expect("decode");
         assert_eq!(decoded, together(&model, &exact()));
         let drift = drift.expect("another rule");
         assert!(drift.exact && drift.agreement.is_some_and(|agreement| agreement < 1.0), "{drift:?}");
         assert_eq!(drift.tokens_per_step, 2.0, "of the completions that are used");
-        let (decoded, drift) = decoder(hasty, 4, 0.0).decode(&model, &prompts()).expect("decode");
+        let (decoded, drift) = decoder(hasty, 4, 0.0).decode(&model, &prompts(), &Stop::default()).expect("decode");
         assert_ne!(decoded, together(&model, &exact()));
         assert_eq!(drift.map(|d| (d.exact, d.tokens_per_step)), Some((false, 8.0)));
     }

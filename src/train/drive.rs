@@ -1,187 +1,272 @@
-//! The outer loop that both kinds of training share: phases, metrics, evaluations, checkpoints, stopping.
+//! The outer loop that both kinds of training share: phases, metrics, checkpoints, evaluations, stopping.
 //!
 //! A phase is what a checkpoint must not cut: the `mu` updates on one set of completions, or one update of
-//! supervised fine-tuning. Within a step the order is metrics, evaluation, checkpoint; so a checkpoint of step
-//! `n` stands for exactly the lines of the metrics file up to step `n`.
+//! supervised fine-tuning. Within a step the order is metrics, checkpoint, evaluation: an evaluation takes hours on a
+//! large model, and whatever happens to it, the updates before it are safe. A resumed run makes the evaluation whose
+//! line is missing before anything else, so that the lines of a run are the same wherever it was interrupted.
+//!
+//! Whoever asks to stop is obeyed within a denoising step or a micro-batch. What had begun, an evaluation or a phase, is
+//! dropped, and the state before it is saved: since all randomness is keyed by its place, the resumed run does the same
+//! again, bit by bit.
 
-use std::path::Path;
+use std::io;
 
 use anyhow::Result;
 
+use super::belongs::Belongs;
 use super::checkpoint::{self, TrainerState};
+use super::decline::Decline;
+use super::last_good;
 use super::run_dir::RunDir;
+use super::start::Start;
 use super::trainer::Trainer;
-use crate::config::{Resume, RunConfig, RunRequest};
-use crate::error::{Stopped, Usage};
+use crate::config::{RunConfig, RunRequest};
+use crate::error::{Stopped, has};
 use crate::eval::{Column, Evaluation, Evaluator, render_table};
 use crate::model::Pass;
 use crate::report::{MetricsFile, Progress, Row, print_result};
 use crate::runtime;
-use crate::signal::Stop;
+use crate::signal::{Interrupted, Stop};
 
 /// A way of training: what happens between two points where a run can be stopped.
 pub trait Method {
-    /// Optimiser updates of a phase.
-    fn updates_per_phase(&self) -> usize;
-
     /// Runs the phase that starts after `step` updates; one row for each of its updates.
     ///
     /// # Errors
-    /// If sampling, the maths or the optimiser fails.
-    fn phase(&mut self, trainer: &mut Trainer, step: usize) -> Result<Vec<Row>>;
+    /// If sampling, the maths or the optimiser fails; [`Interrupted`] once `stop` asks for it.
+    fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Vec<Row>>;
 
     /// What the progress bar shows of a row.
     fn headline(&self, row: &Row) -> String;
 }
 
-/// Runs `method` to the end of `request`, or until a signal asks to stop.
+/// Runs `method` to the end of `request`, or until someone asks to stop. `listen` makes the flag that says so; it is
+/// called when there begins to be something to save.
 ///
 /// # Errors
-/// [`Stopped`] after a signal; [`Usage`] for an output folder that cannot be used so; else what failed.
-pub fn drive(request: &RunRequest, mut trainer: Trainer, method: &mut dyn Method) -> Result<()> {
+/// [`Stopped`] after a signal; [`Usage`](crate::error::Usage) for an output folder or a checkpoint that cannot be used
+/// so; else what failed, with everything up to the last whole phase saved.
+pub fn drive(
+    request: &RunRequest,
+    mut trainer: Trainer,
+    method: &mut dyn Method,
+    listen: impl FnOnce() -> io::Result<Stop>,
+) -> Result<()> {
     let config = &request.config;
-    let stop = Stop::install()?;
     let evaluator = Evaluator::new(config, &trainer.session)?;
-    let (run, start) = open(request, &mut trainer)?;
+    let belongs = Belongs::of(config, &trainer.session)?;
+    let start = Start::find(request, &mut trainer, &belongs)?;
     let total = config.train().max_steps.get();
-    if start.step >= total {
-        tracing::info!("{} has all of its {total} steps: nothing to do", run.root().display());
+    if start.step >= total && start.is_evaluated() {
+        tracing::info!("{} has all of its {total} steps: nothing to do", config.run().output_dir.display());
         return Ok(());
     }
-    run.describe(config, start.resumed, trainer.session.model_commit.as_deref())?;
-    let mut metrics = match start.resumed {
-        Some(step) => MetricsFile::resume(&run.metrics(), step)?,
-        None => MetricsFile::create(&run.metrics())?,
+    let stop = listen()?;
+    let (dir, metrics) = start.open(request, trainer.session.model_commit.as_deref())?;
+    let mut decline = Decline::default();
+    start.rows.iter().for_each(|row| drop(decline.observe(row)));
+    let first = start.rows.iter().find(|row| row.step() == 0 && row.is_evaluation());
+    let mut run = Run {
+        config,
+        before: first.and_then(|row| evaluator.read(row)),
+        after: None,
+        began: start.step,
+        step: start.step,
+        saved: start.resumed.filter(|_| start.in_place),
+        evaluated: start.is_evaluated().then_some(start.step),
+        dir,
+        trainer,
+        evaluator,
+        belongs,
+        stop,
+        metrics,
+        decline,
     };
-    let mut before = None;
-    if start.resumed.is_none() {
-        before = Some(evaluate(&evaluator, &trainer, 0, &mut metrics)?);
+    match run.go(method) {
+        Ok(()) => run.finish(),
+        Err(error) => Err(run.leave(error)),
     }
-    let mut progress = Progress::new(config.command().name(), total, start.step);
-    let mut step = start.step;
-    let mut after = None;
-    while step < total {
-        let rows = method.phase(&mut trainer, step)?;
-        step += method.updates_per_phase();
-        for row in &rows {
-            metrics.append(row)?;
-            progress.update(row.step(), &method.headline(row));
-        }
-        let every = |n: usize| n > 0 && step.is_multiple_of(n);
-        let last = step >= total;
-        if last || every(config.eval().eval_steps) {
-            after = Some(evaluate(&evaluator, &trainer, step, &mut metrics)?);
-        }
-        let stopping = stop.requested() && !last;
-        if last || stopping || every(config.train().save_steps.get()) {
-            metrics.sync()?;
-            let saved = checkpoint::save(&run, &trainer, &state(config, step), config.train().save_total_limit.get())?;
-            if stopping {
-                return Err(Stopped { step, checkpoint: saved }.into());
-            }
-        }
-    }
-    drop(progress);
-    summarise(&run, before, after)
 }
 
-/// Where a run begins.
-struct Start {
+/// A run under way.
+struct Run<'a> {
+    config: &'a RunConfig,
+    dir: RunDir,
+    trainer: Trainer,
+    evaluator: Evaluator,
+    belongs: Belongs,
+    stop: Stop,
+    metrics: MetricsFile,
+    decline: Decline,
+    /// The step at which this process began.
+    began: usize,
+    /// Updates of all whole phases, whose lines are written.
     step: usize,
-    resumed: Option<usize>,
+    /// The last step that has a checkpoint in the folder.
+    saved: Option<usize>,
+    /// The last step that was evaluated.
+    evaluated: Option<usize>,
+    /// The figures of step 0.
+    before: Option<Vec<Evaluation>>,
+    /// Those of the last evaluation.
+    after: Option<Vec<Evaluation>>,
 }
 
-fn open(request: &RunRequest, trainer: &mut Trainer) -> Result<(RunDir, Start)> {
-    let root = &request.config.run().output_dir;
-    match &request.resume {
-        None => Ok((RunDir::create(root)?, Start { step: 0, resumed: None })),
-        Some(Resume::From(path)) if !inside(path, root) => {
-            let run = RunDir::create(root)?;
-            let step = restore(path, request, trainer)?;
-            Ok((run, Start { step, resumed: Some(step) }))
+impl Run<'_> {
+    fn go(&mut self, method: &mut dyn Method) -> Result<()> {
+        let (train, eval) = (self.config.train(), self.config.eval());
+        let total = train.max_steps.get();
+        let mut progress = None;
+        loop {
+            let step = self.step;
+            let at_end = step >= total;
+            let every = |n: usize| n > 0 && step.is_multiple_of(n);
+            if step > 0 && (at_end || every(train.save_steps.get())) {
+                self.save()?;
+            }
+            if (step == 0 || at_end || every(eval.eval_steps)) && self.evaluated != Some(step) {
+                self.evaluate()?;
+            }
+            if at_end {
+                return self.prune();
+            }
+            self.stop.check()?;
+            // the time left is told from the steps alone: the first evaluation is none
+            let progress = progress.get_or_insert_with(|| Progress::new(self.config.command().name(), total, step));
+            let rows = method.phase(&mut self.trainer, step, &self.stop)?;
+            for row in &rows {
+                self.metrics.append(row)?;
+                progress.update(row.step(), &method.headline(row));
+                if let Some(warning) = self.decline.observe(row) {
+                    tracing::warn!("{warning}; lower train.learning_rate, or look at the rewards");
+                }
+            }
+            self.step += self.config.updates_per_phase();
+            // the model has run forward and back from what was saved last: older ones may go
+            self.prune()?;
         }
-        Some(resume) => {
-            let run = RunDir::open(root)?;
-            let last = run.checkpoints().pop();
-            let Some((_, last)) = last else {
-                tracing::warn!("{} has no checkpoint yet: starting again from step 0", root.display());
-                let _ = std::fs::remove_file(run.metrics());
-                return Ok((run, Start { step: 0, resumed: None }));
+    }
+
+    fn prune(&self) -> Result<()> {
+        checkpoint::prune(&self.dir, self.config.train().save_total_limit.get())
+    }
+
+    /// Saves a checkpoint of the last whole phase, unless there is one.
+    ///
+    /// Weights that the model cannot run with are none: a checkpoint of them could replace a good one.
+    fn save(&mut self) -> Result<()> {
+        if self.saved == Some(self.step) {
+            return Ok(());
+        }
+        self.evaluator.probe(&self.trainer.session.model)?;
+        self.metrics.sync()?;
+        let state = TrainerState::new(self.config, &self.belongs, self.step);
+        checkpoint::write_folder(&self.dir, &self.dir.checkpoint(self.step), &self.trainer, &state)?;
+        self.saved = Some(self.step);
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<()> {
+        let step = self.step;
+        let evaluations = self.evaluator.run(&self.trainer.session, Pass::INFERENCE, &self.stop)?;
+        let mut row = Row::new(step);
+        for e in &evaluations {
+            e.report(&mut row);
+            tracing::info!(
+                "step {step}, {}: accuracy {:.1} %, solved {:.1} %, reward {:.3}",
+                e.label(),
+                100.0 * e.accuracy,
+                100.0 * e.solved,
+                e.reward
+            );
+        }
+        self.metrics.append(&row)?;
+        self.decline.observe(&row);
+        self.evaluated = Some(step);
+        if step == 0 {
+            self.before = Some(evaluations);
+        } else {
+            self.after = Some(evaluations);
+        }
+        Ok(())
+    }
+
+    /// What becomes of a run that does not come to its end: everything up to the last whole phase is saved.
+    fn leave(&mut self, error: anyhow::Error) -> anyhow::Error {
+        if last_good::is_numeric(&error) {
+            return self.leave_broken(error);
+        }
+        let asked = self.stop.requested();
+        // before the first update there is nothing to save but the place to start from
+        if self.step == 0 && self.trainer.step() == 0 && !asked {
+            return error;
+        }
+        if let Err(failure) = self.save_whole_phases() {
+            return if last_good::is_numeric(&failure) { self.leave_broken(failure) } else { failure };
+        }
+        let checkpoint = self.dir.checkpoint(self.step);
+        if !asked {
+            return error.context(format!(
+                "the run failed after step {}; {} holds everything up to it: go on with --resume",
+                self.step,
+                checkpoint.display()
+            ));
+        }
+        if !has::<Interrupted>(&error) {
+            // such as a reward command that got the same signal
+            tracing::warn!("while stopping: {error:#}");
+        }
+        Stopped { step: self.step, checkpoint }.into()
+    }
+
+    fn save_whole_phases(&mut self) -> Result<()> {
+        if self.trainer.step() != self.step {
+            self.trainer.rewind()?;
+            anyhow::ensure!(self.trainer.step() == self.step, "the state of step {} is lost", self.step);
+        }
+        self.save()
+    }
+
+    /// Keeps the last state that is known to be good apart from the checkpoints, and says how to go on.
+    fn leave_broken(&mut self, error: anyhow::Error) -> anyhow::Error {
+        if self.trainer.step() == self.began && !last_good::was_refused(&error) {
+            // what the run began with is broken: no update has done it
+            return error.context(format!("the numbers of step {} are broken before any update", self.began));
+        }
+        let state = |step| TrainerState::new(self.config, &self.belongs, step);
+        let kept = last_good::keep(&self.dir, &mut self.trainer, state, &error);
+        last_good::explain(error, kept, self.step, self.config, &self.dir)
+    }
+
+    /// The held-out figures before and after, on standard output; before that, what the user would not like to miss.
+    fn finish(self) -> Result<()> {
+        let columns = [("start", &self.before), ("end", &self.after)];
+        let columns: Vec<Column<'_>> = columns
+            .iter()
+            .filter_map(|(name, evaluations)| Some(Column { name, evaluations: evaluations.as_ref()? }))
+            .collect();
+        if let Some(loss) = self.decline.loss() {
+            let left = match self.dir.checkpoints().iter().find(|(step, _)| *step == loss.best_step) {
+                Some((_, checkpoint)) => format!("{} is of that step", checkpoint.display()),
+                None => "there is no checkpoint of that step: train.save_total_limit keeps more".to_owned(),
             };
-            if let Resume::From(path) = resume
-                && !same_folder(path, &last)
-            {
-                return Err(Usage(format!(
-                    "{} is not the last checkpoint of its run ({} is): resume from the last one, or add --output-dir \
-                     DIR to branch off into a new folder",
-                    path.display(),
-                    last.display()
-                ))
-                .into());
-            }
-            let step = restore(&last, request, trainer)?;
-            Ok((run, Start { step, resumed: Some(step) }))
+            tracing::warn!(
+                "the held-out reward ({}) was {:.3} at step {} and is {:.3} now; {left}. Lower train.learning_rate ({})",
+                loss.label,
+                loss.best,
+                loss.best_step,
+                loss.last,
+                self.config.train().learning_rate.get()
+            );
         }
+        if let Some(drought) = self.decline.drought() {
+            tracing::warn!("{drought}");
+        }
+        let memory = runtime::peak_memory_mib().map_or(String::new(), |m| format!(" Peak memory {m:.0} MiB."));
+        tracing::info!("done: {}.{memory}", self.dir.root().display());
+        print_result(&render_table(&columns))
     }
 }
 
-fn restore(dir: &Path, request: &RunRequest, trainer: &mut Trainer) -> Result<usize> {
-    let config = &request.config;
-    let state = checkpoint::restore(dir, trainer, config.command(), config.run().seed)?;
-    tracing::info!("going on from {} (step {})", dir.display(), state.global_step);
-    Ok(state.global_step)
-}
-
-fn inside(path: &Path, root: &Path) -> bool {
-    path.parent().is_some_and(|parent| same_folder(parent, root))
-}
-
-fn same_folder(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => a == b,
-    }
-}
-
-fn state(config: &RunConfig, step: usize) -> TrainerState {
-    TrainerState {
-        command: config.command().name().into(),
-        global_step: step,
-        seed: config.run().seed,
-        revision: runtime::REVISION.into(),
-    }
-}
-
-fn evaluate(
-    evaluator: &Evaluator,
-    trainer: &Trainer,
-    step: usize,
-    metrics: &mut MetricsFile,
-) -> Result<Vec<Evaluation>> {
-    let evaluations = evaluator.run(&trainer.session, Pass::INFERENCE)?;
-    let mut row = Row::new(step);
-    for e in &evaluations {
-        e.report(&mut row);
-        tracing::info!(
-            "step {step}, {}: accuracy {:.1} %, solved {:.1} %, reward {:.3}",
-            e.label(),
-            100.0 * e.accuracy,
-            100.0 * e.solved,
-            e.reward
-        );
-    }
-    metrics.append(&row)?;
-    Ok(evaluations)
-}
-
-/// The held-out figures before and after, on standard output.
-fn summarise(run: &RunDir, before: Option<Vec<Evaluation>>, after: Option<Vec<Evaluation>>) -> Result<()> {
-    let columns = [("start", &before), ("end", &after)];
-    let columns: Vec<Column<'_>> = columns
-        .iter()
-        .filter_map(|(name, evaluations)| Some(Column { name, evaluations: evaluations.as_ref()? }))
-        .collect();
-    let memory = runtime::peak_memory_mib().map_or(String::new(), |m| format!(" Peak memory {m:.0} MiB."));
-    tracing::info!("done: {}.{memory}", run.root().display());
-    print_result(&render_table(&columns))
-}
+#[cfg(test)]
+mod tests;

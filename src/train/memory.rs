@@ -1,7 +1,7 @@
 //! What a run will take in memory at most, phase by phase, before it is started.
 //!
 //! The formulas are those of [`crate::model`]'s footprint; here they are put together. What always lives: the process
-//! (measured), weights, adapters and AdamW's moments. Beside that, whichever is the largest of
+//! (measured), weights, adapters and AdamW's moments, and of these two a copy from the beginning of a phase. Beside that, whichever is the largest of
 //!
 //! - a rollout: the merged copy, the blocks of `rollout.batch_size` rows, then a chunk of logits;
 //! - an evaluation: the same for `eval.batch_size` rows of the longest canvas;
@@ -111,13 +111,18 @@ impl<'a> Memory<'a> {
         2 * 4 * self.trained()
     }
 
+    /// The copy of adapters and moments at the beginning of a phase, which is kept in main memory.
+    fn snapshot(&self) -> usize {
+        if self.model.device().is_cpu() { 3 * self.adapters() } else { 0 }
+    }
+
     fn gradients(&self) -> usize {
         4 * self.trained()
     }
 
     /// What lives all the time.
     fn always(&self) -> usize {
-        self.process + self.model.weight_bytes() + self.adapters() + self.moments()
+        self.process + self.model.weight_bytes() + self.adapters() + self.moments() + self.snapshot()
     }
 
     fn merged(&self) -> usize {
@@ -192,6 +197,9 @@ impl<'a> Memory<'a> {
         part("weights", model.weight_bytes(), format!("{kept}, and rotary tables"));
         part("adapters", self.adapters(), format!("F32, {} parameters", self.adapters() / 4));
         part("moments", self.moments(), "AdamW's two, F32".into());
+        if self.snapshot() > 0 {
+            part("snapshot", self.snapshot(), "adapters and moments at the beginning of a phase".into());
+        }
         let (mut phases, evaluation) = (Vec::new(), self.evaluation);
         if self.merged {
             part("merged copy", self.merged(), "while decoding".into());

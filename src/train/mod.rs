@@ -1,24 +1,34 @@
 //! Training: SPG and supervised fine-tuning, over one outer loop with metrics, evaluations and checkpoints.
 
 mod adapters;
+mod belongs;
 mod checkpoint;
 mod completions;
+mod decline;
 mod drift;
 mod drive;
 mod dry_run;
+mod last_good;
 mod likelihood;
 mod memory;
 mod run_dir;
 mod sft;
 mod spg;
+mod start;
+#[cfg(test)]
+mod testing;
 mod trainer;
+
+use std::io;
 
 use anyhow::Result;
 
 use crate::config::{RunConfig, RunRequest, Trainable};
 use crate::model::Weights;
 use crate::session::{Origin, Session};
+use crate::signal::Stop;
 
+pub use belongs::Belongs;
 pub use checkpoint::TrainerState;
 pub use completions::Completion;
 pub use likelihood::{MicroBatches, Row, accumulate};
@@ -30,6 +40,11 @@ pub use spg::SpgUpdate;
 /// # Errors
 /// [`crate::error::Stopped`] after a signal, else what failed.
 pub fn run(request: &RunRequest) -> Result<()> {
+    run_until(request, Stop::install)
+}
+
+/// As [`run`], with another way to be stopped than by signals.
+fn run_until(request: &RunRequest, listen: impl FnOnce() -> io::Result<Stop>) -> Result<()> {
     let config = &request.config;
     let mut session = Session::open(config, Origin::Checkpoint(Weights::Frozen))?;
     adapters::attach(config, &mut session)?;
@@ -38,7 +53,7 @@ pub fn run(request: &RunRequest) -> Result<()> {
     }
     announce(config, &session);
     let mut method = spg::SpgMethod::new(config, &session)?;
-    drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
+    drive::drive(request, trainer::Trainer::new(config, session)?, &mut method, listen)
 }
 
 /// `spg sft`: supervised fine-tuning of adapters or of all weights.
@@ -46,6 +61,11 @@ pub fn run(request: &RunRequest) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn sft(request: &RunRequest) -> Result<()> {
+    sft_until(request, Stop::install)
+}
+
+/// As [`sft`], with another way to be stopped than by signals.
+fn sft_until(request: &RunRequest, listen: impl FnOnce() -> io::Result<Stop>) -> Result<()> {
     let config = &request.config;
     let origin = match (config.model().random_init, config.sft()?.trainable) {
         (true, _) => Origin::Random(config.run().seed),
@@ -61,7 +81,7 @@ pub fn sft(request: &RunRequest) -> Result<()> {
     }
     announce(config, &session);
     let mut method = sft::SftMethod::new(config, &session)?;
-    drive::drive(request, trainer::Trainer::new(config, session)?, &mut method)
+    drive::drive(request, trainer::Trainer::new(config, session)?, &mut method, listen)
 }
 
 fn announce(config: &RunConfig, session: &Session) {

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use crate::config::{RESOLVED_FILE, RunConfig};
+use crate::config::{Change, Changes, RESOLVED_FILE, RunConfig};
 use crate::error::Usage;
-use crate::report::{checkpoint_dir, checkpoints};
+use crate::report::{LAST_GOOD, checkpoint_dir, checkpoints};
 use crate::runtime;
 
 /// Provenance of a run: version, revision, commit of the base model, seeds, command line.
@@ -24,16 +24,24 @@ impl RunDir {
     /// # Errors
     /// A folder that holds something already (with the ways on), or that cannot be written.
     pub fn create(root: &Path) -> Result<Self> {
+        Self::require_free(root)?;
+        std::fs::create_dir_all(root).with_context(|| format!("cannot create the output folder {}", root.display()))?;
+        Ok(Self(root.to_owned()))
+    }
+
+    /// Whether a new run can have the folder.
+    ///
+    /// # Errors
+    /// [`Usage`] with the ways on, if it holds something already.
+    pub fn require_free(root: &Path) -> Result<(), Usage> {
         let in_use = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
         if in_use {
             return Err(Usage(format!(
                 "the output folder {} is in use: go on with it by --resume, or choose another with --output-dir DIR",
                 root.display()
-            ))
-            .into());
+            )));
         }
-        std::fs::create_dir_all(root).with_context(|| format!("cannot create the output folder {}", root.display()))?;
-        Ok(Self(root.to_owned()))
+        Ok(())
     }
 
     /// Opens the folder of an earlier run.
@@ -61,20 +69,19 @@ impl RunDir {
         self.0.join(METRICS_FILE)
     }
 
-    /// Writes the resolved config and the provenance; `model_commit` is the base model's on the hub. A run that goes on
-    /// from another one than it started from is warned of.
+    /// Writes the resolved config and the provenance, to which that of earlier starts is a history; `model_commit` is the
+    /// base model's on the hub.
     ///
     /// # Errors
     /// Names the file that cannot be written.
-    pub fn describe(&self, config: &RunConfig, resumed_from: Option<usize>, model_commit: Option<&str>) -> Result<()> {
-        if let (Some(before), Some(now)) = (self.model_commit(), model_commit)
-            && before != now
-        {
-            tracing::warn!(
-                "this run trained on commit {before} of the base model and goes on with {now}: \
-                 --set model.revision={before} goes on with what it began with"
-            );
-        }
+    pub fn describe(
+        &self,
+        config: &RunConfig,
+        model_commit: Option<&str>,
+        resumed_from: Option<usize>,
+        changes: &Changes,
+    ) -> Result<()> {
+        let changed = |c: &Change| (c.key.clone(), json!([c.old, c.new]));
         let provenance = json!({
             "command": config.command().name(),
             "arguments": std::env::args().collect::<Vec<_>>(),
@@ -83,16 +90,23 @@ impl RunDir {
             "model_commit": model_commit,
             "seeds": { "run": config.run().seed, "data": config.task().data_seed(), "eval": config.eval().seed },
             "resumed_from_step": resumed_from,
+            "changed": changes.allowed.iter().map(changed).collect::<Map<_, _>>(),
+            "history": self.history(),
         });
         self.write(RESOLVED_FILE, &config.to_toml()?)?;
         self.write(RUN_FILE, &(serde_json::to_string_pretty(&provenance)? + "\n"))
     }
 
-    /// The base model's commit, by what an earlier start of the run wrote.
-    fn model_commit(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.0.join(RUN_FILE)).ok()?;
-        let provenance: serde_json::Value = serde_json::from_str(&text).ok()?;
-        Some(provenance.get("model_commit")?.as_str()?.to_owned())
+    /// What earlier starts left, the oldest first.
+    fn history(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.0.join(RUN_FILE)).unwrap_or_default();
+        let Ok(Value::Object(mut last)) = serde_json::from_str(&text) else { return Vec::new() };
+        let mut all = match last.remove("history") {
+            Some(Value::Array(all)) => all,
+            _ => Vec::new(),
+        };
+        all.push(last.into());
+        all
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
@@ -105,6 +119,11 @@ impl RunDir {
     /// The folder of the checkpoint of a step.
     pub fn checkpoint(&self, step: usize) -> PathBuf {
         checkpoint_dir(&self.0, step)
+    }
+
+    /// The folder of the state that is kept apart when a run breaks its weights.
+    pub fn last_good(&self) -> PathBuf {
+        self.0.join(LAST_GOOD)
     }
 
     /// Complete checkpoints by step, the oldest first.
@@ -134,9 +153,13 @@ mod tests {
         let text = shipped("sudoku-tiny").expect("shipped");
         let config = from_text("a.toml".as_ref(), text, &Overrides::default(), Command::Train).expect("a config");
         let run = RunDir::create(dir.path()).expect("folder");
-        run.describe(&config, None, Some("c0ffee")).expect("written");
-        assert_eq!(run.model_commit().as_deref(), Some("c0ffee"));
-        run.describe(&config, None, None).expect("written");
-        assert_eq!(run.model_commit(), None);
+        let recorded = |commit| -> Value {
+            run.describe(&config, commit, None, &Changes::default()).expect("written");
+            let text = std::fs::read_to_string(dir.path().join(RUN_FILE)).expect("run.json");
+            serde_json::from_str(&text).expect("JSON")
+        };
+        assert_eq!(recorded(Some("c0ffee"))["model_commit"], "c0ffee");
+        let again = recorded(None);
+        assert_eq!((&again["model_commit"], &again["history"][0]["model_commit"]), (&Value::Null, &json!("c0ffee")));
     }
 }

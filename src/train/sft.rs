@@ -13,6 +13,7 @@ use crate::objective::sft::{draw_mask, sft_loss};
 use crate::report::Row;
 use crate::rng::{Key, Purpose};
 use crate::session::{Example, Session};
+use crate::signal::Stop;
 use crate::task::PromptOrder;
 
 /// The method of `[sft]`.
@@ -95,11 +96,7 @@ fn keep_those_that_fit(examples: Vec<Example>, session: &Session, canvas: usize)
 }
 
 impl Method for SftMethod {
-    fn updates_per_phase(&self) -> usize {
-        1
-    }
-
-    fn phase(&mut self, trainer: &mut Trainer, step: usize) -> Result<Vec<Row>> {
+    fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Vec<Row>> {
         let started = Instant::now();
         let rows: Vec<TokenRow> =
             (0..self.batch_size).map(|place| self.row(&trainer.session, step, place)).collect::<Result<_>>()?;
@@ -107,6 +104,7 @@ impl Method for SftMethod {
         let mut loss = 0.0;
         let MicroBatches { size, checkpointing } = self.micro_batches;
         for micro_batch in rows.chunks(size.get()) {
+            stop.check()?;
             accumulate(&trainer.session.model, micro_batch, checkpointing, &mut gradients, |log_probs| {
                 let mut lps = log_probs.iter().map(|&lp| lp as f64);
                 let mut d_lp = Vec::with_capacity(log_probs.len());

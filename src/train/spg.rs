@@ -23,6 +23,7 @@ use crate::objective::spg::Spg;
 use crate::report::Row;
 use crate::rng::{Key, Purpose};
 use crate::session::Session;
+use crate::signal::Stop;
 
 /// The method of `[algorithm.spg]`.
 pub struct SpgMethod {
@@ -69,13 +70,9 @@ impl SpgMethod {
 }
 
 impl Method for SpgMethod {
-    fn updates_per_phase(&self) -> usize {
-        self.num_iterations
-    }
-
-    fn phase(&mut self, trainer: &mut Trainer, step: usize) -> Result<Vec<Row>> {
+    fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Vec<Row>> {
         let phase = step / self.num_iterations;
-        let completions = self.generator.phase(&trainer.session, phase)?;
+        let completions = self.generator.phase(&trainer.session, phase, stop)?;
         let mut rows = Vec::with_capacity(self.num_iterations);
         for inner in 0..self.num_iterations {
             let started = Instant::now();
@@ -83,8 +80,8 @@ impl Method for SpgMethod {
             row.set("iteration", phase + 1);
             completions.report(&mut row);
             let mut gradients = Gradients::new();
-            let tally =
-                self.update.gradients(&trainer.session.model, &completions.all, phase, inner, &mut gradients)?;
+            let model = &trainer.session.model;
+            let tally = self.update.gradients(model, &completions.all, phase, inner, &mut gradients, stop)?;
             tally.report(&mut row);
             trainer.update(step + inner, &gradients, &mut row)?;
             row.set("update_seconds", started.elapsed().as_secs_f64());
@@ -117,7 +114,7 @@ impl SpgUpdate {
     /// 0.2 GB to 16 GB), and that pass would save less than it costs.
     ///
     /// # Errors
-    /// If the maths fails.
+    /// If the maths fails, or `stop` asks to leave it between two micro-batches.
     pub fn gradients(
         &self,
         model: &Llada,
@@ -125,6 +122,7 @@ impl SpgUpdate {
         phase: usize,
         inner: usize,
         gradients: &mut Gradients,
+        stop: &Stop,
     ) -> Result<Tally> {
         let step_length = completions.iter().map(|c| c.len).sum();
         let live: Vec<(usize, &Completion)> =
@@ -132,6 +130,7 @@ impl SpgUpdate {
         let mut tally = Tally::default();
         let MicroBatches { size, checkpointing } = self.micro_batches;
         for micro_batch in live.chunks(size.get()) {
+            stop.check()?;
             let mut rows = Vec::with_capacity(micro_batch.len() * self.masking.num_samples());
             let mut positions = Vec::with_capacity(micro_batch.len());
             for &(index, completion) in micro_batch {

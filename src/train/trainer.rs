@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use candle_core::{DType, Tensor};
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device, Tensor};
 
 use crate::config::RunConfig;
 use crate::files::is_there;
 use crate::model::{ADAPTER_FILE, Gradients, WeightFiles};
-use crate::optim::{AdamW, AdamWParams, Schedule, clip};
+use crate::optim::{AdamW, AdamWParams, Schedule, clip, is_finite};
 use crate::report::Row;
 use crate::session::Session;
 
@@ -32,6 +32,16 @@ pub struct Trainer {
     schedule: Schedule,
     max_grad_norm: f64,
     base_model: String,
+    updates_per_phase: usize,
+    snapshot: Option<Snapshot>,
+}
+
+/// The adapters and their optimiser's state at the beginning of a phase, in main memory: what is left if the phase is
+/// dropped half-way, or turns out to have broken the weights.
+struct Snapshot {
+    step: usize,
+    weights: BTreeMap<String, Tensor>,
+    optimizer: BTreeMap<String, Tensor>,
 }
 
 impl Trainer {
@@ -48,6 +58,8 @@ impl Trainer {
             schedule: Schedule::new(table),
             max_grad_norm: table.max_grad_norm.get(),
             base_model: config.model().name_or_path.clone(),
+            updates_per_phase: config.updates_per_phase(),
+            snapshot: None,
         })
     }
 
@@ -56,8 +68,11 @@ impl Trainer {
     /// No gradients at all (every group of completions agreed) are zero gradients: the moments decay, as they would
     /// have if the completions had been run through the model for nothing.
     ///
+    /// The state that the first update of a phase starts from is kept, once its gradients are known to be numbers. (All
+    /// weights of a model are too large for a copy.)
+    ///
     /// # Errors
-    /// A gradient that is missing or not finite.
+    /// A gradient that is missing or not finite, and an update to weights that are not; then nothing has changed.
     pub fn update(&mut self, step: usize, gradients: &Gradients, row: &mut Row) -> Result<()> {
         let zeros: BTreeMap<String, Tensor>;
         let gradients = if gradients.is_empty() {
@@ -70,6 +85,11 @@ impl Trainer {
             gradients.by_name()
         };
         let clip = clip(gradients, self.max_grad_norm)?;
+        if step.is_multiple_of(self.updates_per_phase) && !self.trains_all() {
+            // one at a time: the old one goes before the new one is made
+            self.snapshot = None;
+            self.snapshot = Some(self.take_snapshot(step)?);
+        }
         let lr = self.schedule.learning_rate(step);
         self.optimizer.step(gradients, lr, clip.scale)?;
         row.set("grad_norm", clip.norm).set("learning_rate", lr);
@@ -93,14 +113,47 @@ impl Trainer {
         self.session.model.save(dir)
     }
 
-    fn trains_all(&self) -> bool {
+    fn take_snapshot(&self, step: usize) -> Result<Snapshot> {
+        let weights = self.session.model.trainable().into_iter().map(|(name, var)| (name, var.as_detached_tensor()));
+        let copied = |(name, tensor): (String, Tensor)| -> Result<(String, Tensor)> {
+            Ok((name, if tensor.device().is_cpu() { tensor.copy()? } else { tensor.to_device(&Device::Cpu)? }))
+        };
+        Ok(Snapshot {
+            step,
+            weights: weights.map(copied).collect::<Result<_>>()?,
+            optimizer: self.optimizer.state_tensors()?.into_iter().map(copied).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Goes back to the beginning of the last phase whose updates were begun, and returns its step; nothing if none was,
+    /// or no copy is kept.
+    ///
+    /// # Errors
+    /// Whatever the tensor library reports.
+    pub fn rewind(&mut self) -> Result<Option<usize>> {
+        let Some(Snapshot { step, weights, optimizer }) = self.snapshot.take() else { return Ok(None) };
+        for (name, var) in self.session.model.trainable() {
+            let saved = weights.get(&name).with_context(|| format!("{name} was not kept"))?;
+            var.set(&saved.to_device(var.device())?)?;
+        }
+        self.optimizer.load_state(step as u64, optimizer)?;
+        Ok(Some(step))
+    }
+
+    /// Updates made, those of a phase that is not over included.
+    pub fn step(&self) -> usize {
+        self.optimizer.step_count() as usize
+    }
+
+    /// Whether all weights of the model are trained, and not adapters.
+    pub fn trains_all(&self) -> bool {
         self.session.model.params().iter().any(|p| p.is_trainable())
     }
 
     /// Reads trained weights into the variables.
     ///
     /// # Errors
-    /// Names tensors that are missing or mis-shaped.
+    /// Names tensors that are missing, mis-shaped or not finite.
     pub fn load_weights(&mut self, dir: &Path) -> Result<()> {
         let files =
             if self.trains_all() { WeightFiles::open(dir)? } else { WeightFiles::open_file(&dir.join(ADAPTER_FILE))? };
@@ -108,7 +161,9 @@ impl Trainer {
         let shapes = vars.iter().map(|(name, var)| (name.clone(), var.dims().to_vec())).collect();
         files.check(&shapes).context("was [lora] or [model] changed since the checkpoint was written?")?;
         for (name, var) in vars {
-            var.set(&files.load(&name, var.dtype(), var.device())?)?;
+            let weights = files.load(&name, var.dtype(), var.device())?;
+            ensure!(is_finite(&weights)?, "{name} in {} is infinite or not a number", dir.display());
+            var.set(&weights)?;
         }
         Ok(())
     }
@@ -116,12 +171,16 @@ impl Trainer {
     /// Reads the optimiser's state, after `step` updates.
     ///
     /// # Errors
-    /// Names tensors that are missing or mis-shaped.
+    /// Names tensors that are missing, mis-shaped or not finite.
     pub fn load_optimizer(&mut self, files: &WeightFiles, step: usize) -> Result<()> {
         let device = self.session.model.device();
         let names: Vec<String> = files.names().map(str::to_owned).collect();
-        let state: Result<BTreeMap<String, Tensor>> =
-            names.into_iter().map(|n| Ok((n.clone(), files.load(&n, DType::F32, device)?))).collect();
+        let load = |name: String| -> Result<(String, Tensor)> {
+            let tensor = files.load(&name, DType::F32, device)?;
+            ensure!(is_finite(&tensor)?, "{name} of the optimiser's state is infinite or not a number");
+            Ok((name, tensor))
+        };
+        let state: Result<BTreeMap<String, Tensor>> = names.into_iter().map(load).collect();
         self.optimizer.load_state(step as u64, state?)?;
         Ok(())
     }

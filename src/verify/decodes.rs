@@ -8,6 +8,7 @@ use super::golden::Golden;
 use crate::model::Pass;
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
+use crate::signal::Stop;
 
 #[derive(Deserialize)]
 struct Case {
@@ -39,7 +40,7 @@ pub fn check(golden: &Golden) -> Result<Vec<Item>> {
             let expected = tensors.ids(&format!("{}.output", case.case))?;
             let rows: Vec<Prompt> =
                 prompts.iter().map(|ids| Prompt { ids: ids.clone(), key: Key::new(0, Purpose::EvalRollout) }).collect();
-            let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::BASE };
+            let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::BASE, stop: &Stop::default() };
             let completions: Vec<Vec<u32>> =
                 sampler.complete(&rows, rows.len(), |_| ())?.into_iter().map(|d| d.canvas).collect();
             let mut differing = 0;

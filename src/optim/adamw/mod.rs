@@ -97,13 +97,26 @@ impl AdamW {
     /// One f32 gradient a parameter, of its shape and on its device.
     ///
     /// # Errors
-    /// A missing, unknown, mis-shaped or not-f32 gradient, by name; then nothing has changed.
+    /// A missing, unknown, mis-shaped or not-f32 gradient, by name, and a step to numbers that are not finite; then
+    /// nothing has changed.
     pub fn step(&mut self, gradients: &Named, lr: f64, gradient_scale: f64) -> Result<()> {
         self.check(gradients)?;
+        let coefficients = Coefficients::new(&self.params, self.step + 1, lr, gradient_scale);
+        self.check_outcome(gradients, &coefficients, lr)?;
         self.step += 1;
-        let coefficients = Coefficients::new(&self.params, self.step, lr, gradient_scale);
         for (name, slot) in &mut self.slots {
             slot.update(&gradients[name], &coefficients)?;
+        }
+        Ok(())
+    }
+
+    /// Computes the step without taking it: a weight that is lost cannot be brought back, and a copy of all of them
+    /// would cost more than the sums.
+    fn check_outcome(&self, gradients: &Named, coefficients: &Coefficients, learning_rate: f64) -> Result<()> {
+        for (name, slot) in &self.slots {
+            if !slot.stays_finite(&gradients[name], coefficients)? {
+                return Err(OptimError::NonFiniteStep { name: name.clone(), learning_rate });
+            }
         }
         Ok(())
     }

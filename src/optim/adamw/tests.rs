@@ -241,3 +241,35 @@ fn a_transposed_gradient_is_read_in_its_own_order() {
     other.step(&gradients, 0.1, 1.0).unwrap();
     assert_eq!(all_values(&straight), all_values(&turned));
 }
+
+/// One parameter, whose step goes wrong in the way that is asked for.
+#[test]
+fn a_step_to_infinity_said_that_the_weights_were_unchanged_and_had_changed_them() {
+    let big = f64::from(f32::MAX);
+    for (dtype, gradient, lr, eps, decay) in [
+        (DType::F32, 1.0, 1e300, 1e-8, 0.0),
+        (DType::F32, 1.0, 1e-3, 1e-8, 1e300),
+        (DType::F32, 1e25, 1e-3, 1e-8, 0.0),         // its square is beyond f32
+        (DType::F32, 0.0, 1e-3, 1e-300, 0.0),        // 0 / 0
+        (DType::BF16, 1.0, big * 0.9999, 1e-8, 0.0), // an f32, but beyond bf16
+        (DType::F16, 1.0, 1e5, 1e-8, 0.0),
+    ] {
+        let var = Var::from_tensor(&Tensor::ones(3, dtype, &Device::Cpu).unwrap()).unwrap();
+        let params = AdamWParams { eps, weight_decay: decay, ..PARAMS };
+        let mut adamw = AdamW::new(BTreeMap::from([("p".to_owned(), var.clone())]), params).unwrap();
+        let gradients = Named::from([("p".to_owned(), Tensor::full(gradient as f32, 3, &Device::Cpu).unwrap())]);
+        let error = adamw.step(&gradients, lr, 1.0).unwrap_err();
+        assert!(matches!(&error, OptimError::NonFiniteStep { name, .. } if name == "p"), "{error}");
+        assert_eq!((adamw.step_count(), values(&var)), (0, vec![1.0; 3]), "{dtype:?} {lr:e}");
+        for (name, tensor) in adamw.state_tensors().unwrap() {
+            let expected = if name.ends_with("master") { 1.0 } else { 0.0 };
+            assert_eq!(values(&tensor), [expected; 3], "{name}");
+        }
+        let coefficients = Coefficients::new(&params, 1, lr, 1.0);
+        assert!(!adamw.slots["p"].stays_finite_in_tensors(&gradients["p"], &coefficients).unwrap(), "{dtype:?} {lr:e}");
+        adamw.params = PARAMS;
+        let usual = Named::from([("p".to_owned(), Tensor::ones(3, DType::F32, &Device::Cpu).unwrap())]);
+        adamw.step(&usual, 1e-2, 1.0).unwrap();
+        assert!(values(&var).iter().all(|&p| p < 1.0), "the next step is as if nothing had been tried");
+    }
+}

@@ -11,7 +11,9 @@ use crate::rollout::{Agreement, Choice};
 use crate::text::completion_length;
 
 fn run(model: &Llada, decoding: &Decoding, prompts: &[Prompt], batch: usize) -> Vec<Decoded> {
-    Sampler { model, decoding, pass: Pass::BASE }.complete(prompts, batch, |_| ()).expect("decode")
+    Sampler { model, decoding, pass: Pass::BASE, stop: &Stop::default() }
+        .complete(prompts, batch, |_| ())
+        .expect("decode")
 }
 
 /// The golden model with this change of its `config.json`, and random weights where these do not fit then.
@@ -150,7 +152,9 @@ fn an_early_stop_changes_nothing_up_to_the_end_and_costs_no_more_steps() {
 }
 
 fn agreement(model: &Llada, decoding: &Decoding, prompts: &[Prompt], decoded: &[Decoded], batch: usize) -> Agreement {
-    Sampler { model, decoding, pass: Pass::BASE }.agreement(prompts, decoded, batch).expect("replay")
+    Sampler { model, decoding, pass: Pass::BASE, stop: &Stop::default() }
+        .agreement(prompts, decoded, batch)
+        .expect("replay")
 }
 
 #[test]

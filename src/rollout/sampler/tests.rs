@@ -21,7 +21,9 @@ pub(super) fn prompts(lengths: &[usize]) -> Vec<Prompt> {
 }
 
 pub(super) fn decode(model: &Llada, decoding: &Decoding, prompts: &[Prompt], batch: usize) -> Vec<Vec<u32>> {
-    let decoded = Sampler { model, decoding, pass: Pass::BASE }.complete(prompts, batch, |_| ()).expect("decode");
+    let decoded = Sampler { model, decoding, pass: Pass::BASE, stop: &Stop::default() }
+        .complete(prompts, batch, |_| ())
+        .expect("decode");
     decoded.into_iter().map(|d| d.canvas).collect()
 }
 
@@ -119,7 +121,7 @@ fn every_remasking_commits_in_an_order_of_its_own() {
 fn steps_are_counted_not_planned() {
     let model = model();
     let steps = |decoding: Decoding| -> Vec<usize> {
-        let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::BASE };
+        let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::BASE, stop: &Stop::default() };
         sampler.complete(&prompts(&[5, 7]), 2, |_| ()).expect("decode").iter().map(|d| d.steps).collect()
     };
     assert_eq!(steps(Decoding::greedy(16, 8, 6).expect("16 / 8, 6 / 2")), [6, 6]);
@@ -130,7 +132,11 @@ fn steps_are_counted_not_planned() {
 #[test]
 fn a_canvas_that_does_not_fit_is_refused() {
     let (model, decoding) = (model(), Decoding::greedy(16, 8, 4).expect("16 / 8"));
-    let error = Sampler { model: &model, decoding: &decoding, pass: Pass::BASE }.complete(&prompts(&[250]), 1, |_| ());
+    let error = Sampler { model: &model, decoding: &decoding, pass: Pass::BASE, stop: &Stop::default() }.complete(
+        &prompts(&[250]),
+        1,
+        |_| (),
+    );
     let text = error.expect_err("266 of 256").to_string();
     assert!(text.contains("250 tokens") && text.contains("max_sequence_length 256"), "{text}");
 }

@@ -1,0 +1,148 @@
+//! Where a run begins: in a new folder, or from a checkpoint that belongs to it. Nothing is written before all of that
+//! is known.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::belongs::{Belongs, judge};
+use super::checkpoint::{self, TrainerState};
+use super::run_dir::RunDir;
+use super::trainer::Trainer;
+use crate::config::{Changes, Resume, RunRequest};
+use crate::error::Usage;
+use crate::report::{MetricsFile, Row, read_metrics};
+
+/// Where a run begins.
+pub struct Start {
+    /// Updates done.
+    pub step: usize,
+    /// The step of the checkpoint that it goes on from.
+    pub resumed: Option<usize>,
+    /// Whether that one is in the output folder.
+    pub in_place: bool,
+    /// The lines of metrics up to there.
+    pub rows: Vec<Row>,
+    /// What is not as it was when the checkpoint was written.
+    pub changes: Changes,
+    folder: Folder,
+}
+
+/// What the output folder is now.
+enum Folder {
+    /// Free.
+    New,
+    /// That of a run that never came to a checkpoint.
+    Again,
+    /// That of the run.
+    Own,
+}
+
+impl Start {
+    /// Finds the beginning of `request` and brings the trainer there.
+    ///
+    /// # Errors
+    /// [`Usage`] for an output folder that cannot be used so and for a checkpoint that does not belong to the run; a
+    /// checkpoint that cannot be read.
+    pub fn find(request: &RunRequest, trainer: &mut Trainer, belongs: &Belongs) -> Result<Self> {
+        let root = &request.config.run().output_dir;
+        let from_zero = |folder| Self {
+            step: 0,
+            resumed: None,
+            in_place: false,
+            rows: Vec::new(),
+            changes: Changes::default(),
+            folder,
+        };
+        match &request.resume {
+            None => {
+                RunDir::require_free(root)?;
+                Ok(from_zero(Folder::New))
+            }
+            Some(Resume::From(path)) if !inside(path, root) => {
+                RunDir::require_free(root)?;
+                let (step, changes) = restore(path, request, trainer, belongs)?;
+                Ok(Self { step, resumed: Some(step), changes, ..from_zero(Folder::New) })
+            }
+            Some(resume) => {
+                let run = RunDir::open(root)?;
+                let Some((_, last)) = run.checkpoints().pop() else {
+                    tracing::warn!("{} has no checkpoint yet: starting again from step 0", root.display());
+                    return Ok(from_zero(Folder::Again));
+                };
+                if let Resume::From(path) = resume {
+                    require_last(path, &last)?;
+                }
+                let (step, changes) = restore(&last, request, trainer, belongs)?;
+                let mut rows = if run.metrics().exists() { read_metrics(&run.metrics())? } else { Vec::new() };
+                rows.retain(|row| row.step() <= step);
+                Ok(Self { step, resumed: Some(step), in_place: true, rows, changes, folder: Folder::Own })
+            }
+        }
+    }
+
+    /// Whether the held-out evaluation of this step is among the lines.
+    pub fn is_evaluated(&self) -> bool {
+        self.rows.iter().any(|row| row.step() == self.step && row.is_evaluation())
+    }
+
+    /// Makes or opens the folder, says in it what the run is (`model_commit` is the base model's on the hub), and cuts the
+    /// metrics where it begins.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written.
+    pub fn open(&self, request: &RunRequest, model_commit: Option<&str>) -> Result<(RunDir, MetricsFile)> {
+        let root = &request.config.run().output_dir;
+        let run = match self.folder {
+            Folder::New => RunDir::create(root)?,
+            Folder::Own | Folder::Again => RunDir::open(root)?,
+        };
+        if let Folder::Again = self.folder {
+            let _ = std::fs::remove_file(run.metrics());
+        }
+        run.describe(&request.config, model_commit, self.resumed, &self.changes)?;
+        let metrics = match self.folder {
+            Folder::Own => MetricsFile::resume(&run.metrics(), self.step)?,
+            Folder::New | Folder::Again => MetricsFile::create(&run.metrics())?,
+        };
+        Ok((run, metrics))
+    }
+}
+
+fn restore(dir: &Path, request: &RunRequest, trainer: &mut Trainer, belongs: &Belongs) -> Result<(usize, Changes)> {
+    let config = &request.config;
+    let state = TrainerState::load(dir)?;
+    state.check_command(dir, config)?;
+    let changes = match &state.belongs {
+        Some(then) => belongs.changes_since(then, config)?,
+        None => belongs.changes_since_unrecorded(dir, state.seed, config)?,
+    };
+    judge(&changes, dir, trainer.trains_all())?;
+    state.check_step(dir, config)?;
+    checkpoint::restore(dir, trainer, &state)?;
+    tracing::info!("going on from {} (step {})", dir.display(), state.global_step);
+    Ok((state.global_step, changes))
+}
+
+fn require_last(path: &Path, last: &Path) -> Result<(), Usage> {
+    if same_folder(path, last) {
+        return Ok(());
+    }
+    Err(Usage(format!(
+        "{} is not the last checkpoint of its run ({} is): resume from the last one, or add --output-dir DIR to branch \
+         off into a new folder",
+        path.display(),
+        last.display()
+    )))
+}
+
+fn inside(path: &Path, root: &Path) -> bool {
+    path.parent().is_some_and(|parent| same_folder(parent, root))
+}
+
+fn same_folder(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => a == b,
+    }
+}
