@@ -290,6 +290,47 @@ fn what_is_wrong_with_data_is_said_with_file_and_place() {
 }
 
 #[test]
+fn a_null_or_a_missing_field_is_told_with_file_line_and_field_wherever_it_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = "{\"q\": \"1\"}\n{\"v\": \"2\"}\n{\"q\": null}\n";
+    let train = write(dir.path(), "train.jsonl", lines);
+    let task = |templates: &str| {
+        let data = format!("data = {{ train.path = {train:?}, validation_size = 0, test_size = 0 }}");
+        task(&format!("[task.custom]\n{templates}\n{data}\nrewards = {{ int = 1 }}")).unwrap()
+    };
+    let mut rng = spg::rng::Key::new(0, spg::rng::Purpose::Demonstration).rng();
+    for key in ["prompt_template", "demonstration_template"] {
+        let other = if key == "prompt_template" { "" } else { "prompt_template = '{{ q | default(1) }}'\n" };
+        let task = task(&format!("{other}{key} = 'q: {{{{ q }}}}'"));
+        let mut texts = task.records(Split::Train).unwrap().iter().map(|record| {
+            let text = if other.is_empty() { task.prompt(record) } else { task.demonstration(record, &mut rng) };
+            text.map_err(|error| error.to_string())
+        });
+        assert_eq!(texts.next().unwrap().as_deref(), Ok("q: 1"));
+        let missing =
+            format!("{train}, line 2: task.custom.{key} asks for `q`, which this record lacks (its fields: v)");
+        let null = format!("{train}, line 3: task.custom.{key} prints the field `q`, which is null");
+        for expected in [missing, null] {
+            let message = texts.next().unwrap().unwrap_err();
+            assert!(message.starts_with(&expected), "{message}");
+        }
+    }
+    let csv = write(dir.path(), "train.csv", "question,answer,hint\nwhat?,1,\nwhy?,2,\"\"\n");
+    let template =
+        ["--set", "task.gsm8k.prompt_template={{ question }}{{ hint }}.", "--set", "task.gsm8k.data.data_seed=1"];
+    let prompts = shown(&mut show("gsm8k", &csv, &template));
+    assert!(prompts["prompts"][0]["prompt"].as_str().unwrap().contains("?."), "{prompts}");
+    let jsonl = write(
+        dir.path(),
+        "hints.jsonl",
+        "{\"question\": \"?\", \"answer\": \"1\", \"hint\": null}\n".repeat(3).as_str(),
+    );
+    let output = show("gsm8k", &jsonl, &template).assert().code(1).stdout("").get_output().stderr.clone();
+    let text = String::from_utf8(output).unwrap();
+    assert!(text.contains("hints.jsonl, line ") && text.contains("prints the field `hint`, which is null"), "{text}");
+}
+
+#[test]
 fn without_network_the_files_to_fetch_are_named() {
     let home = tempfile::tempdir().unwrap();
     let mut command = spg(&["data", "show", "--config", "gsm8k", "--set", "model.name_or_path=examples/sudoku-tiny"]);

@@ -70,7 +70,7 @@ pub enum TaskError {
     NotText {
         /// The field.
         field: String,
-        /// The value there is, as JSON.
+        /// The value there is, as JSON, its beginning if it is long.
         found: String,
     },
     /// A field of a record holds something the task cannot use.
@@ -155,13 +155,22 @@ impl TaskError {
 
     /// A value that is not what a field should hold.
     pub(crate) fn bad_field(field: &str, expected: &'static str, found: &Value) -> Self {
-        const LONGEST: usize = 80;
-        let found = found.to_string();
-        let found = match found.char_indices().nth(LONGEST) {
-            Some((end, _)) => format!("{}...", &found[..end]),
-            None => found,
-        };
-        Self::BadField { field: field.into(), expected, found }
+        Self::BadField { field: field.into(), expected, found: beginning(found) }
+    }
+
+    /// A value that should be text.
+    pub(super) fn not_text(field: &str, found: &Value) -> Self {
+        Self::NotText { field: field.into(), found: beginning(found) }
+    }
+}
+
+/// A value as JSON, its beginning if it is long.
+fn beginning(value: &Value) -> String {
+    const LONGEST: usize = 80;
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 

@@ -51,7 +51,7 @@ impl Record {
     pub fn text(&self, field: &str) -> Result<&str> {
         match self.value(field)? {
             Value::String(text) => Ok(text),
-            other => Err(TaskError::NotText { field: field.into(), found: other.to_string() }),
+            other => Err(TaskError::not_text(field, other)),
         }
     }
 

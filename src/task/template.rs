@@ -82,7 +82,7 @@ impl Template {
         {
             return Err(printed);
         }
-        rendered.map_err(|error| record.located(self.explain(&context, &error)))
+        rendered.map_err(|error| self.explain(&context, &error))
     }
 
     /// The error for a null of the records that has become text, if one has.
@@ -100,15 +100,31 @@ impl Template {
         is_so.then(|| printed.record.located(error))
     }
 
+    /// The error for what failed, with its place.
     fn explain(&self, context: &Context<'_, '_>, error: &minijinja::Error) -> TaskError {
         let record = context.record;
-        let is_given = |name: &str| context.more.iter().any(|(given, _)| begins_with(name, &[given]));
-        match undefined(error) {
-            Some(name) if name.starts_with(char::is_alphabetic) && !is_given(name) => {
-                TaskError::NotInRecord { key: self.key, field: name.to_owned(), present: record.field_names() }
+        if let Some(name) = undefined(error) {
+            let lacks = |record: &Record, field: &str| {
+                let (field, present) = (field.to_owned(), record.field_names());
+                record.located(TaskError::NotInRecord { key: self.key, field, present })
+            };
+            let is_whole = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+            let is_field = record.fields().keys().any(|field| begins_with(name, &[field]));
+            // A part of something else: of an example, or of what the template made itself.
+            let field = name.rsplit_once('.').map_or(name, |(_, field)| field);
+            match context.example_without(field) {
+                _ if is_whole || is_field => return lacks(record, name),
+                Some(example) => return lacks(example, field),
+                None => {}
             }
-            _ => TaskError::Template { key: self.key, reason: reason(error) },
         }
+        let mut reason = reason(error);
+        let nulls: Vec<&str> =
+            record.fields().iter().filter(|(_, v)| v.is_null()).map(|(name, _)| name.as_str()).collect();
+        if !nulls.is_empty() {
+            reason += &format!("; null in this record: {}", nulls.join(", "));
+        }
+        record.located(TaskError::Template { key: self.key, reason })
     }
 
     fn try_render(&self, context: &Value) -> Result<String, minijinja::Error> {

@@ -23,6 +23,9 @@ use super::{DataError, Result, Row};
 use crate::task::Record;
 use value::Converter;
 
+/// Characters of the library's message.
+const LONGEST_REASON: usize = 200;
+
 /// Reads all rows; what becomes of their values says [`Converter`].
 ///
 /// # Errors
@@ -48,7 +51,10 @@ pub fn read(path: &Path) -> Result<Vec<Row>> {
         }
         Ok(Err(Refused::File(reason))) => Err(DataError::file(path, reason)),
         Ok(Err(Refused::Row(reason))) => Err(DataError::row(path, format!("row {}", rows.len() + 1), reason)),
-        Ok(Err(Refused::Library(error))) => Err(damaged(&error.to_string())),
+        // It may quote the whole value that it cannot read.
+        Ok(Err(Refused::Library(error))) => {
+            Err(damaged(&error.to_string().chars().take(LONGEST_REASON).collect::<String>()))
+        }
         Err(Panicked) => Err(damaged("it holds what the reader does not expect")),
     }
 }

@@ -69,6 +69,11 @@ impl<'a> Context<'a, '_> {
         Some(Printed { record: self.records().nth(*at)?, field: field.clone() })
     }
 
+    /// The first worked example without a field.
+    pub fn example_without(&self, field: &str) -> Option<&'a Record> {
+        self.records().skip(1).find(|record| !record.fields().contains_key(field))
+    }
+
     fn records(&self) -> impl Iterator<Item = &'a Record> {
         let more = self.more.iter().flat_map(|(_, given)| match given {
             Given::Records(records) => records.as_slice(),

@@ -95,10 +95,12 @@ fn a_null_may_be_asked_about_and_replaced() {
             "task.x.template fails on a record: invalid operation: it prints a null (line 1 of the template)"
         )
     );
+    let message = render("{{ n * 2 }}", r#"{"n": null}"#).unwrap_err();
+    assert!(message.starts_with("a.jsonl, line 7: ") && message.ends_with("; null in this record: n"), "{message}");
 }
 
 #[test]
-fn a_null_of_an_example_is_told_with_the_place_of_the_example() {
+fn an_example_that_lacks_a_field_is_told_with_its_own_place() {
     let sample = context! { q => "?", examples => [context! { q => "?" }] };
     let source = "{% for e in examples %}{{ e.q }} {% endfor %}{{ q }}";
     let template = Template::compile("task.x.template", source, &sample, &[]).unwrap();
@@ -106,6 +108,9 @@ fn a_null_of_an_example_is_told_with_the_place_of_the_example() {
     let (asked, good) = (read(r#"{"q": "3"}"#, "line 3"), read(r#"{"q": "1"}"#, "line 1"));
     let shown = |examples| template.render(&asked, &[(EXAMPLES, Given::Records(examples))]);
     assert_eq!(shown(vec![&good, &good]).unwrap(), "1 1 3");
+    let lacking = read(r#"{"v": 1}"#, "line 4");
+    let message = shown(vec![&good, &lacking]).unwrap_err().to_string();
+    assert!(message.starts_with("line 4: task.x.template asks for `q`, which this record lacks"), "{message}");
     let null = read(r#"{"q": null}"#, "line 2");
     let message = shown(vec![&good, &null]).unwrap_err().to_string();
     assert!(message.starts_with("line 2: task.x.template prints the field `q`, which is null"), "{message}");

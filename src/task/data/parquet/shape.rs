@@ -15,6 +15,8 @@ pub enum Shape {
     Group(Vec<(String, Shape)>),
     /// A list of these.
     List(Box<Shape>),
+    /// A list of the oldest form, whose child is this list: the row reader gives a list that holds it, or nothing.
+    OldList(Box<Shape>),
     /// Entries of keys and values.
     Map(Box<Shape>, Box<Shape>),
 }
@@ -75,14 +77,18 @@ impl<'a> Builder<'a> {
             Shape::Leaf(self.leaf(field)?)
         } else {
             match (info.converted_type(), field.get_fields()) {
-                (ConvertedType::LIST, [repeated]) => {
-                    let wraps = repeated.is_group() && repeated.get_fields().len() == 1 && !is_old_element(repeated);
-                    Shape::List(Box::new(self.field(if wraps { &repeated.get_fields()[0] } else { repeated })?))
+                (ConvertedType::LIST, [repeated]) if is_element(repeated) => {
+                    Shape::OldList(Box::new(self.field(repeated)?))
                 }
+                (ConvertedType::LIST, [repeated]) => match repeated.get_fields() {
+                    [element] => Shape::List(Box::new(self.field(element)?)),
+                    _ => Shape::Group(self.group(field)?),
+                },
                 (ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE, [entry]) if entry.is_group() => {
                     match entry.get_fields() {
                         [key, value] => Shape::Map(Box::new(self.field(key)?), Box::new(self.field(value)?)),
-                        _ => Shape::List(Box::new(Shape::Group(self.group(entry)?))),
+                        [key] => Shape::List(Box::new(self.field(key)?)),
+                        _ => Shape::Group(self.group(field)?),
                     }
                 }
                 _ => Shape::Group(self.group(field)?),
@@ -117,9 +123,20 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Whether the only child of a list is its element, as programs wrote it before there was a rule.
-fn is_old_element(repeated: &Type) -> bool {
-    repeated.name() == "array" || repeated.name().ends_with("_tuple")
+/// Whether the only child of a list is its element, as programs wrote it before there was a rule, and as the row reader
+/// tells it.
+fn is_element(repeated: &Type) -> bool {
+    if repeated.is_primitive() {
+        return true;
+    }
+    let info = repeated.get_basic_info();
+    let is_list = info.logical_type_ref() == Some(&LogicalType::List) || info.converted_type() == ConvertedType::LIST;
+    let is_repeated = |child: &Type| child.get_basic_info().repetition() == Repetition::REPEATED;
+    match repeated.get_fields() {
+        [child] if is_list || is_repeated(child) => false,
+        [_] => repeated.name() == "array" || repeated.name().ends_with("_tuple"),
+        _ => true,
+    }
 }
 
 fn counted(unit: &TimeUnit) -> Unit {

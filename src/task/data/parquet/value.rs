@@ -47,6 +47,11 @@ impl<'s> Converter<'s> {
             (Field::ListInternal(list), Shape::List(shape)) => {
                 list.elements().iter().map(|element| self.value(element, shape)).collect::<Result<_, _>>()?
             }
+            (Field::ListInternal(list), Shape::OldList(shape)) => match list.elements() {
+                [] => Value::Array(Vec::new()),
+                [whole] => self.value(whole, shape)?,
+                _ => return Err(self.problem("it is not of the type that the file says")),
+            },
             (Field::MapInternal(map), Shape::Map(keys, values)) => {
                 let mut object = Map::new();
                 for (key, field) in map.entries() {

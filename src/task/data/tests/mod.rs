@@ -320,6 +320,31 @@ fn of_two_entries_of_a_key_none_wins() {
 }
 
 #[test]
+fn a_list_of_the_oldest_form_is_not_wrapped_once_too_often() {
+    let schema = "message rows {
+        required group plain (LIST) { repeated int64 element (TIME(NANOS, false)); }
+        repeated int64 bare;
+        required group pairs (LIST) { repeated group array { required int64 a; required int64 b; } }
+        required group lists (LIST) { repeated group array (LIST) { repeated int64 array; } }
+        required group pairs_of_one (LIST) { repeated group x_tuple { required int64 a; } }
+    }";
+    let rows = read_columns(schema, |group| {
+        for deep in [1, 1, 1, 1, 2, 1] {
+            column::<Int64Type>(group, &[1, 2], &[deep, deep, 0], Some(&[0, 1, 0]));
+        }
+    });
+    let first = json!({
+        "plain": ["00:00:00.000000001", "00:00:00.000000002"],
+        "bare": [1, 2],
+        "pairs": [{ "a": 1, "b": 1 }, { "a": 2, "b": 2 }],
+        "lists": [[1], [2]],
+        "pairs_of_one": [{ "a": 1 }, { "a": 2 }],
+    });
+    let second = json!({ "plain": [], "bare": [], "pairs": [], "lists": [], "pairs_of_one": [] });
+    assert_eq!(rows, Ok(json!([first, second])));
+}
+
+#[test]
 fn an_interval_is_named_and_not_called_damage() {
     let error = read_columns("message rows { required fixed_len_byte_array(12) i (INTERVAL); }", |group| {
         column::<FixedLenByteArrayType>(group, &[vec![0; 12].into()], &[0], None);
