@@ -33,7 +33,7 @@ pub fn engine() -> Result<Environment<'static>, Error> {
 ///
 /// # Errors
 /// If it cannot be written.
-pub fn print(out: &mut Output<'_>, state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+pub fn print(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     match number::as_python(value) {
         Some(text) => Ok(out.write_str(&text)?),
         None => minijinja::escape_formatter(out, state, value),

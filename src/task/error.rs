@@ -149,7 +149,12 @@ impl TaskError {
             | Self::NotInRecord { .. }
             | Self::PrintsNull { .. }
             | Self::Template { .. } => true,
-            Self::Config(_) | Self::Data(_) | Self::Command(_) | Self::Record { .. } | Self::NoRecords { .. } => false,
+            Self::Config(_)
+            | Self::Data(_)
+            | Self::Command(_)
+            | Self::Record { .. }
+            | Self::NoRecords { .. }
+            | Self::TooLarge { .. } => false,
         }
     }
 

@@ -7,9 +7,9 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use super::error::beginning;
-use crate::terminal::shown_in_line;
 use super::{Answer, Request};
 use crate::config::LARGEST_REWARD;
+use crate::terminal::shown_in_line;
 
 /// The longest answer that is read, bytes.
 pub(super) const LONGEST_ANSWER: usize = 1 << 20;
