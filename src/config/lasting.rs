@@ -46,6 +46,7 @@ const RULES: &[(&str, Rule)] = &[
     ("task.*.data.test", May),
     ("task.custom.reward_command.command", May),
     ("task.custom.reward_command.time_limit_seconds", May),
+    ("task.custom.reward_command.env", May),
     ("rollout.max_completion_length", Stays),
     ("rollout.block_length", Stays),
     ("rollout.diffusion_steps", Stays),

@@ -1,9 +1,12 @@
 //! Which layers have adapters, and how these are scaled: what the trained tensors alone do not tell.
 
+use anyhow::Result;
+
 use super::llada::Llada;
+use super::lora::AdapterConfig;
 
 impl Llada {
-    /// Module path, rank and scale (`alpha / r`) of every adapter; none if the model has no adapters.
+    /// Layer (`blocks.0.q_proj`), rank and scale of every adapter; none if the model has no adapters.
     pub fn adapters(&self) -> Vec<(String, usize, f64)> {
         let linears = self.blocks.iter().enumerate().flat_map(|(i, b)| b.linears().map(|(leaf, l)| (i, leaf, l)));
         linears
@@ -13,5 +16,15 @@ impl Llada {
                 Some((format!("blocks.{i}.{leaf}"), r, adapter.scale))
             })
             .collect()
+    }
+}
+
+impl AdapterConfig {
+    /// Rank and scale of the adapter of a layer as [`Llada::adapters`] names it, if it has one.
+    ///
+    /// # Errors
+    /// A pattern that takes too long to match.
+    pub fn of_layer(&self, layer: &str) -> Result<Option<(usize, f64)>> {
+        Ok(self.shape(&format!("model.transformer.{layer}"))?.map(|shape| (shape.rank, shape.scale)))
     }
 }

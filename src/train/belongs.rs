@@ -14,7 +14,8 @@ use crate::model::{AdapterConfig, files_digest, hex, weights_digest};
 use crate::session::Session;
 
 /// The files that decide how text becomes tokens.
-const TOKENIZER_FILES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+const TOKENIZER_FILES: [&str; 4] =
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
 
 /// Kept in `trainer_state.json`; digests are SHA-256.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,7 +56,7 @@ impl Belongs {
             base_weights,
             tokenizer: files_digest(dir, &TOKENIZER_FILES)?,
             train_records: records_digest(session)?,
-            adapters: adapters.into_iter().map(|(name, r, scale)| (name, format!("r {r}, scale {scale}"))).collect(),
+            adapters: adapters.into_iter().map(|(name, r, scale)| (name, adapter((r, scale)))).collect(),
             config: config.to_json().context("the configuration cannot be kept")?,
         };
         tracing::debug!("digests of model and data: {:.1} s", started.elapsed().as_secs_f64());
@@ -109,11 +110,13 @@ impl Belongs {
         }
         if !self.adapters.is_empty() {
             let then = AdapterConfig::load(checkpoint)?;
-            let scale = then.lora_alpha / then.r as f64;
-            let then = format!("r {}, scale {scale}", then.r);
-            if let Some((name, now)) = self.adapters.iter().find(|(_, now)| **now != then) {
-                let key = format!("adapter of {name}");
-                changes.refused.push(Change { key, old: Some(then.into()), new: Some(now.clone().into()) });
+            for (name, now) in &self.adapters {
+                let then = then.of_layer(name)?.map_or("none".to_owned(), adapter);
+                if then != *now {
+                    let key = format!("adapter of {name}");
+                    changes.refused.push(Change { key, old: Some(then.into()), new: Some(now.clone().into()) });
+                    break;
+                }
             }
         }
         tracing::warn!(
@@ -123,6 +126,10 @@ impl Belongs {
         );
         Ok(changes)
     }
+}
+
+fn adapter((r, scale): (usize, f64)) -> String {
+    format!("r {r}, scale {scale}")
 }
 
 /// Refuses a difference that is none of the configuration's.

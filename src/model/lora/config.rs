@@ -34,7 +34,7 @@ pub struct AdapterConfig {
 
 /// The size of one module's adapter.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Shape {
+pub(in crate::model) struct Shape {
     pub rank: usize,
     /// What the update is multiplied with.
     pub scale: f64,
@@ -100,7 +100,7 @@ impl AdapterConfig {
     ///
     /// # Errors
     /// A pattern that takes too long to match.
-    pub(super) fn shape(&self, path: &str) -> Result<Option<Shape>> {
+    pub(in crate::model) fn shape(&self, path: &str) -> Result<Option<Shape>> {
         let Some(path) = self.targets.find(path)? else { return Ok(None) };
         let rank = self.ranks.get(&path)?.unwrap_or(self.r);
         let alpha = self.alphas.get(&path)?.unwrap_or(self.lora_alpha);
