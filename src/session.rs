@@ -72,7 +72,7 @@ impl Session {
             return Self::open_with(config, source::resolve(name, revision)?, None, origin);
         };
         let dir = source::resolve_tokenizer(name, revision)?;
-        let file = source::resolve_gguf(file, name, &dir, revision)?;
+        let file = source::resolve_gguf(file, name, &dir)?;
         Self::open_with(config, dir, Some(&file), origin)
     }
 

@@ -110,7 +110,7 @@ fn expand(path: OsString, variable: &dyn Fn(&str) -> Option<OsString>) -> PathBu
     filled.push_str(rest);
     let home = if filled == "~" { Some("") } else { filled.strip_prefix("~/") };
     match (home, user_home(variable)) {
-        (Some(below), Some(home)) if below.is_empty() => home,
+        (Some(""), Some(home)) => home,
         (Some(below), Some(home)) => home.join(Path::new(below)),
         _ => filled.into(),
     }
@@ -120,7 +120,10 @@ fn expand(path: OsString, variable: &dyn Fn(&str) -> Option<OsString>) -> PathBu
 mod tests {
     use super::*;
 
-    fn place(variables: &[(&str, &str)]) -> Place {
+    /// Names and values.
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+
+    fn place(variables: Variables<'_>) -> Place {
         let find = |name: &str| {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| OsString::from(value)).or_else(|| (name == "HOME").then(|| "/home/me".into()))
@@ -136,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_cache_is_where_pythons_library_looks() {
-        let cases: [(&[(&str, &str)], &str); 9] = [
+        let cases: [(Variables<'_>, &str); 9] = [
             (&[], "/home/me/.cache/huggingface/hub"),
             (&[("XDG_CACHE_HOME", "/xdg")], "/xdg/huggingface/hub"),
             (&[("HF_HOME", "~/x"), ("XDG_CACHE_HOME", "/xdg")], "/home/me/x/hub"),
@@ -159,7 +162,7 @@ mod tests {
         std::fs::write(&file, "from_file\n").expect("write");
         let home = dir.path().to_str().expect("UTF-8");
         let file = file.to_str().expect("UTF-8");
-        let cases: [(&[(&str, &str)], Option<&str>); 6] = [
+        let cases: [(Variables<'_>, Option<&str>); 6] = [
             (&[("HF_TOKEN", "new\n"), ("HUGGING_FACE_HUB_TOKEN", "old"), ("HF_HOME", home)], Some("new")),
             (&[("HUGGING_FACE_HUB_TOKEN", "old"), ("HF_HOME", home)], Some("old")),
             (&[("HF_HOME", home)], Some("from_file")),

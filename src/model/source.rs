@@ -61,7 +61,7 @@ pub fn resolve_tokenizer(name_or_path: &str, revision: Option<&str>) -> Result<M
 ///
 /// # Errors
 /// A file that is in none of these places.
-pub fn resolve_gguf(file: &str, name_or_path: &str, dir: &ModelDir, revision: Option<&str>) -> Result<PathBuf> {
+pub fn resolve_gguf(file: &str, name_or_path: &str, dir: &ModelDir) -> Result<PathBuf> {
     let places = [dir.path.join(file), PathBuf::from(file)];
     if let Some(place) = places.iter().find(|place| place.is_file()) {
         return Ok(place.clone());
@@ -69,7 +69,7 @@ pub fn resolve_gguf(file: &str, name_or_path: &str, dir: &ModelDir, revision: Op
     let Some(commit) = &dir.commit else {
         bail!("model.gguf_file {file:?} is neither in {} nor a file of this machine", dir.path.display());
     };
-    let repo = HubRepo::new(Kind::Model, name_or_path, revision.unwrap_or(commit))?;
+    let repo = HubRepo::new(Kind::Model, name_or_path, commit)?;
     match repo.get(file)? {
         Found::Here(path) => Ok(path),
         Found::NotCached { .. } => Err(repo.missing(&[file.to_owned()])),
@@ -83,6 +83,7 @@ pub fn resolve_gguf(file: &str, name_or_path: &str, dir: &ModelDir, revision: Op
 fn find(name_or_path: &str, revision: Option<&str>, weights: bool) -> Result<ModelDir> {
     let path = Path::new(name_or_path);
     if path.is_dir() {
+        refuse_dangling(path)?;
         return Ok(ModelDir { path: path.to_owned(), commit: None });
     }
     let here = std::env::current_dir().unwrap_or_default();
@@ -118,6 +119,23 @@ fn find(name_or_path: &str, revision: Option<&str>, weights: bool) -> Result<Mod
     Ok(ModelDir { path, commit })
 }
 
+/// A link to nothing looks like a file that is not there, and some files need not be there.
+fn refuse_dangling(dir: &Path) -> Result<()> {
+    for name in REQUIRED.into_iter().chain(OPTIONAL).chain([INDEX]) {
+        let file = dir.join(name);
+        if let Ok(target) = file.read_link()
+            && !file.exists()
+        {
+            bail!(
+                "{} is a link to {}, which is not there: put the file back, or delete the link",
+                file.display(),
+                target.display()
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Why a name that could be the hub's is taken for a path that leads nowhere: anybody may own such a name there.
 fn local_look(name: &str, here: &Path) -> Option<String> {
     let (owner, rest) = name.split_once('/')?;
@@ -128,7 +146,7 @@ fn local_look(name: &str, here: &Path) -> Option<String> {
         Some(format!("{owner} is a usual name of a folder"))
     } else if rest.starts_with("checkpoint-") {
         Some("it ends like a checkpoint".into())
-    } else if [".safetensors", ".gguf", ".json", ".toml", ".bin", ".pt"].iter().any(|e| is_file(e)) {
+    } else if [".safetensors", ".gguf", ".json", ".toml", ".bin", ".pt"].iter().any(is_file) {
         Some("it ends like a file".into())
     } else {
         None

@@ -92,6 +92,18 @@ fn a_chat_template_that_the_cache_lacks_is_not_left_out_silently() -> Result<()>
 }
 
 #[test]
+#[cfg(unix)]
+fn a_link_to_nothing_in_a_folder_is_not_a_file_that_need_not_be_there() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let folder = dir.path().to_str().context("UTF-8")?;
+    assert_eq!(resolve_tokenizer(folder, None)?, ModelDir { path: dir.path().to_owned(), commit: None });
+    std::os::unix::fs::symlink("gone", dir.path().join("chat_template.jinja"))?;
+    let error = resolve_tokenizer(folder, None).expect_err("dangling").to_string();
+    assert!(error.contains("chat_template.jinja is a link to gone, which is not there"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn no_weights_are_fetched_for_a_tokenizer() -> Result<()> {
     let asked = RefCell::new(Vec::new());
     let get = |file: &str| {

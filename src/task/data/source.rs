@@ -181,7 +181,7 @@ impl HubDataset {
         }
         let reason = format!(
             "the cache has {} of it and does not know whether there are more: run once with the network, or if they \
-             are all, set {key}.files = {names:?} and {key}.revision = {:?}",
+             are all, set {key}.files = {names:?} and {key}.revision = {:?} instead of name and split",
             names.join(", "),
             self.revision()
         );
