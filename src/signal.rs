@@ -6,7 +6,7 @@
 //! | SIGHUP | asks, unless it was ignored when the program started (`nohup`) |
 //! | SIGUSR1, SIGUSR2 | ask: job schedulers warn with them |
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,6 +49,7 @@ impl Stop {
                 // wants the process gone.
                 let insists = matches!(signal, SIGINT | SIGTERM);
                 if insists && insisted {
+                    clear_line();
                     // Not `std::process::exit`, whose exit handlers could wait for a lock the main thread holds.
                     signal_hook::low_level::exit(INTERRUPTED.into());
                 }
@@ -79,6 +80,16 @@ impl Stop {
     /// Asks to stop, as a signal would.
     pub fn request(&self) {
         self.asked.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Removes the progress bar that the process would leave on the terminal.
+fn clear_line() {
+    const CLEAR: &[u8] = b"\r\x1b[2K";
+    if io::stderr().is_terminal() {
+        // SAFETY: a plain write of a buffer that lives on. Not through the standard library, whose lock on standard
+        // error the main thread may hold.
+        unsafe { libc::write(libc::STDERR_FILENO, CLEAR.as_ptr().cast(), CLEAR.len()) };
     }
 }
 

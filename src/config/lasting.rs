@@ -128,18 +128,18 @@ pub struct Changes {
 impl fmt::Display for Change {
     /// `train.learning_rate 0.0003 -> 0.0001`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} -> {}", self.key, self.old(), self.new())
+        write!(f, "{} {} -> {}", self.key, self.before(), self.now())
     }
 }
 
 impl Change {
     /// The value in the checkpoint, as text.
-    pub fn old(&self) -> String {
+    pub fn before(&self) -> String {
         text(self.old.as_ref())
     }
 
     /// The value now, as text.
-    pub fn new(&self) -> String {
+    pub fn now(&self) -> String {
         text(self.new.as_ref())
     }
 }

@@ -146,7 +146,7 @@ fn differ(changes: &mut Changes, key: &str, old: &str, new: &str, shown: [String
 /// [`Usage`]
 pub fn judge(changes: &Changes, checkpoint: &Path, trains_all: bool) -> Result<()> {
     if !changes.refused.is_empty() {
-        let line = |c: &Change| format!("\n  {}: {} in the checkpoint, {} now", c.key, c.old(), c.new());
+        let line = |c: &Change| format!("\n  {}: {} in the checkpoint, {} now", c.key, c.before(), c.now());
         let lines: String = changes.refused.iter().map(line).collect();
         let start = match trains_all {
             true => format!("model.name_or_path={:?}", checkpoint.display()),

@@ -93,8 +93,10 @@ fn copy_of_the_model(dir: PathBuf) -> PathBuf {
 fn a_base_model_of_equal_shape_took_the_place_of_the_right_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let (dir, whole) = (folder.path().join("run"), folder.path().join("whole"));
-    started(&RL, &dir);
-    RL.succeed(&whole, None, &[]);
+    for run in [&dir, &whole] {
+        started(&RL, run);
+    }
+    RL.succeed(&whole, Some(Resume::Auto), &[]);
     let model = copy_of_the_model(folder.path().join("model"));
     let named = format!("model.name_or_path={}", model.display());
     let said = |key: &str, change: &dyn Fn()| {
