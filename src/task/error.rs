@@ -64,6 +64,14 @@ pub enum TaskError {
         /// The fields there are, separated by commas.
         present: String,
     },
+    /// A record of MATH has nothing to compare with.
+    #[error("a record has no answer: {solution}, no `answer`, no `ground_truth` (its fields: {present})")]
+    NoAnswer {
+        /// What is wrong with its solution.
+        solution: &'static str,
+        /// The fields there are, separated by commas.
+        present: String,
+    },
     /// A field of a record has the wrong type.
     #[error("field `{field}` of a record is not a string but {found}")]
     NotText {

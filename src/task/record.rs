@@ -1,5 +1,7 @@
 //! One example of a task: named JSON values.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -33,20 +35,42 @@ impl Record {
         }
     }
 
+    /// The string in a field, or a number with its digits, as data sets write answers: `5` is "5" and `0.50` is "0.5". The
+    /// field may be missing or null. An integer has all of its digits.
+    ///
+    /// # Errors
+    /// If the field holds something else.
+    pub fn optional_answer(&self, field: &str) -> Result<Option<Cow<'_, str>>> {
+        match self.0.get(field) {
+            Some(Value::Number(number)) => Ok(Some(digits(number).into())),
+            _ => Ok(self.optional_text(field)?.map(Cow::Borrowed)),
+        }
+    }
+
     /// What a field holds.
     ///
     /// # Errors
     /// If the field is missing.
     pub fn value(&self, field: &str) -> Result<&Value> {
-        self.0.get(field).ok_or_else(|| TaskError::MissingField {
-            field: field.into(),
-            present: self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
-        })
+        self.0.get(field).ok_or_else(|| TaskError::MissingField { field: field.into(), present: self.names() })
+    }
+
+    /// The names of all fields, separated by commas.
+    pub fn names(&self) -> String {
+        self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
     /// All fields.
     pub fn fields(&self) -> &Map<String, Value> {
         &self.0
+    }
+}
+
+/// A number without an exponent, and without decimals where it has none: `18.0` is "18".
+pub(super) fn digits(number: &serde_json::Number) -> String {
+    match number.as_f64().filter(|_| number.is_f64()) {
+        Some(number) => number.to_string(),
+        None => number.to_string(),
     }
 }
 
@@ -72,6 +96,23 @@ mod tests {
         assert_eq!(record.text("solution"), Ok("1"));
         let message = record.text("answer").unwrap_err().to_string();
         assert_eq!(message, "a record has no field `answer` (its fields: puzzle, solution)");
+    }
+
+    #[test]
+    fn the_integer_answer_of_a_record_was_refused() {
+        let record: Record = serde_json::from_str(
+            r#"{"a": 5, "b": -3, "c": 0.50, "d": 18.0, "e": 9007199254740993, "f": 18446744073709551615, "g": "x", "h": null,
+                "i": true, "j": 1e3}"#,
+        )
+        .unwrap();
+        let answer = |field| record.optional_answer(field).map(|answer| answer.map(|answer| answer.into_owned()));
+        let written =
+            [("a", "5"), ("b", "-3"), ("c", "0.5"), ("d", "18"), ("e", "9007199254740993"), ("g", "x"), ("j", "1000")];
+        for (field, text) in written.into_iter().chain([("f", "18446744073709551615")]) {
+            assert_eq!(answer(field), Ok(Some(text.to_owned())), "{field}");
+        }
+        assert_eq!((answer("h"), answer("missing")), (Ok(None), Ok(None)));
+        assert!(answer("i").unwrap_err().to_string().contains("is not a string but true"));
     }
 
     #[test]
