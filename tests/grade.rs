@@ -59,6 +59,15 @@ fn every_real_completion_gets_the_published_verdict_and_rewards() {
         let percent = (report["total"]["accuracy"].as_f64().unwrap() * 1e4).round() / 100.0;
         assert_eq!(json!(percent), expected["percent"], "{name}");
         assert_eq!(report["files"][0]["correct"], *correct);
+        // The exact grader's own count, judged by hand where it differs from the published one.
+        let exact = report["total"]["exact"].as_f64().unwrap() * report["total"]["completions"].as_f64().unwrap();
+        let judged = match name {
+            "gsm8k" => 776,
+            "math500" => 144,
+            "countdown" => 54,
+            _ => 1,
+        };
+        assert_eq!(exact.round() as i64, judged, "{name}");
 
         let (found, expected) = (json_lines(&details), json_lines(&path));
         assert_eq!(found.len(), expected.len());
