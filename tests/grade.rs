@@ -165,6 +165,25 @@ fn the_exact_verdict_has_a_column_of_its_own() {
 }
 
 #[test]
+fn samples_of_several_filters_were_counted_once_for_each() {
+    let row = |id: usize, text: &str, filter: &str| {
+        json!({"doc_id": id, "doc": {"question": "?", "answer": "so\n#### 3"}, "target": "3", "resps": [[text]],
+               "filtered_resps": ["3"], "filter": filter, "exact_match": 1.0})
+        .to_string()
+    };
+    let rows: Vec<String> = ["strict-match", "flexible-extract"]
+        .iter()
+        .flat_map(|filter| [row(0, r"\boxed{3}", filter), row(1, r"\boxed{4}", filter), row(2, r"\boxed{3}", filter)])
+        .collect();
+    let (_dir, path) = file("samples.jsonl", &rows.join("\n"));
+    let name = path.to_str().unwrap();
+    let output = grade(&["--task", "gsm8k", name, "--json"]).assert().code(0);
+    let output = output.stderr(contains("3 lines repeat completions under another filter")).get_output().stdout.clone();
+    let report: Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!((&report["total"]["completions"], &report["total"]["correct"]), (&json!(3), &json!(2)));
+}
+
+#[test]
 fn prefill_says_what_the_prompt_held() {
     let row = r#"{"ground_truth": 1, "completion": "\n1\n</reasoning>\n<answer>\n1\n</answer>\n"}"#;
     let (dir, path) = file("a.jsonl", row);
