@@ -22,13 +22,13 @@ pub fn tidy(nodes: Vec<Node>) -> Vec<Node> {
 /// Moves the next node, with its arguments, to the end of `out`.
 fn item(rest: &mut Nodes, out: &mut Vec<Node>) {
     match rest.next() {
-        None => {}
         // The end of a command of letters is all that a space behind it marks.
-        Some(Node::Space | Node::Char('~')) => {
-            if out.last().is_some_and(|last| *last != Node::Space && !last.is_word()) {
-                out.push(Node::Space);
-            }
+        Some(Node::Space | Node::Char('~'))
+            if out.last().is_some_and(|last| *last != Node::Space && !last.is_word()) =>
+        {
+            out.push(Node::Space);
         }
+        None | Some(Node::Space | Node::Char('~')) => {}
         Some(Node::Char(script @ ('^' | '_'))) => match argument(rest) {
             Some(inside) => out.push(Node::Script(script, inside)),
             None => out.push(Node::Char(script)),
