@@ -129,9 +129,10 @@ struct GradeArgs {
 const GRADE_HELP: &str = "\
 Files are JSON lines, or one JSON object with a list `generations` as d1 and SPG write it. A row has its completion in
 `completion` (or `generations`) and the fields of its record; or it is a row of a samples file of `spg eval` (or
-lm-evaluation-harness), with the record in `doc` and its completions in `resps`. The fields:
-  gsm8k      ground_truth, or answer with #### before the number
-  math       ground_truth, solution, or both
+lm-evaluation-harness), with the record in `doc` and its completions in `resps`; what several filters repeat is counted
+once. The fields:
+  gsm8k      ground_truth, or answer: a number, or text with #### before it
+  math       ground_truth (or answer), solution, or both
   countdown  numbers, target
   sudoku     puzzle, solution
 or the question and ground_truth of the published rows, which are graded to the letter of the published evaluation: for
@@ -141,8 +142,10 @@ prompt held of it already (--prefill).
 
 exact is a second, stricter verdict, the share of all completions. It reads only what a completion declares before its
 first end token: its last closed \\boxed{..}, else its last closed <answer>. Numbers are compared exactly:
-1,000 = 1000, 1/2 = 0.5, 1\\frac{1}{2} = 1.5, $5.00 = 5, 1e3 = 1000, and 50% is 0.5 or 50; other answers to math as
-LaTeX. countdown uses each number once and meets the target with no tolerance; sudoku has all 16 cells right.";
+1,000 = 1000, 1/2 = 0.5, 1\\frac{1}{2} = 1.5, $5.00 = 5, 1e3 = 1000, and 50% is 0.5 or 50. A unit may be left out if it is
+a known one (cm, dollars per hour, apples); two that differ are two answers (3 hours, 3 minutes), and nothing is converted.
+Other answers to math are compared as LaTeX, whatever spaces, braces, dashes and type faces it is written with.
+countdown uses each number once, with its sign, and meets the target with no tolerance; sudoku has all 16 cells right.";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TaskName {

@@ -59,6 +59,15 @@ fn every_real_completion_gets_the_published_verdict_and_rewards() {
         let percent = (report["total"]["accuracy"].as_f64().unwrap() * 1e4).round() / 100.0;
         assert_eq!(json!(percent), expected["percent"], "{name}");
         assert_eq!(report["files"][0]["correct"], *correct);
+        // The exact grader's own count, judged by hand where it differs from the published one.
+        let exact = report["total"]["exact"].as_f64().unwrap() * report["total"]["completions"].as_f64().unwrap();
+        let judged = match name {
+            "gsm8k" => 776,
+            "math500" => 144,
+            "countdown" => 54,
+            _ => 1,
+        };
+        assert_eq!(exact.round() as i64, judged, "{name}");
 
         let (found, expected) = (json_lines(&details), json_lines(&path));
         assert_eq!(found.len(), expected.len());
@@ -156,6 +165,25 @@ fn the_exact_verdict_has_a_column_of_its_own() {
 }
 
 #[test]
+fn samples_of_several_filters_were_counted_once_for_each() {
+    let row = |id: usize, text: &str, filter: &str| {
+        json!({"doc_id": id, "doc": {"question": "?", "answer": "so\n#### 3"}, "target": "3", "resps": [[text]],
+               "filtered_resps": ["3"], "filter": filter, "exact_match": 1.0})
+        .to_string()
+    };
+    let rows: Vec<String> = ["strict-match", "flexible-extract"]
+        .iter()
+        .flat_map(|filter| [row(0, r"\boxed{3}", filter), row(1, r"\boxed{4}", filter), row(2, r"\boxed{3}", filter)])
+        .collect();
+    let (_dir, path) = file("samples.jsonl", &rows.join("\n"));
+    let name = path.to_str().unwrap();
+    let output = grade(&["--task", "gsm8k", name, "--json"]).assert().code(0);
+    let output = output.stderr(contains("3 lines repeat completions under another filter")).get_output().stdout.clone();
+    let report: Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!((&report["total"]["completions"], &report["total"]["correct"]), (&json!(3), &json!(2)));
+}
+
+#[test]
 fn prefill_says_what_the_prompt_held() {
     let row = r#"{"ground_truth": 1, "completion": "\n1\n</reasoning>\n<answer>\n1\n</answer>\n"}"#;
     let (dir, path) = file("a.jsonl", row);
@@ -198,7 +226,7 @@ fn a_broken_row_names_file_and_line() {
     let failed =
         |task: &str| grade(&["--task", task, name, "--details", out.to_str().unwrap()]).assert().code(1).stdout("");
     failed("sudoku").stderr(starts_with(format!("error: {name}: line 3\n")).and(contains("no field `puzzle`")));
-    failed("math").stderr(contains(": line 1\n").and(contains("no field `ground_truth`")));
+    failed("math").stderr(contains(": line 1\n").and(contains("no `solution`, no `answer`, no `ground_truth`")));
     assert!(!out.exists());
     std::fs::write(&path, "\n\n\"text\"\n").unwrap();
     failed("gsm8k").stderr(contains("line 3\n").and(contains("not a JSON object")).and(contains(name)));

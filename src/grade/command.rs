@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Tally, judge, parse_rows, table};
+use super::{Rows, Tally, judge, parse_rows, table};
 use crate::config::GradeRequest;
 use crate::error::Usage;
 use crate::files::write_whole;
@@ -25,9 +25,14 @@ pub fn run(request: &GradeRequest) -> Result<()> {
     for path in &request.files {
         let name = path.display().to_string();
         let content = read(path).with_context(|| format!("cannot read {name}"))?;
-        let rows = parse_rows(request.task, &content).with_context(|| name.clone())?;
+        let Rows { rows, repeated } = parse_rows(request.task, &content).with_context(|| name.clone())?;
         if rows.is_empty() {
             bail!("{name} has no completions");
+        }
+        if repeated > 0 {
+            tracing::info!(
+                "{name}: {repeated} lines repeat completions under another filter; each completion counts once"
+            );
         }
         let mut tally = Tally::default();
         for (i, row) in rows.iter().enumerate() {

@@ -7,6 +7,6 @@ mod tally;
 mod verdict;
 
 pub use command::run;
-pub use rows::{PREFILL, Row, parse as parse_rows};
+pub use rows::{PREFILL, Row, Rows, parse as parse_rows};
 pub use tally::Tally;
 pub use verdict::{Verdict, judge};

@@ -1,12 +1,15 @@
 //! Files of completions: JSON lines, or one JSON object with a list `generations`. A line is a completion, or a row of
 //! a samples file with all completions of a record.
 
+mod filters;
+
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value};
 
 use crate::config::Benchmark;
 use crate::task::Record;
 use crate::task::data::json;
+use filters::Filters;
 
 /// What the prompts of the published evaluation end with, so that the completions begin after it.
 pub const PREFILL: &str = "<reasoning>";
@@ -24,11 +27,21 @@ pub struct Row {
     pub published: bool,
 }
 
+/// The rows of a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Every completion once.
+    pub rows: Vec<Row>,
+    /// Lines left out because they hold the completions of another line again, under another filter of
+    /// lm-evaluation-harness: a filter reads the answer, and here the grader does.
+    pub repeated: usize,
+}
+
 /// Reads the rows of a file's content.
 ///
 /// # Errors
 /// Naming the line (or the place in the list) of the first row that cannot be read.
-pub fn parse(task: Benchmark, content: &[u8]) -> Result<Vec<Row>> {
+pub fn parse(task: Benchmark, content: &[u8]) -> Result<Rows> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     if let Some(list) = published_list(content) {
         let mut rows = Vec::new();
@@ -36,18 +49,22 @@ pub fn parse(task: Benchmark, content: &[u8]) -> Result<Vec<Row>> {
             let place = format!("generations[{i}]");
             rows.extend(read(task, &place, value).with_context(|| place)?);
         }
-        return Ok(rows);
+        return Ok(Rows { rows, repeated: 0 });
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut repeated, mut filters) = (Vec::new(), 0, Filters::default());
     for (i, line) in content.split(|&byte| byte == b'\n').enumerate() {
         if line.trim_ascii().is_empty() {
             continue;
         }
         let place = format!("line {}", i + 1);
-        let found = json::parse_line(line).map_err(anyhow::Error::msg).and_then(|value| read(task, &place, value));
-        rows.extend(found.with_context(|| place)?);
+        let value = json::parse_line(line).map_err(anyhow::Error::msg).with_context(|| place.clone())?;
+        if filters.repeat(&value) {
+            repeated += 1;
+        } else {
+            rows.extend(read(task, &place, value).with_context(|| place)?);
+        }
     }
-    Ok(rows)
+    Ok(Rows { rows, repeated })
 }
 
 /// The list of the published form, if the content is that: an object over one line or several.
@@ -138,7 +155,7 @@ mod tests {
     use super::*;
 
     fn rows(task: Benchmark, content: &str) -> Result<Vec<Row>, String> {
-        parse(task, content.as_bytes()).map_err(|error| format!("{error:#}"))
+        parse(task, content.as_bytes()).map(|found| found.rows).map_err(|error| format!("{error:#}"))
     }
 
     #[test]

@@ -65,6 +65,14 @@ pub enum TaskError {
         /// The fields there are, separated by commas.
         present: String,
     },
+    /// A record of MATH has nothing to compare with.
+    #[error("a record has no answer: {solution}, no `answer`, no `ground_truth` (its fields: {present})")]
+    NoAnswer {
+        /// What is wrong with its solution.
+        solution: &'static str,
+        /// The fields there are, separated by commas.
+        present: String,
+    },
     /// A field of a record has the wrong type.
     #[error("field `{field}` of a record is not a string but {found}")]
     NotText {
@@ -143,6 +151,7 @@ impl TaskError {
     pub(super) fn is_of_a_record(&self) -> bool {
         match self {
             Self::MissingField { .. }
+            | Self::NoAnswer { .. }
             | Self::NotText { .. }
             | Self::BadField { .. }
             | Self::NoDemonstration { .. }

@@ -1,5 +1,6 @@
 //! One example of a task: named JSON values, and where they were read.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,18 @@ impl Record {
         }
     }
 
+    /// The string in a field, or a number with its digits, as data sets write answers: `5` is "5" and `0.50` is "0.5". The
+    /// field may be missing or null. An integer has all of its digits.
+    ///
+    /// # Errors
+    /// If the field holds something else.
+    pub fn optional_answer(&self, field: &str) -> Result<Option<Cow<'_, str>>> {
+        match self.fields.get(field) {
+            Some(Value::Number(number)) => Ok(Some(digits(number).into())),
+            _ => Ok(self.optional_text(field)?.map(Cow::Borrowed)),
+        }
+    }
+
     /// What a field holds.
     ///
     /// # Errors
@@ -85,6 +98,14 @@ impl Record {
     /// All fields.
     pub fn fields(&self) -> &Map<String, Value> {
         &self.fields
+    }
+}
+
+/// A number without an exponent, and without decimals where it has none: `18.0` is "18".
+pub(super) fn digits(number: &serde_json::Number) -> String {
+    match number.as_f64().filter(|_| number.is_f64()) {
+        Some(number) => number.to_string(),
+        None => number.to_string(),
     }
 }
 
@@ -132,6 +153,23 @@ mod tests {
             assert_eq!(record.optional_text(field), Ok(None));
         }
         assert_eq!(record.optional_text("solution"), Ok(Some("x")));
+    }
+
+    #[test]
+    fn the_integer_answer_of_a_record_was_refused() {
+        let record: Record = serde_json::from_str(
+            r#"{"a": 5, "b": -3, "c": 0.50, "d": 18.0, "e": 9007199254740993, "f": 18446744073709551615, "g": "x", "h": null,
+                "i": true, "j": 1e3}"#,
+        )
+        .unwrap();
+        let answer = |field| record.optional_answer(field).map(|answer| answer.map(|answer| answer.into_owned()));
+        let written =
+            [("a", "5"), ("b", "-3"), ("c", "0.5"), ("d", "18"), ("e", "9007199254740993"), ("g", "x"), ("j", "1000")];
+        for (field, text) in written.into_iter().chain([("f", "18446744073709551615")]) {
+            assert_eq!(answer(field), Ok(Some(text.to_owned())), "{field}");
+        }
+        assert_eq!((answer("h"), answer("missing")), (Ok(None), Ok(None)));
+        assert!(answer("i").unwrap_err().to_string().contains("is not a string but true"));
     }
 
     #[test]

@@ -19,7 +19,10 @@ fn on_terminal(columns: u16, term: &str, args: &[&str]) -> String {
     // SAFETY: two valid places for descriptors, a valid size, and no name and no settings; the two new descriptors are
     // owned by nobody else.
     let (mut terminal, end) = unsafe {
-        assert_eq!(libc::openpty(&mut terminal, &mut end, null_mut(), null_mut(), &mut { size }), 0);
+        assert_eq!(
+            libc::openpty(&mut terminal, &mut end, null_mut(), null_mut(), std::ptr::from_ref(&size).cast_mut()),
+            0
+        );
         (File::from_raw_fd(terminal), File::from_raw_fd(end))
     };
     let mut child = Command::new(assert_cmd::cargo::cargo_bin!("spg"))

@@ -161,6 +161,19 @@ mod tests {
         }
 
         #[test]
+        fn the_solvers_own_demonstrations_were_graded_wrong(
+            numbers in prop::collection::vec(-30i64..=30, 1..=4), target in -60i64..=60,
+        ) {
+            if let Some(solution) = solve(&numbers, target) {
+                let reference = Reference::new(numbers.clone(), target);
+                prop_assert!(reference.exact(&format!("<answer>{solution}</answer>")), "{solution} = {target} over {numbers:?}");
+                if numbers.iter().all(|n| *n >= 0) {
+                    prop_assert!(reaches(&solution, &numbers, target), "{solution} = {target}");
+                }
+            }
+        }
+
+        #[test]
         fn extreme_numbers_do_not_overflow(numbers in prop::collection::vec(MAX_NUMBER - 9..=MAX_NUMBER, 2..=3)) {
             prop_assert_eq!(solve(&numbers, i64::MAX), None);
         }

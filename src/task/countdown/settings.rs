@@ -50,7 +50,17 @@ fn splits(table: &CountdownTable, with_test: bool) -> Result<Splits> {
         target(record)?;
         Ok(numbers(record)?.len() == count)
     };
-    load::load(&table.data, &keys!("countdown"), with_test, &accept)
+    let splits = load::load(&table.data, &keys!("countdown"), with_test, &accept)?;
+    let negative = |record: &&Record| numbers(record).is_ok_and(|numbers| numbers.iter().any(|&n| n < 0));
+    let never = splits.train.iter().filter(negative).count();
+    if never > 0 {
+        tracing::warn!(
+            "{never} of {} training problems of task.countdown have negative numbers: the published reward knows no signs \
+             and gives at most 0.1 for them; the exact verdict reads signs",
+            splits.train.len()
+        );
+    }
+    Ok(splits)
 }
 
 /// Problems of the table's seed; none is in two splits.

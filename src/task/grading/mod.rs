@@ -7,6 +7,7 @@
 
 pub mod arithmetic;
 pub mod boxed;
+pub(crate) mod clean;
 pub mod declared;
 pub mod exact;
 pub mod latex;

@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use crate::config::Benchmark;
+use crate::task::data::json;
+use crate::task::grader::Grader;
 use crate::task::grading::boxed::Unboxed;
-use crate::task::{countdown, gsm8k, math, sudoku};
+use crate::task::{Record, Reward, countdown, gsm8k, math, sudoku};
 
 /// Runs every grader and every reward on a text.
 fn grade_all(text: &str) {
@@ -22,6 +25,26 @@ fn grade_all(text: &str) {
         assert!(grade.correct <= grade.out_of);
         assert!(reward.total.is_finite());
     }
+}
+
+/// Completions that the exact grader once judged wrongly, with the verdict that a careful reader gives.
+#[test]
+fn every_exact_verdict_that_was_wrong_is_right() {
+    let cases = include_str!("../../../tests/fixtures/grading/exact.jsonl");
+    let mut wrong = Vec::new();
+    for line in cases.lines() {
+        let case: Record = serde_json::from_value(json::parse_line(line.as_bytes()).unwrap()).unwrap();
+        let task = match case.text("task").unwrap() {
+            "gsm8k" => Benchmark::Gsm8k,
+            "math" => Benchmark::Math,
+            _ => Benchmark::Countdown,
+        };
+        let grade = Grader::Benchmark(task).grade(&case, case.text("completion").unwrap(), &Reward::default()).unwrap();
+        if grade.exact != case.value("exact").unwrap().as_bool().unwrap() {
+            wrong.push(line);
+        }
+    }
+    assert!(cases.lines().count() >= 44 && wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 proptest! {
@@ -88,6 +111,14 @@ fn grading_is_linear_in_the_text() {
         "\\\\",
         " .",
         "`",
+        "**",
+        "**9",
+        r"\,",
+        "½",
+        "√(",
+        " cm",
+        "$",
+        "9,",
         "\0",
         "\u{202e}",
         "é",

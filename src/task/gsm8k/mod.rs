@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::grading::declared::declared;
 use super::grading::{boxed, exact, number};
 use super::tags::{first_answer, loose_answer};
-use super::{Grade, Record, Result, Reward, TaskError};
+use super::{Grade, Record, Result, Reward, TaskError, record};
 
 /// What the answer of a record is.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,27 +23,27 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Reads `ground_truth` (a number, as JSON or as text, or null) and `answer` (text, of which the part after `####`
-    /// counts, as in the dataset). One of them is enough.
+    /// Reads `ground_truth` (a number, as JSON or as text, or null) and `answer` (a number, or text of which the part after
+    /// `####` counts, as in the dataset). One of them is enough.
     ///
     /// # Errors
     /// If both are missing or one of them holds something else.
     pub fn from_record(record: &Record) -> Result<Self> {
-        let answer = record.optional_text("answer")?.map(final_answer);
-        let value = match (record.value("ground_truth"), answer) {
-            (Ok(Value::Null), _) => None,
+        let answer = record.optional_answer("answer")?;
+        let answer = answer.as_deref().map(final_answer);
+        let (value, written) = match (record.value("ground_truth"), answer) {
+            (Ok(Value::Null), _) => (None, None),
             (Ok(found), _) => {
-                Some(as_number(found).ok_or_else(|| TaskError::bad_field("ground_truth", "a number", found))?)
+                let number = as_number(found).ok_or_else(|| TaskError::bad_field("ground_truth", "a number", found))?;
+                (Some(number), as_written(found))
             }
             (Err(_), Some(answer)) => {
                 let expected = || TaskError::bad_field("answer", "text that ends in a number", &Value::from(answer));
-                Some(number_in_answer(answer).ok_or_else(expected)?)
+                (Some(number_in_answer(answer).ok_or_else(expected)?), None)
             }
             (Err(missing), None) => return Err(missing),
         };
-        // `Display` writes 18.0 as 18, which is how the dataset writes it.
-        let answer = answer.map(str::to_owned).or_else(|| value.map(|value| value.to_string()));
-        Ok(Self { value, answer })
+        Ok(Self { value, answer: answer.map(str::to_owned).or(written) })
     }
 
     /// The evaluation grade of a completion as decoded, special tokens included.
@@ -88,6 +88,29 @@ fn reasoning(solution: &str) -> &str {
 
 fn number_in_answer(answer: &str) -> Option<f64> {
     number::parse(&answer.replace([',', '$'], ""))
+}
+
+/// A number as the dataset writes it: `18.0` is 18, and an integer keeps all of its digits.
+fn as_written(value: &Value) -> Option<String> {
+    match value {
+        // `Display` writes 18.0 as 18, which is how the dataset writes it.
+        Value::Number(number) => Some(record::digits(number)),
+        Value::String(text) => Some(plain_digits(text)),
+        _ => None,
+    }
+}
+
+/// The number in a text as JSON would have it; an integer keeps all of its digits here, too.
+fn plain_digits(text: &str) -> String {
+    let text = text.replace([',', '$'], "");
+    let text = text.trim();
+    let natural = text.strip_prefix('-').unwrap_or(text);
+    match number::parse(text) {
+        Some(value) if natural.starts_with('0') || !natural.bytes().all(|byte| byte.is_ascii_digit()) => {
+            value.to_string()
+        }
+        _ => text.to_owned(),
+    }
 }
 
 fn as_number(value: &Value) -> Option<f64> {
@@ -196,6 +219,33 @@ mod tests {
         assert!(decimal.grade(r"\boxed{1/10}").exact && decimal.grade(r"\boxed{10\%}").exact);
         let none = Reference { value: None, answer: None };
         assert!(!none.grade(r"\boxed{1}").exact);
+    }
+
+    #[test]
+    fn an_integer_lost_its_last_digits_on_the_way_through_a_float() {
+        for json in [
+            r#"{"ground_truth": 9007199254740993}"#,
+            r#"{"ground_truth": "9,007,199,254,740,993"}"#,
+            r#"{"answer": 9007199254740993}"#,
+            r#"{"answer": "so\n#### 9007199254740993"}"#,
+        ] {
+            let reference = reference(json).unwrap();
+            let exact = |text: &str| reference.grade(text).exact;
+            assert!(exact(r"\boxed{9007199254740993}") && !exact(r"\boxed{9007199254740992}"), "{json}");
+            assert_eq!(reference.reward("<answer>9007199254740992</answer>").parts[4].1, 0.0, "{json}");
+        }
+        let largest = reference(r#"{"ground_truth": 18446744073709551615}"#).unwrap();
+        assert!(largest.exact(r"\boxed{18446744073709551615}") && !largest.exact(r"\boxed{18446744073709551616}"));
+    }
+
+    #[test]
+    fn an_integer_answer_was_refused() {
+        let five = reference(r#"{"answer": 5}"#).unwrap();
+        assert_eq!(five, Reference { value: Some(5.0), answer: Some("5".into()) });
+        assert!(five.grade(r"\boxed{5}").solved() && five.exact(r"\boxed{5}"));
+        assert_eq!(reference(r#"{"answer": 2.50}"#).unwrap().answer.as_deref(), Some("2.5"));
+        let record = serde_json::from_str(r#"{"question": "?", "answer": 5}"#).unwrap();
+        assert_eq!(worked(&record), Ok(("5".into(), "5".into())));
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub fn task(table: &Gsm8kTable, with_test: bool) -> Result<Task> {
 /// # Errors
 /// If the record has no worked answer.
 pub fn worked(record: &Record) -> Result<(String, String)> {
-    let answer = record.text("answer")?;
-    Ok((reasoning(answer).to_owned(), final_answer(answer).to_owned()))
+    let answer = match record.optional_answer("answer")? {
+        Some(answer) => answer,
+        None => record.text("answer")?.into(),
+    };
+    Ok((reasoning(&answer).to_owned(), final_answer(&answer).to_owned()))
 }

@@ -5,11 +5,13 @@ mod settings;
 
 pub(super) use settings::task;
 
+use std::borrow::Cow;
+
 use super::grading::boxed::{self, LastBox, Unboxed};
 use super::grading::declared::declared;
 use super::grading::{exact, latex};
 use super::tags::{ANSWER, END_OF_ANSWER, after, before_any, first_answer};
-use super::{Grade, Record, Result, Reward};
+use super::{Grade, Record, Result, Reward, TaskError};
 
 /// What the answer of a record is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,22 +23,24 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Reads `ground_truth` (or `answer`, the dataset's name for it) and `solution`, whose last box counts. One of them
-    /// is enough.
+    /// Reads `ground_truth` (or `answer`, the dataset's name for it; text or a number) and `solution`, whose last box
+    /// counts. One of them is enough.
     ///
     /// # Errors
-    /// If all are missing, or one of them is not text.
+    /// If there is no answer in any of them, or one holds something else.
     pub fn from_record(record: &Record) -> Result<Self> {
-        let in_solution = record.optional_text("solution")?.and_then(|solution| boxed::last(solution).content());
-        let given = match record.optional_text("ground_truth")? {
+        let solution = record.optional_text("solution")?;
+        let in_solution = solution.and_then(|solution| boxed::last(solution).content());
+        let given = match record.optional_answer("ground_truth")? {
             Some(answer) => Some(answer),
-            None => record.optional_text("answer")?,
+            None => record.optional_answer("answer")?,
         };
-        let answer = match given.or(in_solution) {
-            Some(answer) => answer,
-            None => record.text("ground_truth")?,
+        let Some(answer) = given.or(in_solution.map(Cow::Borrowed)) else {
+            let solution = if solution.is_some() { "no box in `solution`" } else { "no `solution`" };
+            return Err(TaskError::NoAnswer { solution, present: record.field_names() });
         };
-        Ok(Self { answer: answer.into(), boxed: in_solution.unwrap_or(answer).into() })
+        let boxed = in_solution.map_or_else(|| answer.clone().into_owned(), str::to_owned);
+        Ok(Self { answer: answer.into_owned(), boxed })
     }
 
     /// The evaluation grade of a completion as decoded, special tokens included.
@@ -118,8 +122,35 @@ mod tests {
         assert_eq!(reference(r#"{"solution": "so \\boxed{7} or $\\boxed{8}$."}"#), both("8", "8"));
         assert_eq!(reference(r#"{"ground_truth": "7", "solution": "\\boxed{07}"}"#), both("7", "07"));
         assert_eq!(reference(r#"{"ground_truth": "7", "solution": "no box"}"#), both("7", "7"));
-        assert!(reference(r#"{"solution": "no box"}"#).unwrap_err().to_string().contains("`ground_truth`"));
-        assert!(reference(r#"{"ground_truth": 7}"#).unwrap_err().to_string().contains("is not a string but 7"));
+        let message = |json: &str| reference(json).unwrap_err().to_string();
+        assert!(message(r#"{"ground_truth": [7]}"#).contains("is not a string but [7]"));
+    }
+
+    #[test]
+    fn a_record_without_a_box_was_said_to_lack_another_field() {
+        let message = |json: &str| reference(json).unwrap_err().to_string();
+        assert_eq!(
+            message(r#"{"problem": "?", "solution": "no box"}"#),
+            "a record has no answer: no box in `solution`, no `answer`, no `ground_truth` (its fields: problem, solution)"
+        );
+        assert!(message(r#"{"solution": "open \\boxed{5"}"#).contains("no box in `solution`"));
+        assert!(message(r#"{"problem": "?"}"#).contains("no `solution`, no `answer`"));
+    }
+
+    #[test]
+    fn an_integer_answer_was_refused() {
+        let five = reference(r#"{"problem": "?", "answer": 5}"#).unwrap();
+        assert_eq!((five.answer.as_str(), five.boxed.as_str()), ("5", "5"));
+        let grade = five.grade(r"\boxed{5}", Unboxed::Answer);
+        assert!(grade.solved() && grade.exact);
+        for (json, right, wrong) in [
+            (r#"{"ground_truth": 9007199254740993}"#, r"\boxed{9007199254740993}", r"\boxed{9007199254740992}"),
+            (r#"{"answer": 0.25, "solution": "so \\boxed{\\frac14}"}"#, r"\boxed{1/4}", r"\boxed{0.26}"),
+            (r#"{"answer": -7}"#, r"\boxed{-7}", r"\boxed{7}"),
+        ] {
+            let reference = reference(json).unwrap();
+            assert!(reference.exact(right) && !reference.exact(wrong), "{json}");
+        }
     }
 
     #[test]
