@@ -226,7 +226,7 @@ fn a_broken_row_names_file_and_line() {
     let failed =
         |task: &str| grade(&["--task", task, name, "--details", out.to_str().unwrap()]).assert().code(1).stdout("");
     failed("sudoku").stderr(starts_with(format!("error: {name}: line 3\n")).and(contains("no field `puzzle`")));
-    failed("math").stderr(contains(": line 1\n").and(contains("no `solution`, no `answer`, no `ground_truth`")));
+    failed("math").stderr(contains(": line 1\n").and(contains("no box in `solution`, no `answer`, no `ground_truth`")));
     assert!(!out.exists());
     std::fs::write(&path, "\n\n\"text\"\n").unwrap();
     failed("gsm8k").stderr(contains("line 3\n").and(contains("not a JSON object")).and(contains(name)));

@@ -8,6 +8,9 @@ use super::{Command, ConfigError, Overrides, RESOLVED_FILE, RewardCommandTable, 
 /// What the names of checkpoint folders begin with; the step follows.
 pub const CHECKPOINT: &str = "checkpoint-";
 
+/// The checkpoint of a run that is kept apart from the others when an update breaks the weights.
+pub const LAST_GOOD: &str = "last-good";
+
 /// The longest command line that a message shows, characters.
 const LONGEST: usize = 2000;
 
@@ -20,13 +23,17 @@ pub fn near_checkpoint(dir: &Path) -> Option<PathBuf> {
     }
     // By its real name: `.` may be a checkpoint, and a link called so may point to anything.
     let real = dir.canonicalize().ok()?;
-    let step = real.file_name()?.to_str()?.strip_prefix(CHECKPOINT)?;
-    if step.is_empty() || !step.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !is_checkpoint(real.file_name()?.to_str()?) {
         return None;
     }
     let run = real.parent()?;
     let as_typed = dir.parent().filter(|parent| parent.canonicalize().is_ok_and(|parent| parent == run));
     Some(as_typed.unwrap_or(run).join(RESOLVED_FILE)).filter(|path| path.is_file())
+}
+
+fn is_checkpoint(name: &str) -> bool {
+    let is_step = |step: &str| !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit());
+    name == LAST_GOOD || name.strip_prefix(CHECKPOINT).is_some_and(is_step)
 }
 
 /// [`load`] for a file that was found, not named. A reward command that the file names is refused, unless the command
@@ -90,6 +97,9 @@ mod tests {
         let checkpoint = dir.path().join("checkpoint-40");
         std::fs::create_dir(&checkpoint).unwrap();
         assert_eq!(near_checkpoint(&checkpoint), Some(above));
+        let kept = dir.path().join(LAST_GOOD);
+        std::fs::create_dir(&kept).unwrap();
+        assert_eq!(near_checkpoint(&kept), near_checkpoint(&checkpoint));
         let own = file(checkpoint.join(RESOLVED_FILE), "");
         assert_eq!(near_checkpoint(&checkpoint), Some(own));
         assert_eq!(near_checkpoint(&dir.path().join("missing")), None);

@@ -16,10 +16,13 @@ use super::{Command, ConfigFile, RunConfig};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     Stays,
+    /// Stays, where both configurations write it: an adapter that a run starts from says it in its place, and the
+    /// checkpoint notes what every adapter is.
+    StaysIfWritten,
     May,
 }
 
-use Rule::{May, Stays};
+use Rule::{May, Stays, StaysIfWritten};
 
 /// Every key, or a table for all of its keys; `*` is any name. The longest that fits counts.
 const RULES: &[(&str, Rule)] = &[
@@ -33,10 +36,10 @@ const RULES: &[(&str, Rule)] = &[
     ("model.quantize", Stays),
     ("model.device", May),
     ("model.random_init", Stays),
-    ("lora.r", Stays),
-    ("lora.lora_alpha", Stays),
+    ("lora.r", StaysIfWritten),
+    ("lora.lora_alpha", StaysIfWritten),
     ("lora.lora_dropout", May),
-    ("lora.target_modules", Stays),
+    ("lora.target_modules", StaysIfWritten),
     // its adapters are in the checkpoint by now
     ("lora.init_from", May),
     ("task", Stays),
@@ -192,8 +195,9 @@ impl RunConfig {
             let change = Change { key: key.clone(), old: old.cloned(), new: new.cloned() };
             match rule(key) {
                 Some(May) => changes.allowed.push(change),
+                Some(StaysIfWritten) if old.is_none() || new.is_none() => {}
                 // what nobody has thought about is not taken lightly
-                Some(Stays) | None => changes.refused.push(change),
+                Some(Stays | StaysIfWritten) | None => changes.refused.push(change),
             }
         }
         Ok(changes)

@@ -38,7 +38,7 @@ mod types_rollout;
 pub use check_task::{SUDOKU_GRIDS, task_problems};
 pub use error::{ConfigError, Problem};
 pub use file::*;
-pub use found::{CHECKPOINT, load_found, near_checkpoint};
+pub use found::{CHECKPOINT, LAST_GOOD, load_found, near_checkpoint};
 pub use grid::Setting;
 pub use lasting::{Change, Changes};
 pub use load::{RESOLVED_FILE, from_text, load};

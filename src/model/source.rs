@@ -158,7 +158,7 @@ fn fetch(repo: &HubRepo, weights: bool) -> Result<PathBuf> {
     if !lacking.is_empty() {
         tracing::warn!(
             "the cache does not know whether the model has {}, which was never fetched: prompts may lack the chat \
-             template; run once with the network",
+             template or special tokens; run once with the network",
             lacking.join(" and ")
         );
     }

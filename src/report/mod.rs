@@ -13,5 +13,5 @@ pub use log::{LogFormat, Verbosity, init_log};
 pub use metrics::{MetricsError, MetricsFile, Row, read_metrics};
 pub use output::{print_json, print_result};
 pub use progress::Progress;
-pub use run_files::{LAST_GOOD, checkpoint_dir, checkpoint_step, checkpoints};
+pub use run_files::{checkpoint_dir, checkpoint_step, checkpoints};
 pub use table::Table;

@@ -4,9 +4,6 @@ use std::path::{Path, PathBuf};
 
 use crate::config::CHECKPOINT;
 
-/// The checkpoint that is kept apart when a run breaks its weights.
-pub const LAST_GOOD: &str = "last-good";
-
 /// The folder of the checkpoint of a step.
 pub fn checkpoint_dir(run: &Path, step: usize) -> PathBuf {
     run.join(format!("{CHECKPOINT}{step}"))

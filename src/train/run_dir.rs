@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use crate::config::{Change, Changes, RESOLVED_FILE, RunConfig};
+use crate::config::{Change, Changes, LAST_GOOD, RESOLVED_FILE, RunConfig};
 use crate::error::Usage;
-use crate::report::{LAST_GOOD, checkpoint_dir, checkpoints};
+use crate::report::{checkpoint_dir, checkpoints};
 use crate::runtime;
 
 /// Provenance of a run: version, revision, commit of the base model, seeds, command line.

@@ -97,7 +97,7 @@ fn a_chat_template_behind_a_dangling_link_is_not_left_out() {
     };
     offline().assert().success().stderr(contains("chat_template.jinja").and(contains("never fetched")));
     std::fs::create_dir_all(repo.join(".no_exist/c0ffee")).unwrap();
-    for file in ["chat_template.jinja", "generation_config.json"] {
+    for file in ["chat_template.jinja", "special_tokens_map.json"] {
         std::fs::write(repo.join(".no_exist/c0ffee").join(file), "").unwrap();
     }
     offline().assert().success().stderr(contains("never fetched").not());
