@@ -26,7 +26,7 @@ pub fn in_one_object(fields: &Map<String, Value>) -> Option<String> {
 fn by_label(fields: &Map<String, Value>) -> bool {
     let mut keys = fields.values().map(|value| Some(value.as_object()?.keys().collect::<Vec<_>>()));
     let Some(Some(first)) = keys.next() else { return false };
-    let numbered = first.iter().enumerate().all(|(i, key)| **key == i.to_string());
+    let numbered = first.iter().all(|key| key.bytes().all(|byte| byte.is_ascii_digit()));
     !first.is_empty() && (fields.len() > 1 || numbered) && keys.all(|keys| keys.as_ref() == Some(&first))
 }
 
@@ -49,6 +49,7 @@ mod tests {
         for table in [
             json!({"q": {"0": "a", "1": "b"}, "v": {"0": 1, "1": null}}),
             json!({"q": {"0": "a"}}),
+            json!({"q": {"3": "a", "12": "b"}}),
             json!({"x7": {"q": "a", "v": 1}, "x9": {"q": "b", "v": 2}}),
             json!({"columns": ["q"], "index": [0], "data": [["a"]]}),
             json!({"schema": {"fields": []}, "data": [{"index": 0, "q": "a"}]}),
