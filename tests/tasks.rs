@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use predicates::prelude::*;
-use predicates::str::{contains, starts_with};
+use predicates::str::contains;
 use serde_json::{Value, json};
 use spg::config::{self, Overrides, Split};
 use spg::signal::Stop;
