@@ -392,6 +392,8 @@ fn what_is_wrong_with_a_model_or_task_is_named() {
     let text = with_model(|dir| edit(dir, "config.json", "\"mlp_hidden_size\": 384", "\"mlp_hidden_size\": 380"));
     assert!(text.contains("mis-shaped") && text.contains("ff_proj") && text.contains("[384, 128]"), "{text}");
     let text = with_model(|dir| {
+        // a token that this file names would be added
+        edit(dir, "tokenizer_config.json", "\"mask_token\": \"<|mdm_mask|>\",", "");
         let path = dir.join("tokenizer.json");
         let mut json: Value = serde_json::from_str(&std::fs::read_to_string(&path).expect("text")).expect("JSON");
         let added = json["added_tokens"].as_array_mut().expect("a list");
