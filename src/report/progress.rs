@@ -73,7 +73,8 @@ impl Progress {
             }
             None if self.logged.elapsed() >= LOG_EVERY || done == self.total => {
                 self.logged = Instant::now();
-                tracing::info!("{} {done}/{}  {message}{left}", self.label, self.total);
+                let line = format!("{} {done}/{}  {message}{left}", self.label, self.total);
+                tracing::info!("{}", line.trim_end());
             }
             None => {}
         }

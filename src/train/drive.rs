@@ -248,6 +248,7 @@ impl Run<'_> {
         if let Some(loss) = self.decline.loss() {
             let left = match self.dir.checkpoints().iter().find(|(step, _)| *step == loss.best_step) {
                 Some((_, checkpoint)) => format!("{} is of that step", checkpoint.display()),
+                None if loss.best_step == 0 => "that is where the run began".to_owned(),
                 None => "there is no checkpoint of that step: train.save_total_limit keeps more".to_owned(),
             };
             tracing::warn!(
