@@ -47,9 +47,9 @@ pub struct HubDataset {
 }
 
 impl Source {
-    /// Reads all records, at least one, each with its [place](Record::place); a dataset of the hub is downloaded if it is not in the cache. `key` is the
-    /// source's key in the configuration, such as `task.gsm8k.train`, for messages; they expect keys `path` and
-    /// `columns` below it.
+    /// Reads all records, at least one, each with its [place](Record::place); a dataset of the hub is downloaded if it is
+    /// not in the cache. `key` is the source's key in the configuration, such as `task.gsm8k.train`, for messages; they
+    /// expect keys `path` and `columns` below it.
     ///
     /// # Errors
     /// Files that cannot be read, had or found, that lack a column, and a source without a record.

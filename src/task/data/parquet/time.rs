@@ -49,7 +49,7 @@ pub fn timestamp(count: i64, unit: Unit, utc: bool) -> Option<String> {
 
 /// An instant of an INT96 column: nanoseconds of the day in the first two words, the Julian day in the third.
 pub fn int96([low, high, day]: [u32; 3]) -> Option<String> {
-    let (seconds, nanos) = Unit::Nanos.split(i64::try_from(u64::from(high) << 32 | u64::from(low)).ok()?);
+    let (seconds, nanos) = Unit::Nanos.split(i64::try_from((u64::from(high) << 32) | u64::from(low)).ok()?);
     let days = i64::from(day) - JULIAN_DAY_OF_1970;
     Some(written(DateTime::from_timestamp(days * SECONDS_A_DAY + seconds, nanos)?, Unit::Nanos, false))
 }
