@@ -122,9 +122,13 @@ impl Messages {
         Ok(Self { last, thread })
     }
 
-    /// The last lines of a command that has ended, after a moment for those still on their way.
-    pub fn last(&self) -> Vec<String> {
+    /// Waits a moment for what a command that has ended wrote at its end, and for the count of what was left out.
+    pub fn settle(&self) {
         wait_until(Duration::from_millis(500), || self.thread.is_finished());
+    }
+
+    /// The last lines of a command that has ended and settled.
+    pub fn last(&self) -> Vec<String> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
@@ -184,7 +188,9 @@ mod tests {
     #[test]
     fn the_last_messages_are_kept() {
         let text: String = (0..3000).map(|i| format!("line {i}\n")).collect();
-        let last = messages(text).last();
+        let messages = messages(text);
+        messages.settle();
+        let last = messages.last();
         assert_eq!((last.len(), last[0].as_str(), last[9].as_str()), (10, "line 2990", "line 2999"));
     }
 
@@ -195,6 +201,8 @@ mod tests {
         assert_eq!(line.len() + rest, (1 << 20) + 1, "the line feed is one of the bytes that follow");
         assert_eq!(message(&mut reader).unwrap(), Some((b"next".to_vec(), 0)));
         assert_eq!(message(&mut reader).unwrap(), None);
-        assert_eq!(messages(vec![b'x'; 1 << 20]).last().len(), 1);
+        let messages = messages(vec![b'x'; 1 << 20]);
+        messages.settle();
+        assert_eq!(messages.last().len(), 1);
     }
 }

@@ -134,6 +134,8 @@ impl Process {
         self.requests = None;
         wait_until(farewell, || self.program.has_exited());
         let status = self.program.kill();
+        // This process may be about to exit, and the log with it.
+        self.messages.settle();
         self.status.insert(status).clone()
     }
 }
