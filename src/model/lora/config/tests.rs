@@ -1,3 +1,5 @@
+//! What is read from `adapter_config.json`, refused of it, and written again.
+
 use super::*;
 
 const Q: &str = "model.transformer.blocks.0.q_proj";

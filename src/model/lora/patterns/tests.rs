@@ -1,3 +1,5 @@
+//! Which modules the patterns of an adapter pick, against a walk through the layers and PEFT's own choices.
+
 use proptest::prelude::*;
 use serde_json::json;
 
