@@ -1,15 +1,14 @@
 //! Digests of a model's files: they tell a checkpoint whether it still stands on the weights it was trained on.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::source::shards;
 use super::weights::{INDEX_FILE, SINGLE_FILE};
 
 /// Bytes that are hashed by themselves, so that all cores can work: LLaDA-8B's 16 GB take seconds.
@@ -58,11 +57,7 @@ fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
     if !index.is_file() {
         return Ok(vec![dir.join(SINGLE_FILE)]);
     }
-    let text = std::fs::read_to_string(&index).with_context(|| format!("cannot read {}", index.display()))?;
-    let json: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", index.display()))?;
-    let shards = json["weight_map"].as_object().into_iter().flat_map(|map| map.values());
-    let names: BTreeSet<&str> = shards.filter_map(Value::as_str).collect();
-    Ok(names.into_iter().map(|name| dir.join(name)).collect())
+    Ok(shards(&index)?.iter().map(|name| dir.join(name)).collect())
 }
 
 /// SHA-256 of the SHA-256 of every piece.

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::weights::SINGLE_FILE;
+use super::weights::{INDEX_FILE, SINGLE_FILE};
 use crate::hub::{Found, HubRepo, Kind, is_hub_id};
 
-const INDEX: &str = "model.safetensors.index.json";
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
 const OPTIONAL: [&str; 4] = ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", GENERATION];
 /// Changes nothing here; it goes into the folder of a model that is saved.
@@ -105,7 +104,7 @@ fn find(name_or_path: &str, revision: Option<&str>, weights: bool) -> Result<Mod
     }
     let files = fetch(&repo, weights).with_context(|| {
         let files = if weights {
-            format!("tokenizer_config.json, {INDEX} and its shards")
+            format!("tokenizer_config.json, {INDEX_FILE} and its shards")
         } else {
             "tokenizer_config.json".to_owned()
         };
@@ -121,7 +120,7 @@ fn find(name_or_path: &str, revision: Option<&str>, weights: bool) -> Result<Mod
 
 /// A link to nothing looks like a file that is not there, and some files need not be there.
 fn refuse_dangling(dir: &Path) -> Result<()> {
-    for name in REQUIRED.into_iter().chain(OPTIONAL).chain([INDEX]) {
+    for name in REQUIRED.into_iter().chain(OPTIONAL).chain([INDEX_FILE]) {
         let file = dir.join(name);
         if let Ok(target) = file.read_link()
             && !file.exists()
@@ -197,9 +196,9 @@ fn fetch_with(
         }
     }
     if weights {
-        let shards = match get(INDEX)? {
+        let shards = match get(INDEX_FILE)? {
             Found::Here(index) => shards(&index)?,
-            Found::NotCached { exists: true } => return Err(missing(&[INDEX.to_owned()])),
+            Found::NotCached { exists: true } => return Err(missing(&[INDEX_FILE.to_owned()])),
             Found::NotCached { exists: false } | Found::Absent => BTreeSet::from([SINGLE_FILE.to_owned()]),
         };
         must(&shards.into_iter().collect::<Vec<_>>())?;
@@ -207,12 +206,19 @@ fn fetch_with(
     Ok((folder.to_owned(), unknown))
 }
 
-fn shards(index: &Path) -> Result<BTreeSet<String>> {
+/// The files that an index of weights names, each once.
+///
+/// # Errors
+/// An index that cannot be read, or that gives a tensor no file.
+pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>> {
     let text = std::fs::read_to_string(index).with_context(|| format!("cannot read {}", index.display()))?;
     let json: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", index.display()))?;
     let map = json.get("weight_map").and_then(Value::as_object);
     let map = map.with_context(|| format!("{} has no weight_map", index.display()))?;
-    Ok(map.values().filter_map(Value::as_str).map(str::to_owned).collect())
+    let file = |(name, file): (&String, &Value)| {
+        file.as_str().map(str::to_owned).with_context(|| format!("{}: {name} names no file", index.display()))
+    };
+    map.iter().map(file).collect()
 }
 
 #[cfg(test)]

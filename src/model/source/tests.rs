@@ -38,14 +38,14 @@ fn a_path_that_leads_nowhere_is_not_asked_of_the_hub() {
 fn all_shards_of_an_index_are_fetched() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let index = r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors", "c": "one.safetensors"}}"#;
-    std::fs::write(dir.path().join(INDEX), index)?;
+    std::fs::write(dir.path().join(INDEX_FILE), index)?;
     let asked = RefCell::new(Vec::new());
     let get = |file: &str| {
         asked.borrow_mut().push(file.to_owned());
         Ok(if OPTIONAL.contains(&file) { Found::Absent } else { Found::Here(dir.path().join(file)) })
     };
     assert_eq!(fetch_with(&get, &missing, true)?, (dir.path().to_owned(), vec![]));
-    assert_eq!(asked.borrow()[REQUIRED.len() + OPTIONAL.len()..], [INDEX, "one.safetensors", "two.safetensors"]);
+    assert_eq!(asked.borrow()[REQUIRED.len() + OPTIONAL.len()..], [INDEX_FILE, "one.safetensors", "two.safetensors"]);
     // Offline, all that the cache lacks is named at once.
     let get = |file: &str| {
         let lacking = file.starts_with("one") || file.starts_with("two");
@@ -61,13 +61,13 @@ fn a_file_that_fails_is_not_taken_for_one_that_is_not_there() -> Result<()> {
     let failing = |bad: &'static str| {
         let get = move |file: &str| match file {
             _ if file == bad => bail!("connection reset"),
-            INDEX => Ok(Found::Absent),
+            INDEX_FILE => Ok(Found::Absent),
             _ => Ok(Found::Here(Path::new("model").join(file))),
         };
         fetch_with(&get, &missing, true)
     };
     assert_eq!(failing("nothing")?.0, Path::new("model"));
-    for bad in ["tokenizer.json", "tokenizer_config.json", INDEX] {
+    for bad in ["tokenizer.json", "tokenizer_config.json", INDEX_FILE] {
         assert!(failing(bad).expect_err("fails").to_string().contains("connection reset"), "{bad}");
     }
     let text = fetch_with(&|_| Ok(Found::Absent), &missing, true).expect_err("empty").to_string();
