@@ -18,8 +18,15 @@ pub const RESOLVED_FILE: &str = "config.toml";
 /// [`ConfigError`]: the file cannot be read; a key or value of the file is wrong (with a caret); a change from the
 /// command line is wrong; or values do not fit together, all such problems at once.
 pub fn load(path: &Path, overrides: &Overrides, command: Command) -> Result<RunConfig, ConfigError> {
-    let text = shipped::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    from_text(path, &text, overrides, command)
+    from_text(path, &read(path)?, overrides, command)
+}
+
+/// The text that `--config` stands for: that of the file, or of the shipped configuration of that name.
+///
+/// # Errors
+/// [`ConfigError::Read`]
+pub fn read(path: &Path) -> Result<String, ConfigError> {
+    shipped::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
 }
 
 /// [`load`] for a text in memory; `path` is the name used in messages.
@@ -30,9 +37,13 @@ pub fn from_text(path: &Path, text: &str, overrides: &Overrides, command: Comman
     let edits = overrides.edits()?;
     let file = merge(path, text, &edits)?;
     RunConfig::new(file, command).map_err(|mut problems| {
-        let places = places(text, &edits);
+        let lines = lines(text);
+        let place = |key: &String| {
+            let edit = edits.iter().rev().find(|edit| edit.is_of(key));
+            edit.map(|edit| edit.origin.clone()).or_else(|| lines.get(key).cloned())
+        };
         for problem in &mut problems {
-            problem.places = problem.keys.iter().filter_map(|key| places.get(key).cloned()).collect();
+            problem.places = problem.keys.iter().filter_map(place).collect();
         }
         ConfigError::Invalid { path: path.to_owned(), problems }
     })
@@ -76,8 +87,8 @@ fn merge(path: &Path, text: &str, edits: &[Edit]) -> Result<ConfigFile, ConfigEr
     Err(ConfigError::Override { origin, message: error.to_string().trim_end().replace('\n', " ") })
 }
 
-/// Where every key that is written somewhere stands: `line 12`, or the argument that set it.
-fn places(text: &str, edits: &[Edit]) -> HashMap<String, String> {
+/// Where every key of the file stands: `line 12`.
+fn lines(text: &str) -> HashMap<String, String> {
     fn walk(table: &DeTable<'_>, prefix: &str, text: &str, places: &mut HashMap<String, String>) {
         for (key, value) in table {
             let name = format!("{prefix}{}", key.get_ref());
@@ -92,6 +103,5 @@ fn places(text: &str, edits: &[Edit]) -> HashMap<String, String> {
     if let Ok(table) = DeTable::parse(text) {
         walk(table.get_ref(), "", text, &mut places);
     }
-    places.extend(edits.iter().map(|edit| (edit.key(), edit.origin.clone())));
     places
 }

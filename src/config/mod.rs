@@ -6,6 +6,7 @@
 //! | tables, keys, defaults | `file` |
 //! | closed choices and ranges of single values | `types`, `types_rollout` |
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
+//! | the values that a sweep goes through | `axis` |
 //! | what needs two keys to be judged | `check`, `check_rollout`, `check_task`, `check_eval` |
 //! | the settings that an evaluation compares | `grid` |
 //! | the resolved run | `resolve` |
@@ -14,6 +15,7 @@
 //! | the file that lies beside a checkpoint, and what it must not do | `found` |
 //! | what a subcommand was asked to do | `request` |
 
+mod axis;
 mod check;
 mod check_eval;
 mod check_rollout;
@@ -35,13 +37,14 @@ mod tests;
 mod types;
 mod types_rollout;
 
+pub use axis::Axis;
 pub use check_task::{SUDOKU_GRIDS, task_problems};
 pub use error::{ConfigError, Problem};
 pub use file::*;
 pub use found::{CHECKPOINT, LAST_GOOD, load_found, near_checkpoint};
 pub use grid::Setting;
 pub use lasting::{Change, Changes};
-pub use load::{RESOLVED_FILE, from_text, load};
+pub use load::{RESOLVED_FILE, from_text, load, read};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use request::{
     BenchRequest, EvalRequest, GradeRequest, MakeDataRequest, PrecisionRequest, Resume, RunRequest, ShowDataRequest,

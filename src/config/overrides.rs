@@ -1,5 +1,6 @@
 //! Changes of single keys from the command line: `--set a.b=v` and the flags that are short for one.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -47,13 +48,20 @@ pub struct EvalOverrides {
     pub order: Vec<Order>,
 }
 
-/// One `a.b=v`.
+/// One `a.b=v`. A part `*` between the dots is the one table that is there, such as the algorithm's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assignment {
-    text: String,
+    /// The argument as the user wrote it.
+    origin: String,
     path: Vec<String>,
     value: Value,
 }
+
+/// The tables that hold one table, whose name is a choice: `algorithm=d1` is `[algorithm.d1]`.
+const CHOICES: [&str; 2] = ["algorithm", "task"];
+
+/// What stands for the name of the one table of a table.
+const THE_ONE: &str = "*";
 
 impl FromStr for Assignment {
     type Err = String;
@@ -67,7 +75,8 @@ impl FromStr for Assignment {
         let plain = |part: &String| {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         };
-        if !path.iter().all(plain) {
+        let named = |(i, part): (usize, &String)| plain(part) || (part == THE_ONE && 0 < i && i + 1 < path.len());
+        if !path.iter().enumerate().all(named) {
             return Err(format!(
                 "`{}` is not a key: expected names joined by dots, such as train.max_steps",
                 key.trim()
@@ -76,8 +85,49 @@ impl FromStr for Assignment {
         let text_only = path.last().is_some_and(|name| name == "revision");
         let parsed = value.parse().ok().filter(|parsed: &Value| !text_only || parsed.is_str());
         let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
-        Ok(Self { text: text.to_owned(), path, value })
+        Ok(Self { origin: format!("--set {text}"), path, value })
     }
+}
+
+impl fmt::Display for Assignment {
+    /// `a.b=v` with the value as TOML: the same assignment, whatever its user wrote.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.key(), self.value)
+    }
+}
+
+impl Assignment {
+    /// The key as a user writes it.
+    pub fn key(&self) -> String {
+        self.path.join(".")
+    }
+
+    /// The names that the key consists of.
+    pub fn path(&self) -> &[String] {
+        &self.path
+    }
+
+    /// The value.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// Whether both change the same key, or may: `*` is any name.
+    pub fn is_of_key_of(&self, other: &Self) -> bool {
+        is_of(&self.path, other.path.iter().map(String::as_str))
+    }
+
+    /// The assignment as another option than `--set` has it.
+    pub(super) fn of(self, flag: &str) -> Self {
+        let origin = format!("{flag} {self}");
+        Self { origin, ..self }
+    }
+}
+
+fn is_of<'a>(path: &[String], mut other: impl Iterator<Item = &'a str>) -> bool {
+    let same = |(a, b): (&String, &str)| a == b || a == THE_ONE || b == THE_ONE;
+    let equal = path.iter().all(|a| other.next().is_some_and(|b| same((a, b))));
+    equal && other.next().is_none()
 }
 
 /// One key to change and the argument that asks for it.
@@ -98,11 +148,8 @@ impl Overrides {
 
     /// All changes in the order in which they apply.
     pub(super) fn edits(&self) -> Result<Vec<Edit>, ConfigError> {
-        let set = self.set.iter().map(|a| Edit {
-            path: a.path.clone(),
-            value: a.value.clone(),
-            origin: format!("--set {}", a.text),
-        });
+        let set =
+            self.set.iter().map(|a| Edit { path: a.path.clone(), value: a.value.clone(), origin: a.origin.clone() });
         let mut edits: Vec<Edit> = set.collect();
         let mut flag = |flag: &str, shown: String, key: &str, value: Value| {
             let path = key.split('.').map(str::to_owned).collect();
@@ -186,24 +233,40 @@ fn integer(flag: &str, value: u64) -> Result<Value, ConfigError> {
 }
 
 impl Edit {
-    /// The key as a user writes it.
-    pub(super) fn key(&self) -> String {
-        self.path.join(".")
+    /// Whether it is this key that is changed.
+    pub(super) fn is_of(&self, key: &str) -> bool {
+        is_of(&self.path, key.split('.'))
     }
 
-    /// Puts the value into the table; tables on the way that are missing are created.
+    /// Puts the value into the table; tables on the way that are missing are created. The name of a table for
+    /// [`CHOICES`] leaves that table alone there: as it is, or empty where there is none.
     pub(super) fn apply(&self, table: &mut Table) -> Result<(), ConfigError> {
         let Some((leaf, parents)) = self.path.split_last() else { return Ok(()) };
+        let refused = |message| ConfigError::Override { origin: self.origin.clone(), message };
         let mut at = table;
         for (depth, part) in parents.iter().enumerate() {
-            let entry = at.entry(part.clone()).or_insert_with(|| Value::Table(Table::new()));
+            let name = match (part.as_str(), at.keys().next()) {
+                (THE_ONE, Some(one)) if at.len() == 1 => one.clone(),
+                (THE_ONE, _) => {
+                    let parent = self.path[..depth].join(".");
+                    return Err(refused(format!("`{parent}` has {} keys: `*` stands for the name of one", at.len())));
+                }
+                (name, _) => name.to_owned(),
+            };
+            let entry = at.entry(name).or_insert_with(|| Value::Table(Table::new()));
             let kind = entry.type_str();
-            at = entry.as_table_mut().ok_or_else(|| ConfigError::Override {
-                origin: self.origin.clone(),
-                message: format!("`{}` is a value ({kind}), not a table", self.path[..=depth].join(".")),
-            })?;
+            let message = format!("`{}` is a value ({kind}), not a table", self.path[..=depth].join("."));
+            at = entry.as_table_mut().ok_or_else(|| refused(message))?;
         }
-        at.insert(leaf.clone(), self.value.clone());
+        let value = match &self.value {
+            Value::String(name) if parents.is_empty() && CHOICES.contains(&leaf.as_str()) => {
+                let there = at.get(leaf).and_then(|table| table.get(name)).cloned();
+                let chosen = there.unwrap_or_else(|| Value::Table(Table::new()));
+                Value::Table(Table::from_iter([(name.clone(), chosen)]))
+            }
+            value => value.clone(),
+        };
+        at.insert(leaf.clone(), value);
         Ok(())
     }
 }

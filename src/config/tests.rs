@@ -448,3 +448,24 @@ fn small_phases_that_are_decoded_exactly_were_refused_for_a_comparison_that_is_n
         assert!(text.contains("rollout.drift_check = 4 is more than the 2 completions"), "{text}");
     }
 }
+
+#[test]
+fn the_algorithm_is_chosen_by_name_and_a_star_is_whichever_it_is() {
+    let spg = |assignments: &[&str]| match resolve(MINIMAL, assignments, Command::Train)?.algorithm() {
+        Ok(AlgorithmTable::Spg(table)) => Ok(table.num_t.get()),
+        other => Err(format!("{other:?}")),
+    };
+    assert_eq!(spg(&["algorithm.*.num_t=5"]), Ok(5));
+    assert_eq!(spg(&["algorithm.spg.num_t=3", "algorithm=spg"]), Ok(3), "the table that is there");
+    assert_eq!(spg(&["algorithm={}", "algorithm=spg"]), Ok(2), "one with its defaults");
+    assert_eq!(spg(&["algorithm.spg.num_t=3", "algorithm={spg={}}"]), Ok(2), "a table is that table");
+    let text = spg(&["algorithm=nonsense"]).unwrap_err();
+    assert!(text.starts_with("--set algorithm=nonsense: ") && text.contains("`nonsense`"), "{text}");
+    let text = spg(&["rollout.*.x=1"]).unwrap_err();
+    assert!(text.contains("`rollout` has 3 keys: `*` stands for the name of one"), "{text}");
+    let text = spg(&["algorithm.*.max_t=0.2", "algorithm.*.min_t=0.9"]).unwrap_err();
+    assert!(text.contains("(--set algorithm.*.min_t=0.9, --set algorithm.*.max_t=0.2)"), "{text}");
+    for bad in ["*.x=1", "algorithm.*=1", "a.*b=1"] {
+        assert!(bad.parse::<Assignment>().is_err(), "{bad}");
+    }
+}
