@@ -35,6 +35,14 @@ impl Stop {
     /// # Errors
     /// If the system refuses the handlers or the thread that waits for them.
     pub fn install() -> io::Result<Self> {
+        Self::install_with(|| ())
+    }
+
+    /// As [`Stop::install`]; `last` is called before a second request ends the process.
+    ///
+    /// # Errors
+    /// As [`Stop::install`].
+    pub fn install_with(last: impl Fn() + Send + 'static) -> io::Result<Self> {
         let stop = Self::default();
         let asked = stop.asked.clone();
         let mut watched = vec![SIGINT, SIGTERM, SIGUSR1, SIGUSR2];
@@ -49,6 +57,7 @@ impl Stop {
                 // wants the process gone.
                 let insists = matches!(signal, SIGINT | SIGTERM);
                 if insists && insisted {
+                    last();
                     clear_line();
                     // Not `std::process::exit`, whose exit handlers could wait for a lock the main thread holds.
                     signal_hook::low_level::exit(INTERRUPTED.into());

@@ -47,7 +47,8 @@ impl Row {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    fn parse(line: &[u8]) -> Option<Self> {
+    /// The row that a line of a file is.
+    pub fn parse(line: &[u8]) -> Option<Self> {
         let row: Map<String, Value> = serde_json::from_slice(line).ok()?;
         row.get("step")?.as_u64()?;
         Some(Self(row))

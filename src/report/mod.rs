@@ -4,6 +4,7 @@
 mod log;
 mod metrics;
 mod output;
+mod plot;
 mod progress;
 mod run_files;
 mod table;
@@ -12,6 +13,7 @@ mod transfer;
 pub use log::{LogFormat, Verbosity, init_log};
 pub use metrics::{MetricsError, MetricsFile, Row, read_metrics};
 pub use output::{print_json, print_result};
+pub use plot::{Chart, Curve, Point};
 pub use progress::Progress;
 pub use run_files::{checkpoint_dir, checkpoint_step, checkpoints};
 pub use table::Table;

@@ -62,6 +62,11 @@ impl Progress {
         Self { label: label.into(), bar, total, first: done, done, started: now, logged: now }
     }
 
+    /// Whether it is a bar on a terminal.
+    pub fn is_drawn(&self) -> bool {
+        self.bar.is_some()
+    }
+
     /// `done` steps are done; `message` holds what matters now, such as `reward 0.62`.
     pub fn update(&mut self, done: usize, message: &str) {
         self.done = done;
