@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod eval;
 mod formats;
+mod sweep;
 
 use std::path::PathBuf;
 
@@ -34,6 +35,7 @@ Examples:
   spg eval --ckpt runs/sudoku-tiny --base
   spg eval --ckpt runs/sudoku-tiny --split test --temperature 0.9 --samples 8
   spg grade --task gsm8k completions.jsonl --details verdicts.jsonl
+  spg sweep --config sudoku-tiny --grid train.learning_rate=1e-4,3e-4 --seeds 1,2,3 --output-dir runs/lr
 
 Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 75 stopped by a signal after saving a checkpoint,
 130 ended at once by a second Ctrl-C.";
@@ -50,6 +52,9 @@ enum Job {
     /// Grade completions from files
     #[command(after_help = GRADE_HELP)]
     Grade(GradeArgs),
+    /// Train at every point of a grid and with every seed, and compare
+    #[command(after_help = sweep::SWEEP_HELP)]
+    Sweep(sweep::SweepArgs),
     /// Time rollouts and updates of a model, by part
     Bench(bench::BenchArgs),
     /// Show the data of a configuration, or make a data set
@@ -229,6 +234,7 @@ impl Job {
             Self::Sft(args) => spg::train::sft(&args.request(Command::Sft)?),
             Self::Eval(args) => spg::eval::run(&args.request()?),
             Self::Grade(args) => spg::grade::run(&args.request()),
+            Self::Sweep(args) => args.run(),
             Self::Bench(args) => spg::bench::run(&args.request()),
             Self::Data(args) => args.run(),
             Self::Verify(args) => spg::verify::run(&args.request()),

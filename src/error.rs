@@ -1,7 +1,7 @@
 //! How failures become exit codes and text.
 //!
-//! Code that can act on an error returns its own type; the loops return [`anyhow::Error`] with context. Three markers
-//! anywhere in the chain of causes decide the code: [`ConfigError`] and [`Usage`], [`Stopped`], [`StdoutClosed`].
+//! Code that can act on an error returns its own type; the loops return [`anyhow::Error`] with context. These markers
+//! anywhere in the chain of causes decide the code: [`ConfigError`] and [`Usage`], [`Stopped`] and [`SweepStopped`], [`StdoutClosed`].
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -35,6 +35,16 @@ pub struct Stopped {
     pub checkpoint: PathBuf,
 }
 
+/// A sweep ended early because of a signal; its runs saved what they had done.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped; {left} of {of} runs are left: go on with the same command")]
+pub struct SweepStopped {
+    /// Runs that are not finished.
+    pub left: usize,
+    /// Runs there are to make.
+    pub of: usize,
+}
+
 /// Whoever read our standard output has stopped reading (`spg ... | head`): no reason to complain.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output is closed")]
@@ -44,7 +54,7 @@ pub struct StdoutClosed;
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     if has::<StdoutClosed>(error) {
         DONE
-    } else if has::<Stopped>(error) {
+    } else if has::<Stopped>(error) || has::<SweepStopped>(error) {
         STOPPED
     } else if has::<Usage>(error) || has::<ConfigError>(error) {
         USAGE
@@ -69,7 +79,8 @@ pub fn describe(error: &anyhow::Error) -> String {
     if has::<StdoutClosed>(error) {
         return String::new();
     }
-    let mut text = if has::<Stopped>(error) { String::new() } else { String::from("error: ") };
+    let stopped = has::<Stopped>(error) || has::<SweepStopped>(error);
+    let mut text = if stopped { String::new() } else { String::from("error: ") };
     let _ = write!(text, "{error}");
     for cause in error.chain().skip(1) {
         let _ = write!(text, "\n  caused by: {cause}");
@@ -95,6 +106,7 @@ mod tests {
         assert_eq!(exit_code(&anyhow::Error::from(config).context("outer")), USAGE);
         let stopped = Stopped { step: 4, checkpoint: "runs/a/checkpoint-4".into() };
         assert_eq!(exit_code(&stopped.into()), STOPPED);
+        assert_eq!(exit_code(&SweepStopped { left: 1, of: 4 }.into()), STOPPED);
         assert_eq!(exit_code(&StdoutClosed.into()), DONE);
     }
 

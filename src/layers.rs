@@ -20,7 +20,7 @@ const PIPELINE: [&[&str]; 14] = [
     &["eval"],
     &["grade"],
     &["train", "verify"],
-    &["bench"],
+    &["bench", "sweep"],
 ];
 
 /// `error` knows `config` because a refused configuration has an exit code of its own; `config` does not know `error`.

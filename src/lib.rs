@@ -4,7 +4,7 @@
 //! Data moves one way; a module uses only modules to its left (and those that are shared by all):
 //!
 //! ```text
-//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> data -> eval -> grade -> train, verify -> bench
+//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> data -> eval -> grade -> train, verify -> bench, sweep
 //! ```
 //!
 //! | module | what it holds |
@@ -22,6 +22,7 @@
 //! | [`eval`], [`train`], [`verify`] | the loops that know everybody |
 //! | [`grade`] | completions from files, by the tasks' graders |
 //! | [`bench`] | rollouts and updates of any model, timed by part |
+//! | [`sweep`] | the runs of a grid as child processes, and their comparison |
 //! | [`profile`] | the stopwatches for that, in the passes of all |
 //! | [`hub`] | files of models and datasets on the Hugging Face hub, shared by all |
 //! | [`files`], [`jinja`], [`terminal`] | files written whole, templates as Python's, text for terminals, shared by all |
@@ -57,6 +58,7 @@ pub mod rollout;
 pub mod runtime;
 pub mod session;
 pub mod signal;
+pub mod sweep;
 pub mod task;
 pub mod terminal;
 pub mod text;

@@ -16,6 +16,9 @@ mod memory;
 #[cfg(unix)]
 #[path = "run/stops.rs"]
 mod stops;
+#[cfg(unix)]
+#[path = "run/sweep.rs"]
+mod sweep;
 
 /// A few seconds of work: 6 updates in 3 phases, a checkpoint after each phase.
 const SHORT: [&str; 14] = [

@@ -48,7 +48,7 @@ pub use load::{RESOLVED_FILE, from_text, load, read};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use request::{
     BenchRequest, EvalRequest, GradeRequest, MakeDataRequest, PrecisionRequest, Resume, RunRequest, ShowDataRequest,
-    VerifyRequest,
+    SweepAction, SweepReportOptions, SweepRequest, VerifyRequest,
 };
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};

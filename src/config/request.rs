@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{
-    ActivationCheckpointing, Benchmark, BlockFormat, CacheKind, DeviceSpec, Positive, Precision, RunConfig, Split,
-    TaskTable,
+    ActivationCheckpointing, Assignment, Axis, Benchmark, BlockFormat, CacheKind, DeviceSpec, Positive, Precision,
+    RunConfig, Split, TaskTable,
 };
 
 /// `spg train` and `spg sft`.
@@ -165,4 +165,46 @@ pub struct BenchRequest {
     pub activation_checkpointing: ActivationCheckpointing,
     /// Print JSON instead of text.
     pub json: bool,
+}
+
+/// `spg sweep`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SweepRequest {
+    /// The configuration that all runs begin with: a file, or the name of a shipped one.
+    pub config: PathBuf,
+    /// What all runs change in it.
+    pub set: Vec<Assignment>,
+    /// What the points change in it; the last axis varies fastest.
+    pub axes: Vec<Axis>,
+    /// The seeds of every point; none: the configuration's.
+    pub seeds: Vec<u64>,
+    /// The folder of the run folders and the report.
+    pub dir: PathBuf,
+    /// What to do with the runs.
+    pub action: SweepAction,
+    /// What the report shows.
+    pub report: SweepReportOptions,
+}
+
+/// What `spg sweep` does with its runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SweepAction {
+    /// Number them, with how far they are.
+    List,
+    /// Make them, so many at once.
+    Run {
+        /// Only this one of the list, from 1.
+        only: Option<usize>,
+        /// Processes at once.
+        jobs: NonZeroUsize,
+    },
+}
+
+/// What the report of a sweep shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SweepReportOptions {
+    /// The held-out reward whose updates and seconds are told; none: computed from the runs.
+    pub threshold: Option<f64>,
+    /// Phases over which the training reward is averaged; none: computed from their number.
+    pub window: Option<NonZeroUsize>,
 }

@@ -66,7 +66,12 @@ impl RunDir {
 
     /// Where metrics go.
     pub fn metrics(&self) -> PathBuf {
-        self.0.join(METRICS_FILE)
+        Self::metrics_of(&self.0)
+    }
+
+    /// Where the metrics of a run go that may not have begun.
+    pub fn metrics_of(root: &Path) -> PathBuf {
+        root.join(METRICS_FILE)
     }
 
     /// Writes the resolved config and the provenance, to which that of earlier starts is a history; `model_commit` is the

@@ -1,0 +1,68 @@
+//! How far a run is, by what is in its folder.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::config::{RESOLVED_FILE, RunConfig};
+use crate::error::Usage;
+use crate::report::read_metrics;
+use crate::train::RunDir;
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has not begun.
+    New,
+    /// It has a folder to go on in.
+    Begun {
+        /// The step of its last checkpoint.
+        step: usize,
+        /// The step to reach.
+        total: usize,
+    },
+    /// It has its last checkpoint and the evaluation of it.
+    Finished,
+}
+
+impl State {
+    /// Of the run `config` in this folder.
+    ///
+    /// # Errors
+    /// [`Usage`] for a folder that holds something else; metrics that cannot be read.
+    pub fn of(dir: &Path, config: &RunConfig) -> Result<Self> {
+        if !dir.join(RESOLVED_FILE).is_file() {
+            // a run that another process begins just now has no more than this
+            let beginning = format!("{RESOLVED_FILE}.tmp");
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            if dir.is_file() || entries.into_iter().any(|entry| entry.file_name() != *beginning) {
+                return Err(Usage(format!(
+                    "{} is in the way: it holds no {RESOLVED_FILE}, so it is no run; move it, or choose another \
+                     --output-dir",
+                    dir.display()
+                ))
+                .into());
+            }
+            return Ok(Self::New);
+        }
+        let run = RunDir::open(dir)?;
+        let step = run.checkpoints().last().map_or(0, |(step, _)| *step);
+        let total = config.train().max_steps.get();
+        let evaluated = || -> Result<bool> {
+            let rows = if run.metrics().exists() { read_metrics(&run.metrics())? } else { Vec::new() };
+            Ok(rows.iter().any(|row| row.step() == step && row.is_evaluation()))
+        };
+        Ok(if step >= total && evaluated()? { Self::Finished } else { Self::Begun { step, total } })
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => f.write_str("not begun"),
+            Self::Begun { step, total } => write!(f, "at {step} of {total}"),
+            Self::Finished => f.write_str("finished"),
+        }
+    }
+}
