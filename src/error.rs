@@ -1,7 +1,8 @@
 //! How failures become exit codes and text.
 //!
 //! Code that can act on an error returns its own type; the loops return [`anyhow::Error`] with context. These markers
-//! anywhere in the chain of causes decide the code: [`ConfigError`] and [`Usage`], [`Stopped`] and [`SweepStopped`], [`StdoutClosed`].
+//! anywhere in the chain of causes decide the code: [`ConfigError`] and [`Usage`], [`Stopped`] and [`SweepStopped`],
+//! [`StdoutClosed`].
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -80,9 +80,9 @@ fn choose(plan: &[Run], only: Option<usize>) -> Result<Vec<&Run>, Usage> {
 fn list(plan: &[Run], dir: &Path) -> Result<()> {
     let states = plan.iter().map(|run| State::of(&dir.join(&run.name), &run.config)).collect::<Result<Vec<_>>>()?;
     let mut table = Table::default();
+    table.key("folder", plan.iter().map(|run| run.name.clone()).collect());
     table.key("run", (1..=plan.len()).map(|i| i.to_string()).collect());
     table.key("state", states.iter().map(State::to_string).collect());
-    table.key("folder", plan.iter().map(|run| run.name.clone()).collect());
     print_result(&table.render(width()))
 }
 

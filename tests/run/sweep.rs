@@ -37,11 +37,11 @@ fn a_sweep_skips_what_is_finished_and_goes_on_with_what_is_broken_to_the_same_bi
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("sweep");
     let run = |i: usize| -> PathBuf { dir.join(NAMES[i]) };
-    assert_eq!(list(&dir), [format!("1 not begun {}", NAMES[0]), format!("2 not begun {}", NAMES[1])]);
+    assert_eq!(list(&dir), [format!("{} 1 not begun", NAMES[0]), format!("{} 2 not begun", NAMES[1])]);
     assert!(!dir.exists(), "a list writes nothing");
 
     said(sweep(&dir, &[&GRID[..], &["--only", "2"]].concat()));
-    assert_eq!(list(&dir), [format!("1 not begun {}", NAMES[0]), format!("2 finished {}", NAMES[1])]);
+    assert_eq!(list(&dir), [format!("{} 1 not begun", NAMES[0]), format!("{} 2 finished", NAMES[1])]);
     let page = std::fs::read_to_string(dir.join("report.md")).expect("a report");
     assert!(page.contains("1 of 2 runs are finished") && page.contains("seed=7: not begun"), "{page}");
 
@@ -84,7 +84,8 @@ fn a_second_ctrl_c_ended_the_sweep_and_left_its_run_behind() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("sweep");
     // a first evaluation of a minute and more, in which the run would need some seconds to stop
-    let mut child = start(sweep(&dir, &["--seeds", "7", "--set", "eval.limit=0", "--set", "eval.num_samples=40"]));
+    let long = ["--set", "eval.limit=0", "--set", "eval.num_samples=40", "--set", "eval.temperatures=[0.9]"];
+    let mut child = start(sweep(&dir, &[&long[..], &["--seeds", "7"]].concat()));
     wait_for(&dir.join("seed=7/metrics.jsonl"), &mut child);
     interrupt(&child);
     interrupt(&child);
@@ -116,8 +117,11 @@ fn what_cannot_run_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("sweep");
     let text = fail(sweep(&dir, &["--grid", "train.learning_rate=1e-3,-1", "--grid", "lora.r=4,0"]), 2);
-    assert!(text.contains("nothing was started") && text.contains("- train.learning_rate=-1 lora.r=4; "), "{text}");
-    assert!(text.contains("train.learning_rate=0.001 lora.r=0: --grid lora.r=0: "), "{text}");
+    assert!(
+        text.contains("nothing was started") && text.contains("- train.learning_rate=-1 lora.r=4: --grid "),
+        "{text}"
+    );
+    assert!(text.contains("- train.learning_rate=0.001 lora.r=0; train.learning_rate=-1 lora.r=0: --grid "), "{text}");
     let text = fail(sweep(&dir, &[&GRID[..], &["--only", "3"]].concat()), 2);
     assert!(text.contains("--only 3: the runs are 1 to 2"), "{text}");
     assert!(!dir.exists());

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// x, y and spread.
+type Dot = (f64, f64, Option<f64>);
+
 /// Follows the tags of a picture: each that is opened is closed, in order, and every attribute is quoted.
 fn assert_well_formed(svg: &str) {
     let mut open: Vec<&str> = Vec::new();
@@ -28,8 +31,8 @@ fn assert_well_formed(svg: &str) {
     }
 }
 
-fn chart(curves: &[&[(f64, f64, Option<f64>)]]) -> Chart {
-    let curve = |(i, points): (usize, &&[(f64, f64, Option<f64>)])| Curve {
+fn chart(curves: &[&[Dot]]) -> Chart {
+    let curve = |(i, points): (usize, &&[Dot])| Curve {
         name: format!("curve {i}"),
         points: points.iter().map(|&(x, y, spread)| Point { x, y, spread }).collect(),
         dotted: false,
@@ -41,7 +44,7 @@ fn chart(curves: &[&[(f64, f64, Option<f64>)]]) -> Chart {
 #[test]
 fn pictures_of_odd_numbers_are_well_formed() {
     let (nan, infinite) = (f64::NAN, f64::INFINITY);
-    let cases: [&[&[(f64, f64, Option<f64>)]]; 9] = [
+    let cases: [&[&[Dot]]; 9] = [
         &[],
         &[&[]],
         &[&[(3.0, 0.5, None)]],
@@ -94,7 +97,7 @@ fn ticks_are_round() {
 
 #[test]
 fn many_points_are_thinned_and_many_curves_told_apart() {
-    let points: Vec<(f64, f64, Option<f64>)> = (0..100_000).map(|i| (f64::from(i), f64::from(i % 7), None)).collect();
+    let points: Vec<Dot> = (0..100_000).map(|i| (f64::from(i), f64::from(i % 7), None)).collect();
     let svg = chart(&[&points]).svg();
     assert!(svg.len() < 40_000, "{}", svg.len());
     let looks: std::collections::BTreeSet<String> = (0..24).map(|i| Look::of(i).stroke()).collect();

@@ -87,7 +87,7 @@ pub fn page(manifest: &Manifest, figures: &Figures) -> String {
     parts.push("## How to read this".to_owned());
     parts.push(format!(
         "- Figures are means over the finished runs of a point, which differ in their seed, with ± the sample standard \
-         deviation; bands are the same. One run has none.\n\
+         deviation; bands are the same. Of one run there is none.\n\
          - *start* is before the first update, *end* after the last one. *best* is the largest of all evaluations after an \
          update, each figure by itself: it flatters, the more the oftener a run is evaluated.\n\
          - A run reaches a threshold with its first evaluation at or above it. Where not all runs of a point did, the mean is \
