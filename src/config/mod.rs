@@ -6,7 +6,8 @@
 //! | tables, keys, defaults | `file` |
 //! | closed choices and ranges of single values | `types`, `types_rollout` |
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
-//! | what needs two keys to be judged | `check`, `check_rollout`, `check_task`, `check_eval` |
+//! | what needs two keys to be judged | `check`, `check_algorithm`, `check_rollout`, `check_task`, `check_eval` |
+//! | an objective as the pieces it is made of | `recipe` |
 //! | the settings that an evaluation compares | `grid` |
 //! | the resolved run | `resolve` |
 //! | what a resumed run may change of it | `lasting` |
@@ -15,6 +16,7 @@
 //! | what a subcommand was asked to do | `request` |
 
 mod check;
+mod check_algorithm;
 mod check_eval;
 mod check_rollout;
 mod check_task;
@@ -27,6 +29,7 @@ mod load;
 mod overrides;
 #[cfg(test)]
 mod readme_tests;
+mod recipe;
 mod request;
 mod resolve;
 mod shipped;
@@ -43,6 +46,7 @@ pub use grid::Setting;
 pub use lasting::{Change, Changes};
 pub use load::{RESOLVED_FILE, from_text, load};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
+pub use recipe::*;
 pub use request::{
     BenchRequest, EvalRequest, GradeRequest, MakeDataRequest, PrecisionRequest, Resume, RunRequest, ShowDataRequest,
     VerifyRequest,

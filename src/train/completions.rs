@@ -1,4 +1,4 @@
-//! Steps 1 and 2 of method.md: decode completions of a batch of prompts and score them.
+//! The first half of a phase: decode completions of a batch of prompts and score them.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::drift::{Decoder, Drift};
-use crate::config::{RunConfig, SpgTable, Split};
+use crate::config::{AdvantageKind, Recipe, RunConfig, Split};
 use crate::objective::advantage::{group_advantages, reward_stats};
 use crate::report::Row;
 use crate::rng::{Key, Purpose};
@@ -28,7 +28,7 @@ pub struct Completion {
     pub len: usize,
     /// What it earned.
     pub reward: Reward,
-    /// Reward minus the mean of its group.
+    /// What it earned beside its group.
     pub advantage: f64,
 }
 
@@ -49,6 +49,7 @@ pub struct Generator {
     order: PromptOrder,
     decoder: Decoder,
     num_generations: NonZeroUsize,
+    advantage: AdvantageKind,
     prompts_per_step: usize,
     merge_adapters: bool,
     seed: u64,
@@ -59,14 +60,15 @@ impl Generator {
     ///
     /// # Errors
     /// If none fits.
-    pub fn new(config: &RunConfig, spg: &SpgTable, session: &Session) -> Result<Self> {
+    pub fn new(config: &RunConfig, recipe: &Recipe, session: &Session) -> Result<Self> {
         let decoding = Decoding::from_table(config.rollout())?;
         let examples = session.examples(session.task.records(Split::Train)?, decoding.canvas)?;
         Ok(Self {
             order: PromptOrder::new(config.run().seed, examples.len()),
             examples,
             decoder: Decoder::new(decoding, config.rollout()),
-            num_generations: spg.num_generations,
+            num_generations: recipe.num_generations,
+            advantage: recipe.advantage,
             prompts_per_step: config.train().prompts_per_step.get(),
             merge_adapters: config.rollout().merge_adapters,
             seed: config.run().seed,
@@ -108,7 +110,9 @@ impl Generator {
             })
             .collect();
         let rewards: Vec<f64> = all.iter().map(|c| c.reward.total).collect();
-        for (completion, advantage) in all.iter_mut().zip(group_advantages(&rewards, self.num_generations)) {
+        for (completion, advantage) in
+            all.iter_mut().zip(group_advantages(&rewards, self.num_generations, self.advantage))
+        {
             completion.advantage = advantage;
         }
         let seconds = started.elapsed().as_secs_f64();

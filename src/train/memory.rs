@@ -15,7 +15,7 @@
 
 use anyhow::Result;
 
-use crate::config::{ActivationCheckpointing, AlgorithmTable, CacheKind, Command, RunConfig};
+use crate::config::{ActivationCheckpointing, CacheKind, Command, Masks, RunConfig};
 use crate::model::{Extent, Llada, TrainingBytes};
 use crate::objective::masking::Masking;
 use crate::runtime;
@@ -38,6 +38,8 @@ pub struct Memory<'a> {
     evaluation: Extent,
     /// Masked views of a completion.
     views: usize,
+    /// The key that says how many, if there may be fewer.
+    views_key: Option<String>,
     rollouts: bool,
     guided: bool,
     merged: bool,
@@ -60,13 +62,16 @@ impl<'a> Memory<'a> {
         let canvas = rollout.max_completion_length.get();
         let settings = config.eval_settings();
         let widest = |of: fn(&crate::config::Setting) -> usize| settings.iter().map(of).max().unwrap_or(0);
-        let (views, completions) = match config.command() {
+        let (views, views_key, completions) = match config.command() {
             Command::Train => {
-                let AlgorithmTable::Spg(spg) = config.algorithm()?;
-                let views = Masking::new(spg, rollout.block_length).num_samples();
-                (views, table.prompts_per_step.get() * spg.num_generations.get())
+                let algorithm = config.algorithm()?;
+                let recipe = algorithm.recipe();
+                let views = Masking::new(&recipe.masks, rollout.block_length).num_samples();
+                let counted = matches!(recipe.masks, Masks::Forward(_) | Masks::Pairs { .. } | Masks::Nodes { .. });
+                let key = (counted && views > 1).then(|| format!("algorithm.{}.num_t", algorithm.name()));
+                (views, key, table.prompts_per_step.get() * recipe.num_generations.get())
             }
-            Command::Sft | Command::Eval => (1, config.sft()?.batch_size.get()),
+            Command::Sft | Command::Eval => (1, None, config.sft()?.batch_size.get()),
         };
         Ok(Self {
             model,
@@ -80,6 +85,7 @@ impl<'a> Memory<'a> {
                 window: widest(|s| s.block_length),
             },
             views,
+            views_key,
             rollouts: config.command() == Command::Train,
             guided: rollout.cfg_scale.get() > 0.0,
             merged: rollout.merge_adapters,
@@ -277,6 +283,9 @@ impl<'a> Memory<'a> {
             ActivationCheckpointing::Every(n) if n.get() == 1 => "",
             _ => "set train.activation_checkpointing = \"every-layer\", or ",
         };
-        format!("{checkpointing}lower rollout.max_completion_length, lora.r or algorithm.spg.num_t")
+        match &self.views_key {
+            Some(key) => format!("{checkpointing}lower rollout.max_completion_length, lora.r or {key}"),
+            None => format!("{checkpointing}lower rollout.max_completion_length or lora.r"),
+        }
     }
 }

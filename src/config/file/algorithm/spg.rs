@@ -1,4 +1,4 @@
-//! `[algorithm.<name>]`: the reinforcement-learning objective.
+//! `[algorithm.spg]`: Sandwiched Policy Gradient (arXiv 2510.09541).
 
 use std::num::NonZeroUsize;
 
@@ -6,14 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::count;
 use crate::config::types::*;
-
-/// `[algorithm.<name>]`: exactly one algorithm.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AlgorithmTable {
-    /// Sandwiched Policy Gradient.
-    Spg(SpgTable),
-}
+use crate::config::{AdvantageKind, Aggregation, ForwardMasks, Link, Masks, Recipe, Surrogate};
 
 /// `[algorithm.spg]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +50,32 @@ impl Default for SpgTable {
             max_t: number!(1.0),
             p_mask_prompt: number!(0.15),
             scope: Scope::AllMasked,
+        }
+    }
+}
+
+impl SpgTable {
+    /// Bounds of the likelihood, raised or lowered as they are: no ratio, no clip, no penalty.
+    pub fn recipe(&self) -> Recipe {
+        Recipe {
+            surrogate: Surrogate::Sandwich {
+                negative_estimator: self.negative_estimator,
+                mix_weight: self.mix_weight,
+                beta: self.beta,
+            },
+            masks: Masks::Forward(ForwardMasks {
+                forward_type: self.forward_type,
+                num_t: self.num_t,
+                min_t: self.min_t,
+                max_t: self.max_t,
+                p_mask_prompt: self.p_mask_prompt,
+                scope: self.scope,
+            }),
+            link: Link::LINEAR,
+            advantage: AdvantageKind::Centered,
+            aggregation: Aggregation::Length,
+            num_generations: self.num_generations,
+            num_iterations: self.num_iterations,
         }
     }
 }

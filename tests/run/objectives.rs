@@ -1,0 +1,69 @@
+//! Runs of every objective: what they report, and that stopping changes none.
+
+use super::*;
+
+/// The methods with what they report beside the loss: clipped ratios, a distance to the reference.
+const METHODS: [(&str, bool, bool); 7] = [
+    ("d1", true, true),
+    ("wd1", false, false),
+    ("unigrpo", true, true),
+    ("coupled_grpo", true, true),
+    ("espo", true, true),
+    ("stable_drl", true, false),
+    ("gdpo", true, true),
+];
+
+/// Two phases of two updates, on eight completions.
+fn short(method: &str, output: &Path, more: &[&str]) -> Command {
+    let mut command = spg(&["train", "--config", "configs/sudoku-tiny.toml", "--output-dir"]);
+    command.arg(output);
+    let algorithm = format!("algorithm={{{method}={{num_generations=4, num_iterations=2}}}}");
+    let sets = [
+        algorithm.as_str(),
+        "train.prompts_per_step=2",
+        "train.max_steps=4",
+        "train.save_steps=2",
+        "train.learning_rate=1e-2",
+        "lora.lora_dropout=0.05",
+        "eval.eval_steps=4",
+        "eval.limit=2",
+    ];
+    sets.iter().for_each(|set| drop(command.args(["--set", set])));
+    command.args(more);
+    command
+}
+
+#[test]
+fn every_objective_trains_and_reports_its_figures() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (method, clips, pays) in METHODS {
+        let run = dir.path().join(method);
+        succeed(short(method, &run, &[]));
+        let rows: Vec<_> = metrics(&run).into_iter().filter(|row| row.contains_key("loss")).collect();
+        assert_eq!(rows.len(), 4, "{method}");
+        for row in &rows {
+            assert!(row["loss"].is_number() && row["grad_norm"].is_number(), "{method}: {row:?}");
+            assert_eq!(row.contains_key("clip_ratio/high_mean"), clips, "{method}: {row:?}");
+            assert_eq!(row.contains_key("kl"), pays, "{method}: {row:?}");
+        }
+        assert!(rows.iter().any(|row| row["grad_norm"].as_f64() > Some(0.0)), "{method} learns");
+        if pays {
+            assert_eq!(rows[0]["kl"].as_f64(), Some(0.0), "{method}: fresh adapters change nothing");
+            assert!(rows[3]["kl"].as_f64() > Some(0.0), "{method}: {:?}", rows[3]);
+        }
+        let config = std::fs::read_to_string(run.join("config.toml")).expect("the resolved file");
+        assert!(config.contains(&format!("[algorithm.{method}]")), "{config}");
+    }
+}
+
+#[test]
+fn an_objective_with_old_and_reference_policies_resumes_to_the_same_bits() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = dir.path().join("run");
+    succeed(short("d1", &run, &[]));
+    let (expected, figures) = (adapter(&run, 4), metrics(&run));
+    std::fs::remove_dir_all(run.join("checkpoint-4")).expect("a checkpoint");
+    succeed(short("d1", &run, &["--resume"]));
+    assert_eq!(adapter(&run, 4), expected);
+    assert_eq!(metrics(&run), figures);
+}
