@@ -10,6 +10,7 @@ pub(super) fn check_algorithm(found: &mut Findings, table: &AlgorithmTable) {
     group(found, &recipe, &key);
     masks(found, &recipe, &key);
     clip(found, &recipe, &key);
+    cap(found, &recipe, &key);
 }
 
 fn group(found: &mut Findings, recipe: &Recipe, key: &dyn Fn(&str) -> String) {
@@ -25,6 +26,19 @@ fn group(found: &mut Findings, recipe: &Recipe, key: &dyn Fn(&str) -> String) {
                 "{key} = 1: the weights compare the policy with the one before the first update, so that all would \
                  be 1; use 2 or more, or [algorithm.spg]"
             ),
+        );
+    }
+}
+
+/// Weights that are capped from the start would hold back what fell, and let rise what rose.
+fn cap(found: &mut Findings, recipe: &Recipe, key: &dyn Fn(&str) -> String) {
+    if let Aggregation::StableLength { cap } = recipe.aggregation
+        && cap < 1.0
+    {
+        let key = key("weight_cap");
+        found.add(
+            &[&key],
+            format!("{key} = {cap}: a completion that has not moved, of ratio 1, would be capped; use 1 or more"),
         );
     }
 }
@@ -142,6 +156,39 @@ mod tests {
         assert_eq!(numbers, expected);
         assert_eq!(recipe("coupled_grpo").advantage, AdvantageKind::LeaveOneOut);
         assert_eq!(recipe("unigrpo").advantage, AdvantageKind::Normalized);
+    }
+
+    #[test]
+    fn odd_numbers_are_refused_with_the_reason() {
+        let even = ["train.max_steps=24", "train.save_steps=24", "eval.eval_steps=24"];
+        for (name, set, reason) in [
+            ("d1", "num_generations=1", "a completion alone has no advantage"),
+            ("d1", "epsilon=1.5", "a ratio is never below 0"),
+            ("d1", "num_iterations=7", "is not a multiple of algorithm.d1.num_iterations = 7"),
+            ("coupled_grpo", "min_t=0", "a set at ratio 0 would weigh 1 / 0"),
+            ("coupled_grpo", "max_t=1", "a complement at ratio 0 would weigh 1 / 0"),
+            ("coupled_grpo", "max_t=0.1", "algorithm.coupled_grpo.min_t = 0.2 is above"),
+            ("espo", "num_t=3", "every set has its complement beside it; use 2 or 4"),
+            ("gdpo", "num_t=4", "the rule has 2 or 3 nodes"),
+            ("stable_drl", "num_iterations=1", "all would be 1; use 2 or more"),
+            ("stable_drl", "weight_cap=0.5", "that has not moved, of ratio 1, would be capped"),
+            ("stable_drl", "forward_type='all'", "which has one mask only"),
+        ] {
+            let text = MINIMAL.replace("[algorithm.spg]", &format!("[algorithm.{name}]"));
+            let set = format!("algorithm.{name}.{set}");
+            let error = resolve(&text, &[&even[..], &[&set]].concat(), Command::Train).expect_err(&set);
+            assert!(error.contains(reason), "{set}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_run_is_cut_between_phases_of_every_method() {
+        let even = ["train.max_steps=24", "train.save_steps=24", "eval.eval_steps=24"];
+        for (name, updates) in AlgorithmTable::NAMES.iter().zip([4, 12, 8, 4, 2, 8, 4, 4]) {
+            let text = MINIMAL.replace("[algorithm.spg]", &format!("[algorithm.{name}]"));
+            let of = |command| resolve(&text, &even, command).unwrap().updates_per_phase();
+            assert_eq!((of(Command::Train), of(Command::Sft)), (updates, 1), "{name}");
+        }
     }
 
     #[test]

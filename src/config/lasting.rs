@@ -104,6 +104,7 @@ const RULES: &[(&str, Rule)] = &[
     ("train.max_grad_norm", May),
     ("train.save_steps", May),
     ("train.save_total_limit", May),
+    ("train.gradient_parts_steps", May),
     ("eval", May),
 ];
 
@@ -113,7 +114,7 @@ const UNUSED: &[(Command, &[&str])] = &[
         Command::Train,
         &["sft", "task.*.demonstration_template", "task.*.demonstration_solve", "task.*.demonstration_fill"],
     ),
-    (Command::Sft, &["algorithm", "train.prompts_per_step"]),
+    (Command::Sft, &["algorithm", "train.prompts_per_step", "train.gradient_parts_steps"]),
 ];
 
 /// A key whose value is not that of the checkpoint.

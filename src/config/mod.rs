@@ -40,6 +40,8 @@ mod types_rollout;
 
 pub use check_task::{SUDOKU_GRIDS, task_problems};
 pub use error::{ConfigError, Problem};
+#[cfg(test)]
+pub(crate) use file::guide;
 pub use file::*;
 pub use found::{CHECKPOINT, LAST_GOOD, load_found, near_checkpoint};
 pub use grid::Setting;

@@ -115,7 +115,8 @@ impl Link {
     /// `-A` times the likelihood.
     pub const LINEAR: Self = Self { ratio: None, kl: None };
 
-    /// A clipped ratio, and the penalty unless its weight is 0.
+    /// A clipped ratio, and the penalty unless its weight is 0. Groups that agree pay none: with nothing to learn from them, they
+    /// are not run through the model.
     pub(super) fn clipped(low: Positive, high: Option<Positive>, kl: KlKind, weight: NonNegative) -> Self {
         let kl = (weight.get() > 0.0).then_some(Kl { kind: kl, weight: weight.get() });
         Self { ratio: Some(Clip { low: low.get(), high: high.unwrap_or(low).get() }), kl }

@@ -33,6 +33,8 @@ pub struct Anchor {
 pub struct CompletionLoss {
     /// The completion's part of the loss.
     pub loss: f64,
+    /// What it is raised by; lowered if below zero.
+    pub signal: f64,
     /// The likelihood that is raised or lowered, nats per token; zero where it is ignored.
     pub likelihood: f64,
     /// Both bounds, whichever is used, where the surrogate is made of them.
@@ -108,6 +110,7 @@ impl Objective {
         }
         let mut found = CompletionLoss {
             loss: 0.0,
+            signal: stake.signal,
             likelihood: terms.per_token(),
             bounds: terms.bounds,
             terms: count,

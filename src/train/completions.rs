@@ -1,5 +1,6 @@
 //! The first half of a phase: decode completions of a batch of prompts and score them.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -121,7 +122,7 @@ impl Generator {
 }
 
 impl Completions {
-    /// Adds rewards and lengths to a metrics row, under TRL's names.
+    /// Adds rewards and lengths to a metrics row, under TRL's names, and how many completions of a group differ.
     pub fn report(&self, row: &mut Row) {
         let n = self.all.len() as f64;
         let rewards: Vec<f64> = self.all.iter().map(|c| c.reward.total).collect();
@@ -133,11 +134,16 @@ impl Completions {
             row.set(&format!("rewards/{name}/mean"), mean);
         }
         let lengths = || self.all.iter().map(|c| c.len);
+        let distinct =
+            |group: &[Completion]| -> usize { group.iter().map(|c| &c.canvas[..c.len]).collect::<HashSet<_>>().len() };
+        let groups = self.all.chunks(self.num_generations.get());
+        let group_count = groups.len() as f64;
         let unfinished = self.all.iter().filter(|c| c.len == c.canvas.len()).count();
         row.set("completions/mean_length", lengths().sum::<usize>() as f64 / n)
             .set("completions/min_length", lengths().min().unwrap_or(0))
             .set("completions/max_length", lengths().max().unwrap_or(0))
             .set("completions/clipped_ratio", unfinished as f64 / n)
+            .set("completions/distinct", groups.map(distinct).sum::<usize>() as f64 / group_count)
             .set("rollout_seconds", self.seconds)
             .set("rollout_tokens_per_second", self.total_canvas() as f64 / self.seconds);
         if let Some(drift) = self.drift {

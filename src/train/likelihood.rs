@@ -88,7 +88,8 @@ impl Inputs {
 }
 
 /// Runs a micro-batch forward, lets `objective` turn its log-probabilities (row after row, place after place)
-/// into their gradients, and adds what follows for the weights to `gradients`.
+/// into their gradients, and adds what follows for the weights to `gradients`. Returns the sum of the entropies of the
+/// model's predictions at the scored places, nats.
 ///
 /// # Errors
 /// If the maths fails, or `objective` does.
@@ -98,18 +99,20 @@ pub fn accumulate(
     checkpointing: ActivationCheckpointing,
     gradients: &mut Gradients,
     objective: impl FnOnce(&[f32]) -> Result<Vec<f64>>,
-) -> Result<()> {
-    let Some(inputs) = Inputs::of(model, rows) else { return Ok(()) };
+) -> Result<f64> {
+    let Some(inputs) = Inputs::of(model, rows) else { return Ok(0.0) };
     let Inputs { batch, keys, places, targets } = inputs;
     let pass = Pass { adapters: true, dropout: Some(&keys) };
     let (x, tape) = model.hidden_with_tape(&batch, Window::of(places), pass, checkpointing)?;
     let device = model.device();
     let scored: Scored = profile::measure(Part::Head, device, || model.head().score(&x, &targets))?;
     drop(x);
+    let entropy = scored.entropies.iter().map(|&h| f64::from(h)).sum();
     let d_lp: Vec<f32> = objective(&scored.log_probs)?.into_iter().map(|g| g as f32).collect();
     profile::measure(Part::Backward, device, || {
         let dx = model.head().backward(&scored, &d_lp, gradients)?;
         drop(scored);
-        Ok(model.backward(tape, &batch, pass, dx, gradients)?)
+        model.backward(tape, &batch, pass, dx, gradients)?;
+        Ok(entropy)
     })
 }

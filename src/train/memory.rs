@@ -45,6 +45,8 @@ pub struct Memory<'a> {
     merged: bool,
     cache: CacheKind,
     checkpointing: ActivationCheckpointing,
+    /// Whether the gradient's two parts are looked at, both at once.
+    parts: bool,
     /// The batches as configured.
     micro_batch_size: usize,
     batch_size: usize,
@@ -91,6 +93,7 @@ impl<'a> Memory<'a> {
             merged: rollout.merge_adapters,
             cache: rollout.cache,
             checkpointing: table.activation_checkpointing,
+            parts: config.command() == Command::Train && table.gradient_parts_steps > 0,
             micro_batch_size: table.micro_batch_size.get().min(completions),
             batch_size: rollout.batch_size.get().min(completions),
             completions,
@@ -123,7 +126,7 @@ impl<'a> Memory<'a> {
     }
 
     fn gradients(&self) -> usize {
-        4 * self.trained()
+        4 * self.trained() * if self.parts { 2 } else { 1 }
     }
 
     /// What lives all the time.
@@ -222,7 +225,7 @@ impl<'a> Memory<'a> {
         phases.push(("an evaluation", self.evaluation_peak()?));
         let TrainingBytes { blocks, kept, head, .. } = self.update(self.micro_batch_size)?;
         let rows = self.micro_batch_size * self.views;
-        part("gradients", self.gradients(), "F32".into());
+        part("gradients", self.gradients(), if self.parts { "F32, of both parts" } else { "F32" }.into());
         part(
             "update",
             blocks,

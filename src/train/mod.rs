@@ -12,6 +12,7 @@ mod dry_run;
 mod last_good;
 mod likelihood;
 mod memory;
+mod parts;
 mod reinforce;
 mod run_dir;
 mod sft;
@@ -35,12 +36,12 @@ use crate::signal::Stop;
 pub use belongs::Belongs;
 pub use checkpoint::TrainerState;
 pub use completions::Completion;
-pub use likelihood::{MicroBatches, Row, accumulate};
+pub use likelihood::{MicroBatches, Policy, Row, accumulate, score};
 pub use reinforce::{Anchors, PolicyUpdate};
 pub use run_dir::RunDir;
 pub use tally::Tally;
-pub use update::{Prepared, StepLoss, Update};
-pub use views::Views;
+pub use update::{Prepared, Side, StepLoss, Update};
+pub use views::{Viewer, Views};
 
 /// `spg train`: reinforcement learning of the adapters.
 ///

@@ -23,9 +23,10 @@ use anyhow::Result;
 use super::completions::{Completion, Generator};
 use super::drive::Method;
 use super::likelihood::{MicroBatches, Policy};
+use super::parts::GradientParts;
 use super::tally::Tally;
 use super::trainer::Trainer;
-use super::update::{Prepared, Update};
+use super::update::{Prepared, Side, StepLoss, Update};
 use super::views::Viewer;
 use crate::config::{Recipe, RunConfig};
 use crate::model::{Gradients, Llada};
@@ -40,6 +41,8 @@ pub struct Reinforce {
     generator: Generator,
     update: PolicyUpdate,
     num_iterations: usize,
+    /// Updates between two looks at the parts of the gradient; 0: none.
+    gradient_parts_steps: usize,
 }
 
 /// The updates of a phase on its completions.
@@ -51,9 +54,13 @@ pub struct PolicyUpdate {
     num_iterations: usize,
 }
 
-/// What the policies that do not change in a phase say, `[mu][completions]`.
+/// What the policies that do not change in a phase say.
 #[derive(Clone, Debug)]
-pub struct Anchors(Vec<Vec<Anchor>>);
+pub struct Anchors {
+    phase: usize,
+    /// `[mu][completions]`.
+    of_updates: Vec<Vec<Anchor>>,
+}
 
 impl Reinforce {
     /// Sets up sampling and the objective.
@@ -66,6 +73,7 @@ impl Reinforce {
             generator: Generator::new(config, &recipe, session)?,
             update: PolicyUpdate::new(&recipe, config.rollout().block_length, config.train().into(), config.run().seed),
             num_iterations: recipe.num_iterations.get(),
+            gradient_parts_steps: config.train().gradient_parts_steps,
         })
     }
 }
@@ -77,13 +85,16 @@ impl Method for Reinforce {
         let anchors = self.update.anchors(&trainer.session.model, &completions.all, phase, stop)?;
         let mut rows = Vec::with_capacity(self.num_iterations);
         for inner in 0..self.num_iterations {
-            let started = Instant::now();
+            let model = &trainer.session.model;
             let mut row = Row::new(step + inner + 1);
             row.set("iteration", phase + 1);
             completions.report(&mut row);
-            let mut gradients = Gradients::new();
-            let model = &trainer.session.model;
-            let tally = self.update.gradients(model, &completions.all, &anchors, phase, inner, &mut gradients, stop)?;
+            // before the update and for itself: its sums are added in another order
+            if self.gradient_parts_steps > 0 && row.step().is_multiple_of(self.gradient_parts_steps) {
+                self.update.gradient_parts(model, &completions.all, &anchors, inner, stop)?.report(&mut row);
+            }
+            let started = Instant::now();
+            let (gradients, tally) = self.update.gradients(model, &completions.all, &anchors, inner, stop)?;
             tally.report(&mut row);
             trainer.update(step + inner, &gradients, &mut row)?;
             row.set("update_seconds", started.elapsed().as_secs_f64());
@@ -120,7 +131,7 @@ impl PolicyUpdate {
         let compared: Vec<usize> = all.clone().filter(|&c| objective.needs_old(&stakes[c])).collect();
         let held: Vec<usize> = all.filter(|&c| objective.needs_reference(&stakes[c])).collect();
         let mask_id = model.config().mask_token_id;
-        let mut of_phase = Vec::with_capacity(self.num_iterations);
+        let mut of_updates = Vec::with_capacity(self.num_iterations);
         for inner in 0..self.num_iterations {
             let views = |c: usize| self.viewer.views(mask_id, &completions[c], c, phase, inner);
             let mut anchors = vec![Anchor::default(); completions.len()];
@@ -131,12 +142,12 @@ impl PolicyUpdate {
             }
             let reference = self.update.terms(model, Policy::Reference, &stakes, &held, views, stop)?;
             held.iter().zip(reference).for_each(|(&c, values)| anchors[c].reference = Some(values));
-            of_phase.push(anchors);
+            of_updates.push(anchors);
         }
-        Ok(Anchors(of_phase))
+        Ok(Anchors { phase, of_updates })
     }
 
-    /// Adds the gradient of the loss over all completions.
+    /// The gradient of the loss over all completions in update `inner` of the anchors' phase.
     ///
     /// # Errors
     /// If the maths fails, or `stop` asks to leave it.
@@ -145,19 +156,48 @@ impl PolicyUpdate {
         model: &Llada,
         completions: &[Completion],
         anchors: &Anchors,
-        phase: usize,
         inner: usize,
-        gradients: &mut Gradients,
         stop: &Stop,
-    ) -> Result<Tally> {
-        let step = self.standings(completions);
+    ) -> Result<(Gradients, Tally)> {
+        let (gradients, found) = self.side(Side::All, model, completions, anchors, inner, stop)?;
+        Ok((gradients, Tally::of(self.update.objective().recipe(), &found)))
+    }
+
+    /// The gradients of the likelihoods that are raised and of those that are lowered: together the work of one update.
+    ///
+    /// # Errors
+    /// If the maths fails, or `stop` asks to leave it.
+    pub fn gradient_parts(
+        &self,
+        model: &Llada,
+        completions: &[Completion],
+        anchors: &Anchors,
+        inner: usize,
+        stop: &Stop,
+    ) -> Result<GradientParts> {
+        let (raised, _) = self.side(Side::Raised, model, completions, anchors, inner, stop)?;
+        let (lowered, _) = self.side(Side::Lowered, model, completions, anchors, inner, stop)?;
+        GradientParts::of(raised.by_name(), lowered.by_name())
+    }
+
+    fn side(
+        &self,
+        side: Side,
+        model: &Llada,
+        completions: &[Completion],
+        anchors: &Anchors,
+        inner: usize,
+        stop: &Stop,
+    ) -> Result<(Gradients, StepLoss)> {
         let mask_id = model.config().mask_token_id;
         let prepare = |c: usize| Prepared {
-            views: self.viewer.views(mask_id, &completions[c], c, phase, inner),
-            anchor: anchors.0[inner][c].clone(),
+            views: self.viewer.views(mask_id, &completions[c], c, anchors.phase, inner),
+            anchor: anchors.of_updates[inner][c].clone(),
         };
-        let found = self.update.gradients(model, &step, prepare, gradients, stop)?;
-        Ok(Tally::of(self.update.objective().recipe(), &step, &found))
+        let mut gradients = Gradients::new();
+        let step = self.standings(completions);
+        let found = self.update.gradients(model, &step, side, prepare, &mut gradients, stop)?;
+        Ok((gradients, found))
     }
 
     fn standings(&self, completions: &[Completion]) -> Vec<Standing> {

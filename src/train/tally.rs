@@ -2,14 +2,15 @@
 
 use super::update::StepLoss;
 use crate::config::Recipe;
-use crate::objective::weights::Standing;
 use crate::report::Row;
 
 /// What is reported of an update.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     loss: f64,
+    /// Sum and number of the likelihoods that are raised.
     positive: (f64, usize),
+    /// Of those that are lowered.
     negative: (f64, usize),
     /// Sums of the lower and of the upper bounds.
     bounds: Option<(f64, f64)>,
@@ -22,23 +23,29 @@ pub struct Tally {
     terms: usize,
     scored_completions: usize,
     tokens: usize,
+    /// Sum over tokens.
+    entropy: f64,
 }
 
 impl Tally {
     /// The sums of an update.
-    pub fn of(recipe: &Recipe, step: &[Standing], found: &StepLoss) -> Self {
+    pub fn of(recipe: &Recipe, found: &StepLoss) -> Self {
         let mut tally = Self {
             loss: found.loss,
             clipped: recipe.link.ratio.map(|_| (0, 0)),
             kl: recipe.link.kl.map(|_| 0.0),
             capped: found.capped,
             tokens: found.tokens,
+            entropy: found.entropy,
             ..Self::default()
         };
-        for (c, part) in &found.completions {
-            let side = if step[*c].advantage > 0.0 { &mut tally.positive } else { &mut tally.negative };
-            side.0 += part.likelihood;
-            side.1 += 1;
+        for (_, part) in &found.completions {
+            // what has no signal only pays the penalty
+            if part.signal != 0.0 {
+                let side = if part.signal > 0.0 { &mut tally.positive } else { &mut tally.negative };
+                side.0 += part.likelihood;
+                side.1 += 1;
+            }
             if let Some(bounds) = part.bounds {
                 let sums = tally.bounds.get_or_insert((0.0, 0.0));
                 sums.0 += bounds.elbo;
@@ -69,7 +76,9 @@ impl Tally {
             row.set("bound/elbo", mean(elbo, self.scored_completions))
                 .set("bound/eubo", mean(eubo, self.scored_completions));
         }
-        row.set("scored_completions", self.scored_completions).set("scored_tokens", self.tokens);
+        row.set("entropy", mean(self.entropy, self.tokens))
+            .set("scored_completions", self.scored_completions)
+            .set("scored_tokens", self.tokens);
         if let Some((low, high)) = self.clipped {
             row.set("clip_ratio/low_mean", mean(low as f64, self.terms))
                 .set("clip_ratio/high_mean", mean(high as f64, self.terms))

@@ -30,6 +30,27 @@ pub struct Prepared {
     pub anchor: Anchor,
 }
 
+/// Which completions of a step a gradient is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// All of them.
+    All,
+    /// Those whose likelihood is to rise.
+    Raised,
+    /// Those whose likelihood is to fall.
+    Lowered,
+}
+
+impl Side {
+    fn holds(self, stake: &Stake) -> bool {
+        match self {
+            Self::All => true,
+            Self::Raised => stake.signal > 0.0,
+            Self::Lowered => stake.signal < 0.0,
+        }
+    }
+}
+
 /// What an update was made of.
 #[derive(Clone, Debug, Default)]
 pub struct StepLoss {
@@ -39,6 +60,8 @@ pub struct StepLoss {
     pub completions: Vec<(usize, CompletionLoss)>,
     /// Log-probabilities that were computed.
     pub tokens: usize,
+    /// Sum over these of the entropies of the predictions, nats.
+    pub entropy: f64,
     /// Completions whose weight was held back by its cap; none where there is no such thing.
     pub capped: Option<usize>,
 }
@@ -54,7 +77,8 @@ impl Update {
         &self.objective
     }
 
-    /// Adds the gradient of the loss over all completions of a step; `prepare` is asked for those that take part.
+    /// Adds the gradient of what the completions of one side add to the loss of a step; `prepare` is asked for those that
+    /// take part.
     ///
     /// The `M` views of a completion stand in one micro-batch: bounds weigh them against each other, so that one at a
     /// time would take a second forward pass. With checkpointing a view is small beside the weights (LLaDA-8B: 0.2 GB to
@@ -66,6 +90,7 @@ impl Update {
         &self,
         model: &Llada,
         step: &[Standing],
+        side: Side,
         prepare: impl Fn(usize) -> Prepared,
         gradients: &mut Gradients,
         stop: &Stop,
@@ -73,14 +98,15 @@ impl Update {
         let objective = &self.objective;
         let stakes = objective.stakes(step);
         let (emphases, capped) = self.emphases(model, step, &stakes, &prepare, stop)?;
-        let live: Vec<usize> = (0..step.len()).filter(|&c| objective.needs_backward(&stakes[c])).collect();
+        let takes_part = |c: &usize| side.holds(&stakes[*c]) && objective.needs_backward(&stakes[*c]);
+        let live: Vec<usize> = (0..step.len()).filter(takes_part).collect();
         let mut found = StepLoss { capped, ..StepLoss::default() };
         let MicroBatches { size, checkpointing } = self.micro_batches;
         for micro_batch in live.chunks(size.get()) {
             stop.check()?;
             let prepared: Vec<Prepared> = micro_batch.iter().map(|&c| prepare(c)).collect();
             let (rows, rest): (Vec<_>, Vec<_>) = split(prepared);
-            accumulate(model, &rows, checkpointing, gradients, |log_probs| {
+            let entropy = accumulate(model, &rows, checkpointing, gradients, |log_probs| {
                 let mut lps = log_probs.iter().map(|&lp| lp as f64);
                 let mut d_lp = Vec::with_capacity(log_probs.len());
                 let mut loss = 0.0;
@@ -95,6 +121,7 @@ impl Update {
                 found.tokens += log_probs.len();
                 Ok(d_lp)
             })?;
+            found.entropy += entropy;
         }
         Ok(found)
     }

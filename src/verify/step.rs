@@ -11,7 +11,7 @@ use crate::objective::masking::MaskSample;
 use crate::objective::weights::Standing;
 use crate::rng::{Key, Purpose};
 use crate::signal::Stop;
-use crate::train::{MicroBatches, Prepared, StepLoss, Update, Views};
+use crate::train::{MicroBatches, Prepared, Side, StepLoss, Update, Views};
 
 /// One group of completions.
 pub struct Step {
@@ -69,7 +69,14 @@ impl Step {
         let step: Vec<Standing> = self.advantages.iter().zip(&self.lengths).map(standing).collect();
         let passes = MicroBatches { size: micro_batch, checkpointing: ActivationCheckpointing::Off };
         let mut gradients = Gradients::new();
-        let found = Update::new(recipe, passes).gradients(model, &step, prepare, &mut gradients, &Stop::default())?;
+        let found = Update::new(recipe, passes).gradients(
+            model,
+            &step,
+            Side::All,
+            prepare,
+            &mut gradients,
+            &Stop::default(),
+        )?;
         Ok((found, gradients))
     }
 

@@ -3,7 +3,8 @@
 use super::*;
 
 /// The methods with what they report beside the loss: clipped ratios, a distance to the reference.
-const METHODS: [(&str, bool, bool); 7] = [
+const METHODS: [(&str, bool, bool); 8] = [
+    ("spg", false, false),
     ("d1", true, true),
     ("wd1", false, false),
     ("unigrpo", true, true),
@@ -28,7 +29,9 @@ fn short(method: &str, output: &Path, more: &[&str]) -> Command {
         "eval.eval_steps=4",
         "eval.limit=2",
     ];
-    sets.iter().for_each(|set| drop(command.args(["--set", set])));
+    sets.iter().for_each(|set| {
+        command.args(["--set", set]);
+    });
     command.args(more);
     command
 }
@@ -43,6 +46,13 @@ fn every_objective_trains_and_reports_its_figures() {
         assert_eq!(rows.len(), 4, "{method}");
         for row in &rows {
             assert!(row["loss"].is_number() && row["grad_norm"].is_number(), "{method}: {row:?}");
+            let distinct = row["completions/distinct"].as_f64().expect("a number");
+            assert!((1.0..=4.0).contains(&distinct), "{method}: {row:?}");
+            // some seeds earn the same everywhere
+            if row["scored_tokens"].as_u64() > Some(0) {
+                let entropy = row["entropy"].as_f64().expect("a number");
+                assert!(entropy > 0.0 && entropy < 64f64.ln(), "{method}: {row:?}");
+            }
             assert_eq!(row.contains_key("clip_ratio/high_mean"), clips, "{method}: {row:?}");
             assert_eq!(row.contains_key("kl"), pays, "{method}: {row:?}");
         }
@@ -66,4 +76,23 @@ fn an_objective_with_old_and_reference_policies_resumes_to_the_same_bits() {
     succeed(short("d1", &run, &["--resume"]));
     assert_eq!(adapter(&run, 4), expected);
     assert_eq!(metrics(&run), figures);
+}
+
+#[test]
+fn looking_at_the_parts_of_the_gradient_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (plain, looked) = (dir.path().join("plain"), dir.path().join("looked"));
+    succeed(short("spg", &plain, &[]));
+    succeed(short("spg", &looked, &["--set", "train.gradient_parts_steps=3"]));
+    assert_eq!(adapter(&looked, 4), adapter(&plain, 4));
+    let parts = ["grad_norm/positive", "grad_norm/negative", "grad_cosine"];
+    let rows = |run: &Path| -> Vec<_> { metrics(run).into_iter().filter(|row| row.contains_key("loss")).collect() };
+    let has: Vec<bool> = rows(&looked).iter().map(|row| parts.iter().all(|part| row.contains_key(*part))).collect();
+    assert_eq!(has, [false, false, true, false]);
+    let row = &rows(&looked)[2];
+    let [positive, negative, cosine] = parts.map(|part| row[part].as_f64().expect("a number"));
+    let whole = row["grad_norm"].as_f64().expect("a number").powi(2);
+    let sum = positive.powi(2) + negative.powi(2) + 2.0 * positive * negative * cosine;
+    assert!((sum - whole).abs() < 1e-4 * whole, "{row:?}");
+    assert!(rows(&plain).iter().all(|row| !row.contains_key(parts[0])));
 }

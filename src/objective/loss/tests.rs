@@ -1,17 +1,17 @@
 //! Every method on toys: slopes, groups that agree, splits of a step, and SPG's own rules.
 
 use super::*;
-use crate::config::{AlgorithmTable, NegativeEstimator, SpgTable};
+use crate::config::{AlgorithmTable, NegativeEstimator, SpgTable, guide};
 use crate::objective::testing::{Golden, random_tokens, tokens};
 use crate::rng::{Key, Purpose, Rng};
 
-/// Every method with its defaults.
+/// Every method with its defaults, and that of the guide.
 fn methods() -> Vec<(&'static str, Objective)> {
     let method = |name: &&'static str| {
         let table: AlgorithmTable = toml::from_str(&format!("[{name}]")).unwrap();
         (*name, Objective::new(&table.recipe()))
     };
-    AlgorithmTable::NAMES.iter().map(method).collect()
+    AlgorithmTable::NAMES.iter().map(method).chain([("rloo", Objective::new(&guide::recipe()))]).collect()
 }
 
 fn spg(negative_estimator: NegativeEstimator) -> Objective {

@@ -161,7 +161,6 @@ mod testing {
     use crate::rng::Purpose;
 
     pub const CANVAS: Canvas = Canvas { prompt_length: 3, completion_length: 12, len: 8 };
-    pub const ROUND: Round = Round { inner: 1, of: 4 };
 
     pub fn key(completion: usize) -> Key {
         Key::new(42, Purpose::Mask).step(3).prompt(completion)

@@ -1,5 +1,7 @@
 //! `[algorithm.coupled_grpo]`: coupled GRPO (DiffuCoder, arXiv 2506.20639): every token is scored with everything masked, and
 //! under a random set or its complement.
+//!
+//! The policy that sampled is scored with the dropout of the update, as in [`super::d1`], whose page says why.
 
 use std::num::NonZeroUsize;
 

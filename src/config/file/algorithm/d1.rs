@@ -1,5 +1,9 @@
 //! `[algorithm.d1]`: diffu-GRPO (arXiv 2504.12216): GRPO on the tokens' log-probabilities of one forward pass with the
 //! whole completion masked.
+//!
+//! As for every method with a ratio, the policy that sampled is scored under the masks and the dropout of the update that it
+//! is compared in, so that a ratio tells what the updates changed; the published program drops out anew in every pass, and
+//! its ratios differ from 1 before anything was learnt.
 
 use std::num::NonZeroUsize;
 

@@ -1,4 +1,6 @@
 //! `[algorithm.espo]`: ESPO (arXiv 2512.03759): one ratio a sequence, of its ELBO over the whole canvas.
+//!
+//! The policy that sampled is scored with the dropout of the update, as in [`super::d1`], whose page says why.
 
 use std::num::NonZeroUsize;
 

@@ -1,4 +1,7 @@
 //! `[algorithm.gdpo]`: GDPO (arXiv 2510.08554): one ratio a sequence, of its ELBO at fixed nodes of a quadrature.
+//!
+//! The paper's text gives no weight of the penalty: it is d1's. The policy that sampled is scored with the dropout of the
+//! update, as in [`super::d1`], whose page says why.
 
 use std::num::NonZeroUsize;
 

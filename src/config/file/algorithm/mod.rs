@@ -1,7 +1,7 @@
 //! `[algorithm.<name>]`: the reinforcement-learning objective, exactly one.
 //!
 //! A method is a file here (its table, the published defaults, and [`Recipe`] made of them) and a line in the list
-//! below. Nothing else knows methods by name.
+//! below (`examples/new-objective` adds one). Nothing else knows methods by name.
 
 mod coupled_grpo;
 mod d1;
@@ -17,18 +17,11 @@ use serde::{Deserialize, Serialize};
 use super::count;
 use crate::config::Recipe;
 
-pub use coupled_grpo::CoupledGrpoTable;
-pub use d1::D1Table;
-pub use espo::EspoTable;
-pub use gdpo::GdpoTable;
-pub use spg::SpgTable;
-pub use stable_drl::StableDrlTable;
-pub use unigrpo::UnigrpoTable;
-pub use wd1::Wd1Table;
-
-/// The methods: a name in the file, a variant, a table.
+/// The methods: a name in the file, which is that of the module, a variant, a table.
 macro_rules! methods {
     ($($(#[$doc:meta])* $name:ident: $variant:ident($table:ident),)+) => {
+        $(pub use $name::$table;)+
+
         /// `[algorithm.<name>]`: exactly one algorithm.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(try_from = "Written", rename_all = "snake_case")]
@@ -100,3 +93,6 @@ methods! {
     /// Group diffusion policy optimisation.
     gdpo: Gdpo(GdpoTable),
 }
+
+#[cfg(test)]
+pub(crate) mod guide;

@@ -1,5 +1,6 @@
 //! `[algorithm.stable_drl]`: StableDRL: SPG whose completions weigh less the more they moved away from the policy that
-//! sampled them, self-normalised over the group.
+//! sampled them, self-normalised over the group. That policy is scored with the dropout of the update, as in [`super::d1`],
+//! whose page says why.
 
 use std::num::NonZeroUsize;
 

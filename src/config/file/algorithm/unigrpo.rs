@@ -1,5 +1,7 @@
 //! `[algorithm.unigrpo]`: UniGRPO (MMaDA, arXiv 2505.15809): GRPO on tokens masked at a ratio that rises to 1 over the
 //! updates of a phase.
+//!
+//! The policy that sampled is scored with the dropout of the update, as in [`super::d1`], whose page says why.
 
 use std::num::NonZeroUsize;
 

@@ -1,5 +1,7 @@
 //! `[algorithm.wd1]`: weighted log-likelihood (arXiv 2507.08838): no ratio; good completions are raised and bad ones lowered
 //! by softmax weights over their group.
+//!
+//! The sum over a group is averaged over the groups of a step, so that more prompts do not mean larger steps.
 
 use std::num::NonZeroUsize;
 
