@@ -72,11 +72,11 @@ impl Objective {
         !stake.flat && (self.recipe.link.kl.is_some() || surrogate::moves(&self.recipe.surrogate, stake.signal))
     }
 
-    /// Whether a completion's terms under the policy that sampled are asked for.
+    /// Whether a completion's terms under the policy that sampled are asked for: not where only the penalty is paid.
     pub fn needs_old(&self, stake: &Stake) -> bool {
         match self.stable_cap() {
             Some(_) => !stake.flat,
-            None => self.recipe.link.ratio.is_some() && self.needs_backward(stake),
+            None => self.recipe.link.ratio.is_some() && !stake.flat && stake.signal != 0.0,
         }
     }
 
