@@ -1,5 +1,7 @@
 //! Runs of every objective: what they report, and that stopping changes none.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// The methods with what they report beside the loss: clipped ratios, a distance to the reference.
@@ -39,11 +41,13 @@ fn short(method: &str, output: &Path, more: &[&str]) -> Command {
 #[test]
 fn every_objective_trains_and_reports_its_figures() {
     let dir = tempfile::tempdir().expect("a folder");
+    let mut seen = BTreeSet::new();
     for (method, clips, pays) in METHODS {
         let run = dir.path().join(method);
         succeed(short(method, &run, &[]));
         let rows: Vec<_> = metrics(&run).into_iter().filter(|row| row.contains_key("loss")).collect();
         assert_eq!(rows.len(), 4, "{method}");
+        seen.extend(rows.iter().flat_map(|row| row.keys().cloned()));
         for row in &rows {
             assert!(row["loss"].is_number() && row["grad_norm"].is_number(), "{method}: {row:?}");
             let distinct = row["completions/distinct"].as_f64().expect("a number");
@@ -64,6 +68,12 @@ fn every_objective_trains_and_reports_its_figures() {
         let config = std::fs::read_to_string(run.join("config.toml")).expect("the resolved file");
         assert!(config.contains(&format!("[algorithm.{method}]")), "{config}");
     }
+    let page = std::fs::read_to_string("configs/README.md").expect("the page of the keys");
+    let (_, page) = page.split_once("Every update reports").expect("the list of the figures");
+    let (page, _) = page.split_once("\n## ").expect("a next section");
+    let names = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | ")).map(|(names, _)| names);
+    let names: Vec<&str> = names.flat_map(|names| names.trim_end_matches('`').split("`, `")).collect();
+    assert!(names.len() > 10 && names.iter().all(|name| seen.contains(*name)), "{names:?} are not all of {seen:?}");
 }
 
 #[test]
