@@ -103,12 +103,12 @@ fn a_group_whose_rewards_are_equal_has_no_gradient_under_any_method() {
     for (name, objective) in methods() {
         let toy = Toy::new(3, &objective);
         let stakes = objective.stakes(&toy.standings);
-        for c in 3..5 {
-            assert!(stakes[c].flat && !objective.needs_backward(&stakes[c]), "{name}");
-            assert!(!objective.needs_old(&stakes[c]) && !objective.needs_reference(&stakes[c]), "{name}");
+        for (c, stake) in stakes.iter().enumerate().skip(3) {
+            assert!(stake.flat && !objective.needs_backward(stake), "{name}");
+            assert!(!objective.needs_old(stake) && !objective.needs_reference(stake), "{name}");
             // without the penalty, whose gradient is spared, nothing is left to spare
             let anchor = Anchor { reference: None, ..toy.anchors[c].clone() };
-            let part = objective.loss(&stakes[c], 1.0, &toy.scored[c], &anchor);
+            let part = objective.loss(stake, 1.0, &toy.scored[c], &anchor);
             assert!(part.loss == 0.0 && part.d_lp.iter().flatten().all(|&slope| slope == 0.0), "{name}");
         }
     }
