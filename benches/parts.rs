@@ -17,17 +17,18 @@ use spg::model::Pass;
 use spg::model::{Llada, Weights};
 use spg::objective::ScoredTokens;
 use spg::objective::bounds::{elbo, eubo, mixture};
-use spg::objective::masking::{Canvas, Masking};
+use spg::objective::masking::{Canvas, Masking, Round};
 use spg::optim::{AdamW, AdamWParams, clip};
 use spg::rng::{Key, Purpose};
 use spg::rollout::{Decoding, Prompt, Sampler};
 use spg::signal::Stop;
 
 const CANVAS: Canvas = Canvas { prompt_length: 200, completion_length: 256, len: 256 };
+const FIRST: Round = Round { inner: 0, of: 4 };
 const COMPLETIONS: usize = 96;
 
 fn masking() -> Masking {
-    Masking::new(&SpgTable::default(), NonZeroUsize::new(32).expect("32"))
+    Masking::new(&SpgTable::default().recipe().masks, NonZeroUsize::new(32).expect("32"))
 }
 
 fn masks(c: &mut Criterion) {
@@ -35,13 +36,13 @@ fn masks(c: &mut Criterion) {
     let mut group = c.benchmark_group("masks");
     group.throughput(Throughput::Elements(COMPLETIONS as u64));
     group.bench_function("update", |b| {
-        b.iter(|| (0..COMPLETIONS).map(|i| masking.draw(black_box(CANVAS), key.prompt(i)).len()).sum::<usize>())
+        b.iter(|| (0..COMPLETIONS).map(|i| masking.draw(black_box(CANVAS), FIRST, key.prompt(i)).len()).sum::<usize>())
     });
     group.finish();
 }
 
 fn bounds(c: &mut Criterion) {
-    let samples = masking().draw(CANVAS, Key::new(1, Purpose::Mask));
+    let samples = masking().draw(CANVAS, FIRST, Key::new(1, Purpose::Mask));
     let positions: Vec<Vec<usize>> = samples.iter().map(|s| s.scored(Scope::AllMasked)).collect();
     let mut rng = Key::new(2, Purpose::Record).rng();
     let mut lps = std::iter::repeat_with(|| -4.0 * rng.uniform_f64());

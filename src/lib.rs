@@ -14,7 +14,7 @@
 //! | [`text`] | tokenizer and chat template |
 //! | [`model`] | LLaDA's forward and explicit backward, LoRA, weights |
 //! | [`rollout`] | block-wise masked decoding |
-//! | [`objective`] | advantages, masks, likelihood bounds, the SPG loss and its gradient |
+//! | [`objective`] | advantages, masks, likelihoods, losses and their gradients: SPG and what it is compared with |
 //! | [`optim`] | AdamW, clipping, learning-rate schedules |
 //! | [`report`] | metrics, progress, logs |
 //! | [`session`] | model, tokenizer and task of a command |

@@ -9,14 +9,14 @@ use candle_core::Tensor;
 use crate::config::{BenchRequest, LoraTable, Positive, SpgTable};
 use crate::error::Usage;
 use crate::model::ops::products::{Product, sum_of_products};
-use crate::model::{Batch, Gradients, Llada, Pass};
+use crate::model::{Batch, Llada, Pass};
 use crate::optim::{AdamW, AdamWParams, clip};
 use crate::profile::{self, Part};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
 use crate::signal::Stop;
 use crate::task::Reward;
-use crate::train::{Completion, MicroBatches, SpgUpdate};
+use crate::train::{Completion, MicroBatches, PolicyUpdate};
 
 /// Seed of all that is random here: figures are compared, results are not.
 pub const SEED: u64 = 0;
@@ -122,13 +122,13 @@ pub fn updates(model: &Llada, request: &BenchRequest) -> Result<Vec<f64>> {
     }
     let completions: Vec<Completion> = (0..request.batch.get()).map(|row| completion(model, request, row)).collect();
     let passes = MicroBatches { size: request.batch, checkpointing: request.activation_checkpointing };
-    let update = SpgUpdate::new(&SpgTable::default(), request.block, passes, SEED);
+    let update = PolicyUpdate::new(&SpgTable::default().recipe(), request.block, passes, SEED);
     let mut optimizer = AdamW::new(model.trainable(), ADAM)?;
     let mut seconds = Vec::with_capacity(request.train);
     for step in 0..request.train {
         let started = Instant::now();
-        let mut gradients = Gradients::new();
-        update.gradients(model, &completions, step, 0, &mut gradients, &Stop::default())?;
+        let anchors = update.anchors(model, &completions, step, &Stop::default())?;
+        let (gradients, _) = update.gradients(model, &completions, &anchors, 0, &Stop::default())?;
         profile::measure(Part::Optimiser, model.device(), || -> Result<()> {
             let clip = clip(gradients.by_name(), MAX_GRAD_NORM)?;
             Ok(optimizer.step(gradients.by_name(), LEARNING_RATE, clip.scale)?)

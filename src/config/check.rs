@@ -1,9 +1,10 @@
 //! What needs more than one key, or the subcommand, to be judged. Every problem is found in one pass.
 
+use super::check_algorithm::check_algorithm;
 use super::check_eval::check_eval;
 use super::check_rollout::check_rollout;
 use super::check_task::check_task;
-use super::{AlgorithmTable, Command, ConfigFile, ForwardType, Problem, Scope, SpgTable, Trainable};
+use super::{Command, ConfigFile, Problem, Trainable};
 
 /// All problems of `file` for `command`; places are filled in by the caller, who knows the text.
 pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
@@ -13,8 +14,8 @@ pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     let schedule_fits = check_rollout(&mut found, file, command);
     check_eval(&mut found, file, command, schedule_fits);
     check_task(&mut found, &file.task, command);
-    if let Some(AlgorithmTable::Spg(spg)) = &file.algorithm {
-        found.spg(spg);
+    if let Some(algorithm) = &file.algorithm {
+        check_algorithm(&mut found, algorithm);
     }
     match command {
         Command::Train => found.train(file),
@@ -96,37 +97,6 @@ impl Findings {
         }
     }
 
-    fn spg(&mut self, spg: &SpgTable) {
-        if spg.num_generations.get() < 2 {
-            self.add(
-                &["algorithm.spg.num_generations"],
-                "algorithm.spg.num_generations = 1: a completion alone has no advantage over its group; use 2 or more"
-                    .into(),
-            );
-        }
-        self.ordered(("algorithm.spg.min_t", spg.min_t.get()), ("algorithm.spg.max_t", spg.max_t.get()));
-        if spg.forward_type == ForwardType::All && spg.num_t.get() != 1 {
-            self.add(
-                &["algorithm.spg.num_t", "algorithm.spg.forward_type"],
-                format!(
-                    "algorithm.spg.num_t = {} with algorithm.spg.forward_type = \"all\", \
-                     which has one mask only: use num_t = 1",
-                    spg.num_t
-                ),
-            );
-        }
-        if spg.scope == Scope::Block && matches!(spg.forward_type, ForwardType::Random | ForwardType::All) {
-            let name = if spg.forward_type == ForwardType::All { "all" } else { "random" };
-            self.add(
-                &["algorithm.spg.scope", "algorithm.spg.forward_type"],
-                format!(
-                    "algorithm.spg.scope = \"block\" needs a chosen block, which algorithm.spg.forward_type = \
-                     \"{name}\" has not: use scope = \"all_masked\", or \"block_random\" or \"block_all\""
-                ),
-            );
-        }
-    }
-
     fn train(&mut self, file: &ConfigFile) {
         if file.model.random_init {
             self.add(
@@ -136,13 +106,14 @@ impl Findings {
                     .into(),
             );
         }
-        let Some(AlgorithmTable::Spg(spg)) = &file.algorithm else {
+        let Some(algorithm) = &file.algorithm else {
             let text = "`spg train` needs an [algorithm.<name>] table: add [algorithm.spg], which may be empty";
             self.add(&["algorithm"], text.into());
             return;
         };
         // Checkpoints and evaluations lie between rollout phases: there a resumed run has nothing to redo.
-        let inner = spg.num_iterations.get();
+        let inner = algorithm.recipe().num_iterations.get();
+        let inner_key = format!("algorithm.{}.num_iterations", algorithm.name());
         let train = &file.train;
         for (key, steps) in [
             ("train.max_steps", train.max_steps.get()),
@@ -151,9 +122,9 @@ impl Findings {
         ] {
             if steps % inner != 0 {
                 self.add(
-                    &[key, "algorithm.spg.num_iterations"],
+                    &[key, &inner_key],
                     format!(
-                        "{key} = {steps} is not a multiple of algorithm.spg.num_iterations = {inner}, \
+                        "{key} = {steps} is not a multiple of {inner_key} = {inner}, \
                          the updates between two rollout phases: use {}",
                         either(multiples_near(inner, steps))
                     ),

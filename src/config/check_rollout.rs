@@ -1,7 +1,7 @@
 //! `[rollout]`: whether the schedule can be decoded, and whether what is to save work does.
 
 use super::check::{Findings, either, multiples_near};
-use super::{AlgorithmTable, CacheKind, Command, Commit, ConfigFile, Precision, Remasking};
+use super::{CacheKind, Command, Commit, ConfigFile, Precision, Remasking};
 
 /// Adds all problems of `[rollout]`. Returns whether the schedule (canvas, blocks, steps) can be decoded.
 pub(super) fn check_rollout(found: &mut Findings, file: &ConfigFile, command: Command) -> bool {
@@ -32,17 +32,19 @@ pub(super) fn check_rollout(found: &mut Findings, file: &ConfigFile, command: Co
     if let Some(steps_per_block) = steps_per_block {
         cache(found, file, steps_per_block);
     }
-    if let (Command::Train, Some(AlgorithmTable::Spg(spg))) = (command, &file.algorithm) {
-        let completions = file.train.prompts_per_step.get().saturating_mul(spg.num_generations.get());
+    if let (Command::Train, Some(algorithm)) = (command, &file.algorithm) {
+        let num_generations = algorithm.recipe().num_generations;
+        let num_generations_key = format!("algorithm.{}.num_generations", algorithm.name());
+        let completions = file.train.prompts_per_step.get().saturating_mul(num_generations.get());
         // the exact decoding is not compared with itself
         let is_exact = r.cache == CacheKind::None && r.commit == Commit::Schedule;
         if !is_exact && r.drift_check > completions {
             found.add(
-                &["rollout.drift_check", "train.prompts_per_step", "algorithm.spg.num_generations"],
+                &["rollout.drift_check", "train.prompts_per_step", &num_generations_key],
                 format!(
                     "rollout.drift_check = {} is more than the {completions} completions of a rollout phase \
-                     (train.prompts_per_step = {} times algorithm.spg.num_generations = {}): use at most {completions}",
-                    r.drift_check, file.train.prompts_per_step, spg.num_generations
+                     (train.prompts_per_step = {} times {num_generations_key} = {num_generations}): use at most {completions}",
+                    r.drift_check, file.train.prompts_per_step
                 ),
             );
         }

@@ -7,7 +7,8 @@
 //! | closed choices and ranges of single values | `types`, `types_rollout` |
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
 //! | the values that a sweep goes through | `axis` |
-//! | what needs two keys to be judged | `check`, `check_rollout`, `check_task`, `check_eval` |
+//! | what needs two keys to be judged | `check`, `check_algorithm`, `check_rollout`, `check_task`, `check_eval` |
+//! | an objective as the pieces it is made of | `recipe` |
 //! | the settings that an evaluation compares | `grid` |
 //! | the resolved run | `resolve` |
 //! | what a resumed run may change of it | `lasting` |
@@ -17,6 +18,7 @@
 
 mod axis;
 mod check;
+mod check_algorithm;
 mod check_eval;
 mod check_rollout;
 mod check_task;
@@ -29,6 +31,7 @@ mod load;
 mod overrides;
 #[cfg(test)]
 mod readme_tests;
+mod recipe;
 mod request;
 mod resolve;
 mod shipped;
@@ -40,12 +43,15 @@ mod types_rollout;
 pub use axis::Axis;
 pub use check_task::{SUDOKU_GRIDS, task_problems};
 pub use error::{ConfigError, Problem};
+#[cfg(test)]
+pub(crate) use file::guide;
 pub use file::*;
 pub use found::{CHECKPOINT, LAST_GOOD, load_found, near_checkpoint};
 pub use grid::Setting;
 pub use lasting::{Change, Changes};
 pub use load::{RESOLVED_FILE, from_text, load, read};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
+pub use recipe::*;
 pub use request::{
     BenchRequest, EvalRequest, GradeRequest, MakeDataRequest, PrecisionRequest, Resume, RunRequest, ShowDataRequest,
     SweepAction, SweepReportOptions, SweepRequest, VerifyRequest,

@@ -111,6 +111,23 @@ fn the_readme_documents_every_key_and_its_default() {
     for task in [SHARED, SHARED_SIZES] {
         keys_of(task, &mut ignored, &mut schema);
     }
+    for name in AlgorithmTable::NAMES {
+        let text = MINIMAL.replace("[algorithm.spg]", &format!("[algorithm.{name}]"));
+        let even = ["train.max_steps=24", "train.save_steps=24", "eval.eval_steps=24"];
+        let found = |more: &[&str]| {
+            let config = resolve(&text, &[&even, more].concat(), Command::Train).unwrap();
+            let mut found = BTreeMap::new();
+            leaves(&config.to_toml().unwrap().parse().unwrap(), "", &mut found);
+            found.retain(|key, _| key.starts_with("algorithm."));
+            found
+        };
+        let plain = found(&[]);
+        if plain.contains_key(&format!("algorithm.{name}.epsilon")) {
+            schema.extend(found(&[&format!("algorithm.{name}.epsilon_high=0.3")]));
+        }
+        schema.extend(plain.clone());
+        defaults.extend(plain);
+    }
     let missing: Vec<&String> = schema.keys().filter(|k| !documented.contains_key(*k)).collect();
     assert!(missing.is_empty(), "not in configs/README.md: {missing:?}");
     for (key, default) in &documented {

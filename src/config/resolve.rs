@@ -54,7 +54,7 @@ impl RunConfig {
     /// supervised fine-tuning.
     pub fn updates_per_phase(&self) -> usize {
         match (self.command, &self.file.algorithm) {
-            (Command::Train, Some(AlgorithmTable::Spg(spg))) => spg.num_iterations.get(),
+            (Command::Train, Some(algorithm)) => algorithm.recipe().num_iterations.get(),
             _ => 1,
         }
     }

@@ -35,7 +35,7 @@ pub(super) fn resolve(text: &str, assignments: &[&str], command: Command) -> Res
 }
 
 /// The messages of the problems that `MINIMAL` with these changes has.
-fn refused(assignments: &[&str], command: Command) -> String {
+pub(super) fn refused(assignments: &[&str], command: Command) -> String {
     resolve(MINIMAL, assignments, command).expect_err("accepted")
 }
 
@@ -197,7 +197,7 @@ fn a_set_is_toml_where_it_can_be_and_creates_missing_tables() {
     let changes =
         ["algorithm.spg.beta=2", "eval.temperatures=[0.5, 1]", "model.name_or_path=a/b-c", "model.dtype='bf16'"];
     let config = resolve(&text, &changes, Command::Train).unwrap();
-    let AlgorithmTable::Spg(spg) = config.algorithm().unwrap();
+    let AlgorithmTable::Spg(spg) = config.algorithm().unwrap() else { panic!("the table that was set") };
     assert_eq!(spg.beta.get(), 2.0);
     assert_eq!(temperatures(&config), [0.5, 1.0]);
     assert_eq!((config.model().name_or_path.as_str(), config.model().dtype), ("a/b-c", Precision::Bf16));
@@ -329,6 +329,19 @@ fn each_misfit_is_refused() {
         (&["algorithm.spg.num_generations=1"], Train, "no advantage"),
         (&["algorithm.spg.forward_type=all"], Train, "num_t = 2 with algorithm.spg.forward_type = \"all\""),
         (&["algorithm.spg.scope=block", "algorithm.spg.forward_type=random"], Train, "needs a chosen block"),
+        (
+            &["algorithm={d1={num_iterations=4, epsilon=1}}"],
+            Train,
+            "algorithm.d1.epsilon = 1: a ratio is never below 0",
+        ),
+        (&["algorithm={wd1={num_iterations=4, num_generations=1}}"], Train, "algorithm.wd1.num_generations = 1"),
+        (&["algorithm={coupled_grpo={min_t=0}}"], Train, "algorithm.coupled_grpo.min_t = 0: a set at ratio 0"),
+        (&["algorithm={coupled_grpo={max_t=1}}"], Train, "algorithm.coupled_grpo.max_t = 1: a complement at ratio 0"),
+        (&["algorithm={coupled_grpo={min_t=0.7, max_t=0.3}}"], Train, "coupled_grpo.min_t = 0.7 is above"),
+        (&["algorithm={espo={num_iterations=4, num_t=3}}"], Train, "has its complement beside it; use 2 or 4"),
+        (&["algorithm={gdpo={num_t=4}}"], Train, "algorithm.gdpo.num_t = 4: the rule has 2 or 3 nodes"),
+        (&["algorithm={stable_drl={num_iterations=1}}"], Train, "use 2 or more, or [algorithm.spg]"),
+        (&["algorithm={stable_drl={forward_type='all'}}"], Train, "num_t = 2 with algorithm.stable_drl.forward_type"),
         (&["task.sudoku.min_empty_cells=9"], Train, "min_empty_cells = 9 is above"),
         (&["task.sudoku.max_empty_cells=13"], Train, "use at most 12"),
         (&["task.sudoku.train_grids=244"], Train, "use at most 287 together"),

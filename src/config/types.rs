@@ -41,6 +41,14 @@ bounded!(
     /// A number in `[0, 1]`.
     Fraction, "a number from 0 to 1", |x| (0.0..=1.0).contains(&x)
 );
+
+impl Fraction {
+    /// Nothing.
+    pub const ZERO: Self = Self(0.0);
+    /// All.
+    pub const ONE: Self = Self(1.0);
+}
+
 bounded!(
     /// A number in `[0, 1)`.
     ProperFraction, "a number from 0 to below 1", |x| (0.0..1.0).contains(&x)

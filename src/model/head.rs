@@ -33,6 +33,8 @@ pub struct Head {
 pub struct Scored {
     /// `log softmax(logits)[target]` a row.
     pub log_probs: Vec<f32>,
+    /// Entropy of the prediction in nats, a row.
+    pub entropies: Vec<f32>,
     targets: Vec<u32>,
     x: Tensor,      // [N, D]
     slopes: Tensor, // [N, D]: d lp_n / d normed_n
@@ -115,24 +117,26 @@ impl Head {
         if cpu::serves(x) {
             return self.score_in_slices(x, targets);
         }
-        let mut log_probs = Vec::with_capacity(targets.len());
+        let (mut log_probs, mut entropies) = (Vec::with_capacity(targets.len()), Vec::with_capacity(targets.len()));
         let mut slopes = Vec::new();
         let w = &self.weight;
         self.for_logits(x, |start, logits| {
             let targets = &targets[start..start + logits.dim(0)?];
-            let (lp, probs) = log_prob::forward(logits, targets)?;
+            let found = log_prob::forward(logits, targets)?;
             let wanted = w.rows(&Tensor::from_slice(targets, targets.len(), x.device())?)?;
-            let (wanted, probs) = (wanted.to_dtype(x.dtype())?, probs.to_dtype(x.dtype())?);
+            let (wanted, probs) = (wanted.to_dtype(x.dtype())?, found.probs.to_dtype(x.dtype())?);
             slopes.push(sum_of_products(Some(&wanted), &[Product::backward(&probs, w).scaled(-1.0)])?);
-            log_probs.extend(lp);
+            log_probs.extend(found.log_probs);
+            entropies.extend(found.entropies);
             Ok(())
         })?;
-        Ok(Scored { log_probs, targets: targets.to_vec(), x: x.clone(), slopes: Tensor::cat(&slopes, 0)? })
+        let slopes = Tensor::cat(&slopes, 0)?;
+        Ok(Scored { log_probs, entropies, targets: targets.to_vec(), x: x.clone(), slopes })
     }
 
     /// [`Head::score`] on the CPU, for any number of rows without their logits.
     fn score_in_slices(&self, x: &Tensor, targets: &[u32]) -> Result<Scored> {
-        let mut log_probs = Vec::with_capacity(targets.len());
+        let (mut log_probs, mut entropies) = (Vec::with_capacity(targets.len()), Vec::with_capacity(targets.len()));
         let mut slopes = Vec::new();
         for (i, targets) in targets.chunks(vocabulary::ROWS).enumerate() {
             let rows = x.narrow(0, i * vocabulary::ROWS, targets.len())?;
@@ -141,8 +145,10 @@ impl Head {
             let wanted = self.weight.rows(&Tensor::from_slice(targets, targets.len(), x.device())?)?;
             slopes.push((wanted.to_dtype(DType::F32)? - found.mean_words)?);
             log_probs.extend(found.log_probs);
+            entropies.extend(found.entropies);
         }
-        Ok(Scored { log_probs, targets: targets.to_vec(), x: x.clone(), slopes: Tensor::cat(&slopes, 0)? })
+        let slopes = Tensor::cat(&slopes, 0)?;
+        Ok(Scored { log_probs, entropies, targets: targets.to_vec(), x: x.clone(), slopes })
     }
 
     /// From the gradient of the log-probabilities to that of `x`; adds those of the head if it is trained.
@@ -170,7 +176,7 @@ impl Head {
         self.for_logits(&scored.x, |start, logits| {
             let n = logits.dim(0)?;
             let targets = &scored.targets[start..start + n];
-            let (_, probs) = log_prob::forward(logits, targets)?;
+            let probs = log_prob::forward(logits, targets)?.probs;
             let rows = scaled.narrow(0, start, n)?.contiguous()?;
             dw = (&dw - probs.t()?.matmul(&rows)?)?;
             dw = dw.index_add(&Tensor::from_slice(targets, n, rows.device())?, &rows, 0)?;
@@ -204,9 +210,10 @@ mod tests {
         let scored = head.score(&x, &targets)?;
         for start in [0, 255, 299] {
             let (rows, targets) = (x.narrow(0, start, 1)?, &targets[start..start + 1]);
-            let (expected, probs) = log_prob::forward(head.logits(&rows)?, targets)?;
-            assert!((scored.log_probs[start] - expected[0]).abs() < 2e-5, "row {start}");
-            let mean = probs.matmul(head.weight.dense().expect("dense").value())?;
+            let plain = log_prob::forward(head.logits(&rows)?, targets)?;
+            assert!((scored.log_probs[start] - plain.log_probs[0]).abs() < 2e-5, "row {start}");
+            assert!((scored.entropies[start] - plain.entropies[0]).abs() < 2e-5, "row {start}");
+            let mean = plain.probs.matmul(head.weight.dense().expect("dense").value())?;
             let slope = (head.weight.rows(&Tensor::new(targets, rows.device())?)? - mean)?;
             assert_close(&scored.slopes.narrow(0, start, 1)?, &slope, 1e-5);
             let alone = head.score(&rows, targets)?;

@@ -2,8 +2,14 @@
 
 use std::num::NonZeroUsize;
 
-/// Advantage of every completion: its reward minus the mean reward of its group, not divided by the
-/// group's standard deviation (arXiv 2510.09541, method section).
+use crate::config::AdvantageKind;
+
+/// What is added to a standard deviation before dividing by it, as in TRL.
+const STD_EPSILON: f64 = 1e-4;
+
+/// Advantage of every completion: its reward minus the mean reward `m` of its group (arXiv 2510.09541, method section),
+/// over the group's standard deviation (with `n`) plus 1e-4, or times `g / (g - 1)`, which is the reward minus the mean of
+/// the others.
 ///
 /// # Shapes
 /// `rewards` holds the groups one after the other, `num_generations` completions each; so does the result.
@@ -11,14 +17,24 @@ use std::num::NonZeroUsize;
 /// A group whose rewards are all equal gets advantages of exactly zero. Subtracting the mean alone would
 /// leave rounding errors (`0.1` three times has a mean above `0.1`), and AdamW blows even those up to
 /// full-sized updates.
-pub fn group_advantages(rewards: &[f64], num_generations: NonZeroUsize) -> Vec<f64> {
+pub fn group_advantages(rewards: &[f64], num_generations: NonZeroUsize, kind: AdvantageKind) -> Vec<f64> {
     let groups = rewards.chunks(num_generations.get());
     groups
         .flat_map(|group| {
             let mean = if all_equal(group) { group[0] } else { mean(group) };
-            group.iter().map(move |reward| reward - mean)
+            let scale = match kind {
+                AdvantageKind::Centered => 1.0,
+                AdvantageKind::Normalized => 1.0 / (population_std(group, mean) + STD_EPSILON),
+                AdvantageKind::LeaveOneOut => group.len() as f64 / (group.len() - 1).max(1) as f64,
+            };
+            group.iter().map(move |reward| (reward - mean) * scale)
         })
         .collect()
+}
+
+/// Standard deviation with `n`.
+fn population_std(group: &[f64], mean: f64) -> f64 {
+    (group.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / group.len() as f64).sqrt()
 }
 
 /// Statistics of the rewards of a step, under TRL's names.
@@ -67,14 +83,30 @@ mod tests {
 
     #[test]
     fn the_mean_is_taken_group_by_group() {
-        let advantages = group_advantages(&[1.0, 3.0, 0.0, 10.0], groups_of(2));
+        let advantages = group_advantages(&[1.0, 3.0, 0.0, 10.0], groups_of(2), AdvantageKind::Centered);
         assert_eq!(advantages, [-1.0, 1.0, -5.0, 5.0]);
     }
 
     #[test]
     fn equal_rewards_give_exactly_zero() {
         assert_ne!((0.1 + 0.1 + 0.1) / 3.0, 0.1, "the case this guards against");
-        assert_eq!(group_advantages(&[0.1; 6], groups_of(3)), [0.0; 6]);
+        for kind in [AdvantageKind::Centered, AdvantageKind::Normalized, AdvantageKind::LeaveOneOut] {
+            assert_eq!(group_advantages(&[0.1; 6], groups_of(3), kind), [0.0; 6]);
+        }
+    }
+
+    #[test]
+    fn deviations_and_the_mean_of_the_others_scale_them() {
+        let rewards = [0.0, 1.0, 5.0];
+        let of = |kind| group_advantages(&rewards, groups_of(3), kind);
+        let others = of(AdvantageKind::LeaveOneOut);
+        for (ours, expected) in others.iter().zip([0.0 - 3.0, 1.0 - 2.5, 5.0 - 0.5]) {
+            assert!((ours - expected).abs() < 1e-15, "{others:?}");
+        }
+        let deviation = (14f64 / 3.0).sqrt();
+        for (ours, centered) in of(AdvantageKind::Normalized).iter().zip([-2.0, -1.0, 3.0]) {
+            assert!((ours - centered / (deviation + 1e-4)).abs() < 1e-14);
+        }
     }
 
     #[test]
@@ -87,16 +119,17 @@ mod tests {
 
     #[test]
     fn no_rewards_and_groups_of_one_are_harmless() {
-        assert_eq!(group_advantages(&[], groups_of(6)), [0.0; 0]);
+        assert_eq!(group_advantages(&[], groups_of(6), AdvantageKind::Centered), [0.0; 0]);
         assert_eq!(reward_stats(&[], groups_of(6)).reward, 0.0);
-        assert_eq!(group_advantages(&[1.0, 2.0], groups_of(1)), [0.0, 0.0]);
+        assert_eq!(group_advantages(&[1.0, 2.0], groups_of(1), AdvantageKind::LeaveOneOut), [0.0, 0.0]);
         assert_eq!(reward_stats(&[1.0, 2.0], groups_of(1)).reward_std, 0.0);
     }
 
     #[test]
     fn advantages_of_the_golden_rewards() {
         for golden in super::super::testing::Golden::all() {
-            let advantages = group_advantages(&golden.rewards, groups_of(golden.rewards.len()));
+            let advantages =
+                group_advantages(&golden.rewards, groups_of(golden.rewards.len()), AdvantageKind::Centered);
             for (ours, theirs) in advantages.iter().zip(&golden.advantages) {
                 assert!((ours - theirs).abs() < 1e-6, "{ours} {theirs}");
             }

@@ -17,20 +17,32 @@ pub struct ScoredToken {
 pub struct ScoredTokens {
     len: usize,
     samples: Vec<Vec<ScoredToken>>,
+    weights: Vec<f64>,
 }
 
 /// `d loss / d lp`, shaped like the [`ScoredTokens`] it belongs to: `[M][|V_m|]`.
 pub type LpGradient = Vec<Vec<f64>>;
 
 impl ScoredTokens {
-    /// The log-probs of a completion of `len` real tokens (up to and including the first EOS).
+    /// The log-probs of a completion of `len` tokens: the real ones (up to and including the first EOS), or the whole
+    /// canvas where masks go over all of it.
     ///
     /// # Panics
     /// In debug builds, if a list is not strictly ascending or leaves `0..len`: a bug of the caller.
     pub fn new(len: usize, samples: Vec<Vec<ScoredToken>>) -> Self {
         debug_assert!(samples.iter().flatten().all(|token| token.position < len), "a position beyond the end");
         debug_assert!(samples.iter().all(|tokens| tokens.is_sorted_by(|a, b| a.position < b.position)), "unsorted");
-        Self { len, samples }
+        let weights = vec![1.0; samples.len()];
+        Self { len, samples, weights }
+    }
+
+    /// With what each mask counts in a weighted sum over masks, instead of 1.
+    ///
+    /// # Panics
+    /// In debug builds, if there is not one weight a sample: a bug of the caller.
+    pub fn weighted(self, weights: Vec<f64>) -> Self {
+        debug_assert_eq!(weights.len(), self.samples.len());
+        Self { weights, ..self }
     }
 
     /// Joins positions (as [`super::masking::MaskSample::scored`] gives them, one list a sample) with the
@@ -44,7 +56,7 @@ impl ScoredTokens {
         Some(Self::new(len, samples.collect::<Option<Vec<_>>>()?))
     }
 
-    /// Number of real tokens of the completion.
+    /// Number of tokens that the completion's log-likelihood is a sum over.
     pub fn completion_len(&self) -> usize {
         self.len
     }
@@ -52,6 +64,11 @@ impl ScoredTokens {
     /// The lists, one a sample.
     pub fn samples(&self) -> &[Vec<ScoredToken>] {
         &self.samples
+    }
+
+    /// What each mask counts in a weighted sum over masks.
+    pub fn weights(&self) -> &[f64] {
+        &self.weights
     }
 
     /// A gradient of zeros in the shape of these tokens.

@@ -89,7 +89,7 @@ impl TrainerState {
         ensure!(
             step.is_multiple_of(phase),
             "{shown} is of step {step}, which is in the middle of a phase of {phase} updates \
-             (algorithm.spg.num_iterations = {phase}): go on from another checkpoint"
+             (num_iterations of its algorithm): go on from another checkpoint"
         );
         Ok(())
     }

@@ -1,5 +1,6 @@
-//! Steps 1 and 2 of method.md: decode completions of a batch of prompts and score them.
+//! The first half of a phase: decode completions of a batch of prompts and score them.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::drift::{Decoder, Drift};
-use crate::config::{RunConfig, SpgTable, Split};
+use crate::config::{AdvantageKind, Recipe, RunConfig, Split};
 use crate::objective::advantage::{group_advantages, reward_stats};
 use crate::report::Row;
 use crate::rng::{Key, Purpose};
@@ -28,7 +29,7 @@ pub struct Completion {
     pub len: usize,
     /// What it earned.
     pub reward: Reward,
-    /// Reward minus the mean of its group.
+    /// What it earned beside its group.
     pub advantage: f64,
 }
 
@@ -49,6 +50,7 @@ pub struct Generator {
     order: PromptOrder,
     decoder: Decoder,
     num_generations: NonZeroUsize,
+    advantage: AdvantageKind,
     prompts_per_step: usize,
     merge_adapters: bool,
     seed: u64,
@@ -59,14 +61,15 @@ impl Generator {
     ///
     /// # Errors
     /// If none fits.
-    pub fn new(config: &RunConfig, spg: &SpgTable, session: &Session) -> Result<Self> {
+    pub fn new(config: &RunConfig, recipe: &Recipe, session: &Session) -> Result<Self> {
         let decoding = Decoding::from_table(config.rollout())?;
         let examples = session.examples(session.task.records(Split::Train)?, decoding.canvas)?;
         Ok(Self {
             order: PromptOrder::new(config.run().seed, examples.len()),
             examples,
             decoder: Decoder::new(decoding, config.rollout()),
-            num_generations: spg.num_generations,
+            num_generations: recipe.num_generations,
+            advantage: recipe.advantage,
             prompts_per_step: config.train().prompts_per_step.get(),
             merge_adapters: config.rollout().merge_adapters,
             seed: config.run().seed,
@@ -108,7 +111,9 @@ impl Generator {
             })
             .collect();
         let rewards: Vec<f64> = all.iter().map(|c| c.reward.total).collect();
-        for (completion, advantage) in all.iter_mut().zip(group_advantages(&rewards, self.num_generations)) {
+        for (completion, advantage) in
+            all.iter_mut().zip(group_advantages(&rewards, self.num_generations, self.advantage))
+        {
             completion.advantage = advantage;
         }
         let seconds = started.elapsed().as_secs_f64();
@@ -117,7 +122,7 @@ impl Generator {
 }
 
 impl Completions {
-    /// Adds rewards and lengths to a metrics row, under TRL's names.
+    /// Adds rewards and lengths to a metrics row, under TRL's names, and how many completions of a group differ.
     pub fn report(&self, row: &mut Row) {
         let n = self.all.len() as f64;
         let rewards: Vec<f64> = self.all.iter().map(|c| c.reward.total).collect();
@@ -129,11 +134,16 @@ impl Completions {
             row.set(&format!("rewards/{name}/mean"), mean);
         }
         let lengths = || self.all.iter().map(|c| c.len);
+        let distinct =
+            |group: &[Completion]| -> usize { group.iter().map(|c| &c.canvas[..c.len]).collect::<HashSet<_>>().len() };
+        let groups = self.all.chunks(self.num_generations.get());
+        let group_count = groups.len() as f64;
         let unfinished = self.all.iter().filter(|c| c.len == c.canvas.len()).count();
         row.set("completions/mean_length", lengths().sum::<usize>() as f64 / n)
             .set("completions/min_length", lengths().min().unwrap_or(0))
             .set("completions/max_length", lengths().max().unwrap_or(0))
             .set("completions/clipped_ratio", unfinished as f64 / n)
+            .set("completions/distinct", groups.map(distinct).sum::<usize>() as f64 / group_count)
             .set("rollout_seconds", self.seconds)
             .set("rollout_tokens_per_second", self.total_canvas() as f64 / self.seconds);
         if let Some(drift) = self.drift {

@@ -37,8 +37,59 @@ impl From<&TrainTable> for MicroBatches {
     }
 }
 
+/// Whose log-probabilities are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// The model with its adapters, and their dropout.
+    Current,
+    /// The model without its adapters.
+    Reference,
+}
+
+/// The log-probabilities of a micro-batch, row after row, place after place, without gradients. The current policy has
+/// those that [`accumulate`] would compute.
+///
+/// # Errors
+/// If the maths fails.
+pub fn score(model: &Llada, rows: &[Row], policy: Policy) -> Result<Vec<f32>> {
+    let Some(inputs) = Inputs::of(model, rows) else { return Ok(Vec::new()) };
+    let Inputs { batch, keys, places, targets } = inputs;
+    let pass = match policy {
+        Policy::Current => Pass { adapters: true, dropout: Some(&keys) },
+        Policy::Reference => Pass::BASE,
+    };
+    let x = model.hidden(&batch, Window::of(places), pass)?;
+    let scored: Scored = profile::measure(Part::Head, model.device(), || model.head().score(&x, &targets))?;
+    Ok(scored.log_probs)
+}
+
+/// Rows as the model takes them.
+struct Inputs {
+    batch: Batch,
+    keys: Vec<Key>,
+    /// Places of the padded batch that are scored: what the last layer has to compute.
+    places: Vec<Place>,
+    targets: Vec<u32>,
+}
+
+impl Inputs {
+    /// None if no place is scored.
+    fn of(model: &Llada, rows: &[Row]) -> Option<Self> {
+        let inputs: Vec<&[u32]> = rows.iter().map(|r| r.ids.as_slice()).collect();
+        let batch = Batch::left_padded(&inputs, model.config().eos_token_id);
+        let places = |(b, (row, &pad)): (usize, (&Row, &usize))| -> Vec<Place> {
+            row.scored.iter().map(|&i| (b, i + pad)).collect()
+        };
+        let places: Vec<Place> = rows.iter().zip(&batch.pad).enumerate().flat_map(places).collect();
+        let targets = rows.iter().flat_map(|r| r.targets.iter().copied()).collect();
+        let keys = rows.iter().map(|r| r.dropout).collect();
+        (!places.is_empty()).then_some(Self { batch, keys, places, targets })
+    }
+}
+
 /// Runs a micro-batch forward, lets `objective` turn its log-probabilities (row after row, place after place)
-/// into their gradients, and adds what follows for the weights to `gradients`.
+/// into their gradients, and adds what follows for the weights to `gradients`. Returns the sum of the entropies of the
+/// model's predictions at the scored places, nats.
 ///
 /// # Errors
 /// If the maths fails, or `objective` does.
@@ -48,30 +99,20 @@ pub fn accumulate(
     checkpointing: ActivationCheckpointing,
     gradients: &mut Gradients,
     objective: impl FnOnce(&[f32]) -> Result<Vec<f64>>,
-) -> Result<()> {
-    let inputs: Vec<&[u32]> = rows.iter().map(|r| r.ids.as_slice()).collect();
-    let batch = Batch::left_padded(&inputs, model.config().eos_token_id);
-    let keys: Vec<Key> = rows.iter().map(|r| r.dropout).collect();
+) -> Result<f64> {
+    let Some(inputs) = Inputs::of(model, rows) else { return Ok(0.0) };
+    let Inputs { batch, keys, places, targets } = inputs;
     let pass = Pass { adapters: true, dropout: Some(&keys) };
-
-    // places of the padded batch that are scored: what the last layer has to compute
-    let places = |(b, (row, &pad)): (usize, (&Row, &usize))| -> Vec<Place> {
-        row.scored.iter().map(|&i| (b, i + pad)).collect()
-    };
-    let places: Vec<Place> = rows.iter().zip(&batch.pad).enumerate().flat_map(places).collect();
-    if places.is_empty() {
-        return Ok(());
-    }
-    let targets: Vec<u32> = rows.iter().flat_map(|r| r.targets.iter().copied()).collect();
-
     let (x, tape) = model.hidden_with_tape(&batch, Window::of(places), pass, checkpointing)?;
     let device = model.device();
     let scored: Scored = profile::measure(Part::Head, device, || model.head().score(&x, &targets))?;
     drop(x);
+    let entropy = scored.entropies.iter().map(|&h| f64::from(h)).sum();
     let d_lp: Vec<f32> = objective(&scored.log_probs)?.into_iter().map(|g| g as f32).collect();
     profile::measure(Part::Backward, device, || {
         let dx = model.head().backward(&scored, &d_lp, gradients)?;
         drop(scored);
-        Ok(model.backward(tape, &batch, pass, dx, gradients)?)
+        model.backward(tape, &batch, pass, dx, gradients)?;
+        Ok(entropy)
     })
 }

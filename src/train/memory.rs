@@ -15,7 +15,7 @@
 
 use anyhow::Result;
 
-use crate::config::{ActivationCheckpointing, AlgorithmTable, CacheKind, Command, RunConfig};
+use crate::config::{ActivationCheckpointing, CacheKind, Command, Masks, RunConfig};
 use crate::model::{Extent, Llada, TrainingBytes};
 use crate::objective::masking::Masking;
 use crate::runtime;
@@ -38,11 +38,15 @@ pub struct Memory<'a> {
     evaluation: Extent,
     /// Masked views of a completion.
     views: usize,
+    /// The key that says how many, if there may be fewer.
+    views_key: Option<String>,
     rollouts: bool,
     guided: bool,
     merged: bool,
     cache: CacheKind,
     checkpointing: ActivationCheckpointing,
+    /// Whether the gradient's two parts are looked at, both at once.
+    parts: bool,
     /// The batches as configured.
     micro_batch_size: usize,
     batch_size: usize,
@@ -60,13 +64,16 @@ impl<'a> Memory<'a> {
         let canvas = rollout.max_completion_length.get();
         let settings = config.eval_settings();
         let widest = |of: fn(&crate::config::Setting) -> usize| settings.iter().map(of).max().unwrap_or(0);
-        let (views, completions) = match config.command() {
+        let (views, views_key, completions) = match config.command() {
             Command::Train => {
-                let AlgorithmTable::Spg(spg) = config.algorithm()?;
-                let views = Masking::new(spg, rollout.block_length).num_samples();
-                (views, table.prompts_per_step.get() * spg.num_generations.get())
+                let algorithm = config.algorithm()?;
+                let recipe = algorithm.recipe();
+                let views = Masking::new(&recipe.masks, rollout.block_length).num_samples();
+                let counted = matches!(recipe.masks, Masks::Forward(_) | Masks::Pairs { .. } | Masks::Nodes { .. });
+                let key = (counted && views > 1).then(|| format!("algorithm.{}.num_t", algorithm.name()));
+                (views, key, table.prompts_per_step.get() * recipe.num_generations.get())
             }
-            Command::Sft | Command::Eval => (1, config.sft()?.batch_size.get()),
+            Command::Sft | Command::Eval => (1, None, config.sft()?.batch_size.get()),
         };
         Ok(Self {
             model,
@@ -80,11 +87,13 @@ impl<'a> Memory<'a> {
                 window: widest(|s| s.block_length),
             },
             views,
+            views_key,
             rollouts: config.command() == Command::Train,
             guided: rollout.cfg_scale.get() > 0.0,
             merged: rollout.merge_adapters,
             cache: rollout.cache,
             checkpointing: table.activation_checkpointing,
+            parts: config.command() == Command::Train && table.gradient_parts_steps > 0,
             micro_batch_size: table.micro_batch_size.get().min(completions),
             batch_size: rollout.batch_size.get().min(completions),
             completions,
@@ -117,7 +126,7 @@ impl<'a> Memory<'a> {
     }
 
     fn gradients(&self) -> usize {
-        4 * self.trained()
+        4 * self.trained() * if self.parts { 2 } else { 1 }
     }
 
     /// What lives all the time.
@@ -216,7 +225,7 @@ impl<'a> Memory<'a> {
         phases.push(("an evaluation", self.evaluation_peak()?));
         let TrainingBytes { blocks, kept, head, .. } = self.update(self.micro_batch_size)?;
         let rows = self.micro_batch_size * self.views;
-        part("gradients", self.gradients(), "F32".into());
+        part("gradients", self.gradients(), if self.parts { "F32, of both parts" } else { "F32" }.into());
         part(
             "update",
             blocks,
@@ -277,6 +286,9 @@ impl<'a> Memory<'a> {
             ActivationCheckpointing::Every(n) if n.get() == 1 => "",
             _ => "set train.activation_checkpointing = \"every-layer\", or ",
         };
-        format!("{checkpointing}lower rollout.max_completion_length, lora.r or algorithm.spg.num_t")
+        match &self.views_key {
+            Some(key) => format!("{checkpointing}lower rollout.max_completion_length, lora.r or {key}"),
+            None => format!("{checkpointing}lower rollout.max_completion_length or lora.r"),
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Training: SPG and supervised fine-tuning, over one outer loop with metrics, evaluations and checkpoints.
+//! Training: reinforcement learning and supervised fine-tuning, over one outer loop with metrics, evaluations and
+//! checkpoints.
 
 mod adapters;
 mod belongs;
@@ -11,13 +12,17 @@ mod dry_run;
 mod last_good;
 mod likelihood;
 mod memory;
+mod parts;
+mod reinforce;
 mod run_dir;
 mod sft;
-mod spg;
 mod start;
+mod tally;
 #[cfg(test)]
 mod testing;
 mod trainer;
+mod update;
+mod views;
 
 use std::io;
 
@@ -31,9 +36,12 @@ use crate::signal::Stop;
 pub use belongs::Belongs;
 pub use checkpoint::TrainerState;
 pub use completions::Completion;
-pub use likelihood::{MicroBatches, Row, accumulate};
+pub use likelihood::{MicroBatches, Policy, Row, accumulate, score};
+pub use reinforce::{Anchors, PolicyUpdate};
 pub use run_dir::RunDir;
-pub use spg::SpgUpdate;
+pub use tally::Tally;
+pub use update::{Prepared, Side, StepLoss, Update};
+pub use views::{Viewer, Views};
 
 /// `spg train`: reinforcement learning of the adapters.
 ///
@@ -52,7 +60,7 @@ fn run_until(request: &RunRequest, listen: impl FnOnce() -> io::Result<Stop>) ->
         return dry_run::report(request, &session);
     }
     announce(config, &session);
-    let mut method = spg::SpgMethod::new(config, &session)?;
+    let mut method = reinforce::Reinforce::new(config, &session)?;
     drive::drive(request, trainer::Trainer::new(config, session)?, &mut method, listen)
 }
 

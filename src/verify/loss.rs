@@ -1,16 +1,16 @@
 //! SPG's loss, bounds and adapter gradients on given completions and masks.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Deserialize;
 
 use super::Item;
 use super::golden::{Golden, Tensors, larger, relative};
-use crate::config::{ActivationCheckpointing, ForwardType, NegativeEstimator, SpgTable};
+use super::step::Step;
+use crate::config::{ForwardType, NegativeEstimator, SpgTable};
 use crate::model::{Gradients, Llada};
-use crate::objective::ScoredTokens;
-use crate::objective::spg::Spg;
-use crate::rng::{Key, Purpose};
-use crate::train::{Row, accumulate};
+use crate::objective::loss::Anchor;
+use crate::objective::masking::MaskSample;
+use crate::train::Prepared;
 
 /// `loss.json`
 #[derive(Deserialize)]
@@ -70,53 +70,25 @@ pub fn check(golden: &Golden) -> Result<Vec<Item>> {
 impl Case {
     /// Loss, bounds and gradients of the case under the model's current adapter.
     pub fn evaluate(&self, model: &Llada, tensors: &Tensors) -> Result<Outcome> {
-        let (prompts, completions) = (tensors.ids("prompt_ids")?, tensors.ids("completion_ids")?);
-        let lengths: Vec<usize> =
-            tensors.ids("completion_mask")?.iter().map(|row| row.iter().filter(|&&m| m == 1).count()).collect();
-        let advantages = tensors.values("advantages")?;
+        let step = Step::of(tensors, tensors.values("advantages")?)?;
         let masked = tensors.get(&format!("{}.masked", self.case))?;
-        let (b, samples, _) = masked.dims3()?;
         let masked: Vec<Vec<Vec<f32>>> = masked.to_dtype(candle_core::DType::F32)?.to_vec3()?;
 
-        let mask = model.config().mask_token_id;
-        let (mut rows, mut positions) = (Vec::new(), Vec::new());
-        for c in 0..b {
-            let (p, clean) = (prompts[c].len(), [&prompts[c][..], &completions[c]].concat());
-            let mut of_completion = Vec::with_capacity(samples);
-            for hidden in &masked[c] {
-                let scored: Vec<usize> = (0..lengths[c]).filter(|&i| hidden[p + i] > 0.5).collect();
-                rows.push(Row {
-                    ids: clean.iter().zip(hidden).map(|(&id, &h)| if h > 0.5 { mask } else { id }).collect(),
-                    targets: scored.iter().map(|&i| completions[c][i]).collect(),
-                    scored: scored.iter().map(|&i| p + i).collect(),
-                    dropout: Key::new(0, Purpose::Dropout),
-                });
-                of_completion.push(scored);
-            }
-            positions.push(of_completion);
-        }
-
-        let objective = Spg::new(&SpgTable {
+        let table = SpgTable {
             negative_estimator: self.negative_estimator,
             beta: self.beta.try_into().map_err(anyhow::Error::msg)?,
             mix_weight: self.mix_weight.try_into().map_err(anyhow::Error::msg)?,
             ..SpgTable::default()
-        });
-        let mut outcome = Outcome { loss: 0.0, bounds: Vec::new(), gradients: Gradients::new() };
-        let (loss, bounds) = (&mut outcome.loss, &mut outcome.bounds);
-        accumulate(model, &rows, ActivationCheckpointing::Off, &mut outcome.gradients, |log_probs| {
-            let mut lps = log_probs.iter().map(|&lp| lp as f64);
-            let scored: Vec<ScoredTokens> = (lengths.iter().zip(&positions))
-                .map(|(&len, positions)| ScoredTokens::from_positions(len, positions, &mut lps))
-                .collect::<Option<_>>()
-                .context("too few log-probabilities")?;
-            let parts: Vec<(f64, &ScoredTokens)> = advantages.iter().copied().zip(&scored).collect();
-            let result = objective.loss(&parts, lengths.iter().sum());
-            *loss = result.loss;
-            *bounds = result.completions.iter().map(|c| c.bound).collect();
-            Ok(result.completions.into_iter().flat_map(|c| c.d_lp).flatten().collect())
-        })?;
-        Ok(outcome)
+        };
+        let prepare = |c: usize| {
+            let masks = masked[c].iter().map(|hidden| hidden.iter().map(|&h| h > 0.5).collect());
+            let samples: Vec<MaskSample> = masks.map(|masked| step.sample(c, masked, 1.0)).collect();
+            Prepared { views: step.views(model, c, &samples, step.lengths[c]), anchor: Anchor::default() }
+        };
+        let (found, gradients) = step.gradients(model, &table.recipe(), prepare)?;
+        let mut bounds = vec![0.0; step.lengths.len()];
+        found.completions.iter().for_each(|(c, part)| bounds[*c] = part.likelihood);
+        Ok(Outcome { loss: found.loss, bounds, gradients })
     }
 }
 

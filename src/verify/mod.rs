@@ -1,17 +1,20 @@
 //! `spg verify`: this build and device against golden tensors of a PyTorch run.
 //!
 //! A golden folder holds a small model, an adapter, and what the reference made of them: logits, greedy decodes,
-//! SPG losses with bounds and adapter gradients, and four AdamW updates. Every item prints its worst error beside
-//! the tolerance it has to hold; items whose files are not in the folder are skipped by name. For any other model,
-//! [`precision`] says what fewer bits than f32 change, and [`adapter`] compares an adapter with logits beside it.
+//! SPG losses with bounds and adapter gradients, four AdamW updates, and losses and gradients of other objectives. Every
+//! item prints its worst error beside the tolerance it has to hold; items whose files are not in the folder are skipped by
+//! name. For any other model, [`precision`] says what fewer bits than f32 change, and [`adapter`] compares an adapter with
+//! logits beside it.
 
 mod adamw;
 mod adapter;
+mod algorithms;
 mod decodes;
 mod golden;
 mod logits;
 mod loss;
 mod precision;
+mod step;
 
 use std::path::Path;
 
@@ -102,11 +105,12 @@ type Check = fn(&golden::Golden) -> Result<Vec<Item>>;
 /// If a file cannot be read, or none is there.
 pub fn check(dir: &Path, device: &Device) -> Result<Vec<Item>> {
     let golden = golden::Golden::open(dir, device)?;
-    let parts: [(&str, &[&str], Check); 4] = [
+    let parts: [(&str, &[&str], Check); 5] = [
         ("logits", &[logits::FILE], |golden| Ok(vec![logits::check(golden)?])),
         ("decode", &["generate.json", "generate.safetensors"], decodes::check),
         ("loss", &["loss.json", "loss.safetensors"], loss::check),
         ("adamw", &["train.json", "train.safetensors", "loss.json", "loss.safetensors"], adamw::check),
+        ("algorithms", &["algorithms.json", "algorithms.safetensors"], algorithms::check),
     ];
     let mut items = Vec::new();
     for (name, files, check) in parts {
@@ -118,11 +122,6 @@ pub fn check(dir: &Path, device: &Device) -> Result<Vec<Item>> {
     if items.iter().all(|item| item.error.is_none()) {
         let files: Vec<&str> = items.iter().map(|item| item.note.trim_start_matches("not checked: ")).collect();
         bail!("{} holds nothing to compare with: {}", dir.display(), files.join(", "));
-    }
-    if dir.join("algorithms.json").is_file() {
-        for name in ["d1", "wd1", "unigrpo", "coupled_grpo", "espo"] {
-            items.push(Item::not_covered(&format!("algorithms.{name}"), "not covered: this build has only SPG"));
-        }
     }
     Ok(items)
 }
@@ -142,7 +141,10 @@ mod tests {
         }
         let items = check(dir.path(), &Device::Cpu)?;
         let found: Vec<(&str, bool)> = items.iter().map(|i| (i.name.as_str(), i.error.is_some())).collect();
-        assert_eq!(found, [("logits", true), ("decode", false), ("loss", false), ("adamw", false)]);
+        assert_eq!(
+            found,
+            [("logits", true), ("decode", false), ("loss", false), ("adamw", false), ("algorithms", false)]
+        );
         assert_eq!(items[1].note, "not checked: there is no generate.safetensors");
         Ok(())
     }

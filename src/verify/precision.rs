@@ -82,10 +82,10 @@ pub fn compare(dir: &Path, request: &PrecisionRequest, device: &Device) -> Resul
         let best: Vec<u32> = logits.argmax(1)?.to_vec1()?;
         let other = kept.head().logits(&y.narrow(0, start, n)?)?.to_dtype(DType::F32)?.contiguous()?;
         let found: Vec<u32> = other.argmax(1)?.to_vec1()?;
-        let ((lp, p), (lq, q)) = (log_prob::forward(logits, &best)?, log_prob::forward(other, &best)?);
-        let (p, q): (Vec<Vec<f32>>, Vec<Vec<f32>>) = (p.to_vec2()?, q.to_vec2()?);
+        let (exact, other) = (log_prob::forward(logits, &best)?, log_prob::forward(other, &best)?);
+        let (p, q): (Vec<Vec<f32>>, Vec<Vec<f32>>) = (exact.probs.to_vec2()?, other.probs.to_vec2()?);
         for i in 0..n {
-            sums.add((lp[i] - lq[i]).abs() as f64, kl(&p[i], &q[i]), best[i] == found[i]);
+            sums.add((exact.log_probs[i] - other.log_probs[i]).abs() as f64, kl(&p[i], &q[i]), best[i] == found[i]);
         }
         Ok(())
     })?;

@@ -24,6 +24,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+pub(crate) use algorithm::guide;
 pub use algorithm::*;
 pub use data::*;
 pub use model::*;

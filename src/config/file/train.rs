@@ -51,6 +51,9 @@ pub struct TrainTable {
     /// Checkpoints kept; the oldest are deleted.
     #[serde(default = "default_save_limit")]
     pub save_total_limit: NonZeroUsize,
+    /// Updates between two looks at the parts of the gradient (`spg train`); 0: none.
+    #[serde(default)]
+    pub gradient_parts_steps: usize,
 }
 
 fn default_prompts() -> NonZeroUsize {

@@ -224,6 +224,20 @@ pub fn sum_of(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     lanes.iter().sum()
 }
 
+/// Sum of `f(x)` over elements that it changes, as [`sum_of`].
+#[inline(always)]
+pub fn sum_over(x: &mut [f32], f: impl Fn(&mut f32) -> f32) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for l in 0..LANES {
+            lanes[l] += f(&mut chunk[l]);
+        }
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane += f(x));
+    lanes.iter().sum()
+}
+
 /// Sum of `f(a, b)` over pairs, as [`sum_of`].
 #[inline(always)]
 pub fn sum_of_pairs(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {

@@ -2,8 +2,8 @@
 //! even for a few rows.
 //!
 //! A slice of logits stays in the caches: it is made, exponentiated and multiplied with the same words' weights, while
-//! a row's maximum, its sum of exponentials and the weighted sum of words are carried along and rescaled when the
-//! maximum grows (the online softmax of arXiv 1805.02867).
+//! a row's maximum, its sum of exponentials, the sum that its entropy needs and the weighted sum of words are carried along
+//! and rescaled when the maximum grows (the online softmax of arXiv 1805.02867).
 
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
@@ -73,6 +73,8 @@ impl<'a> From<&'a Slice> for Right<'a> {
 pub struct LogProbs {
     /// `log softmax(h W^T)[target]`, a number a row.
     pub log_probs: Vec<f32>,
+    /// `-sum_v p_v log p_v` in nats, a number a row.
+    pub entropies: Vec<f32>,
     /// `sum_v p_v W_v`, the mean of the words' weights under the row's distribution: f32 `[N, D]`.
     pub mean_words: Tensor,
 }
@@ -115,6 +117,8 @@ struct Row {
     top: f32,
     /// `sum exp(logit - top)`.
     total: f64,
+    /// `sum exp(logit - top) (logit - top)`.
+    below: f64,
     target: usize,
     target_logit: f32,
 }
@@ -146,12 +150,16 @@ pub fn log_probs(h: &Tensor, w: &impl Words, targets: &[u32]) -> Result<LogProbs
         sums.iter_mut().for_each(|sum| *sum *= inverse);
     });
     let log_prob = |row: &Row| ((row.target_logit - row.top) as f64 - row.total.ln()) as f32;
-    Ok(LogProbs { log_probs: rows[..n].iter().map(log_prob).collect(), mean_words: cpu::tensor(sums, (n, width))? })
+    Ok(LogProbs {
+        log_probs: rows[..n].iter().map(log_prob).collect(),
+        entropies: rows[..n].iter().map(Row::entropy).collect(),
+        mean_words: cpu::tensor(sums, (n, width))?,
+    })
 }
 
 impl Row {
     fn new(target: usize) -> Self {
-        Self { top: f32::NEG_INFINITY, total: 0.0, target, target_logit: f32::NAN }
+        Self { top: f32::NEG_INFINITY, total: 0.0, below: 0.0, target, target_logit: f32::NAN }
     }
 
     /// Takes in the logits of the words from `start` on and leaves their exponentials; `sums` shrinks with the others.
@@ -162,11 +170,22 @@ impl Row {
         let top = largest(logits);
         if top > self.top {
             let shrink = cpu::exp(self.top - top);
+            // what was seen lies further below the new maximum; of nothing, infinitely far
+            if self.total > 0.0 {
+                self.below = shrink as f64 * (self.below + (self.top - top) as f64 * self.total);
+            }
             self.total *= shrink as f64;
             sums.iter_mut().for_each(|sum| *sum *= shrink);
             self.top = top;
         }
-        self.total += exponentiate(logits, self.top) as f64;
+        let (total, below) = exponentiate(logits, self.top);
+        self.total += total as f64;
+        self.below += below as f64;
+    }
+
+    /// `log Z - mean logit`, both from the maximum.
+    fn entropy(&self) -> f32 {
+        (self.total.ln() - self.below / self.total).max(0.0) as f32
     }
 }
 
@@ -177,9 +196,13 @@ cpu::wide! {
 }
 
 cpu::wide! {
-    /// `x = exp(x - top)`, and the sum of that.
-    fn exponentiate(x: &mut [f32], top: f32) -> f32 {
-        x.iter_mut().for_each(|x| *x = cpu::exp(*x - top));
-        cpu::sum_of(x, |x| x)
+    /// `x = exp(x - top)`, and the sums of that and of that times `x - top`.
+    fn exponentiate(x: &mut [f32], top: f32) -> (f32, f32) {
+        let below = cpu::sum_over(x, |x| {
+            let from_top = *x - top;
+            *x = cpu::exp(from_top);
+            *x * from_top
+        });
+        (cpu::sum_of(x, |x| x), below)
     }
 }

@@ -127,7 +127,7 @@ fn fine_tuning_of_all_weights_keeps_the_last_good_ones() {
 
 #[test]
 fn an_error_in_the_middle_of_a_run_lost_the_updates_since_the_last_checkpoint() {
-    struct Failing(usize, crate::train::spg::SpgMethod);
+    struct Failing(usize, crate::train::reinforce::Reinforce);
     impl Method for Failing {
         fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Vec<Row>> {
             let rows = self.1.phase(trainer, step, stop)?;
@@ -146,7 +146,7 @@ fn an_error_in_the_middle_of_a_run_lost_the_updates_since_the_last_checkpoint() 
     let origin = crate::session::Origin::Checkpoint(crate::model::Weights::Frozen);
     let mut session = crate::session::Session::open(&request.config, origin).expect("a session");
     session.model.attach_lora(request.config.lora(), request.config.run().seed).expect("adapters");
-    let method = crate::train::spg::SpgMethod::new(&request.config, &session).expect("a method");
+    let method = crate::train::reinforce::Reinforce::new(&request.config, &session).expect("a method");
     let trainer = Trainer::new(&request.config, session).expect("a trainer");
     let error = drive(&request, trainer, &mut Failing(2, method), || Ok(Stop::default())).expect_err("fails");
     let text = format!("{error:#}");

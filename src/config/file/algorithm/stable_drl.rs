@@ -1,4 +1,6 @@
-//! `[algorithm.<name>]`: the reinforcement-learning objective.
+//! `[algorithm.stable_drl]`: StableDRL: SPG whose completions weigh less the more they moved away from the policy that
+//! sampled them, self-normalised over the group. That policy is scored with the dropout of the update, as in [`super::d1`],
+//! whose page says why.
 
 use std::num::NonZeroUsize;
 
@@ -6,19 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::count;
 use crate::config::types::*;
+use crate::config::{AdvantageKind, Aggregation, ForwardMasks, Link, Masks, Recipe, Surrogate};
 
-/// `[algorithm.<name>]`: exactly one algorithm.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AlgorithmTable {
-    /// Sandwiched Policy Gradient.
-    Spg(SpgTable),
-}
-
-/// `[algorithm.spg]`
+/// `[algorithm.stable_drl]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct SpgTable {
+pub struct StableDrlTable {
     /// Completions per prompt, g.
     pub num_generations: NonZeroUsize,
     /// Optimiser updates on the same completions, mu.
@@ -41,9 +36,11 @@ pub struct SpgTable {
     pub p_mask_prompt: Fraction,
     /// Which masked tokens are scored.
     pub scope: Scope,
+    /// The largest likelihood ratio to the old policy that counts in a completion's weight.
+    pub weight_cap: Positive,
 }
 
-impl Default for SpgTable {
+impl Default for StableDrlTable {
     fn default() -> Self {
         Self {
             num_generations: count(6),
@@ -57,6 +54,33 @@ impl Default for SpgTable {
             max_t: number!(1.0),
             p_mask_prompt: number!(0.15),
             scope: Scope::AllMasked,
+            weight_cap: number!(5.0),
+        }
+    }
+}
+
+impl StableDrlTable {
+    /// SPG's bounds, masks and loss, times weights over the group.
+    pub fn recipe(&self) -> Recipe {
+        Recipe {
+            surrogate: Surrogate::Sandwich {
+                negative_estimator: self.negative_estimator,
+                mix_weight: self.mix_weight,
+                beta: self.beta,
+            },
+            masks: Masks::Forward(ForwardMasks {
+                forward_type: self.forward_type,
+                num_t: self.num_t,
+                min_t: self.min_t,
+                max_t: self.max_t,
+                p_mask_prompt: self.p_mask_prompt,
+                scope: self.scope,
+            }),
+            link: Link::LINEAR,
+            advantage: AdvantageKind::Centered,
+            aggregation: Aggregation::StableLength { cap: self.weight_cap.get() },
+            num_generations: self.num_generations,
+            num_iterations: self.num_iterations,
         }
     }
 }

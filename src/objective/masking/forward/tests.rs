@@ -1,6 +1,7 @@
 //! The structural rules hold for every draw, and the draws have the promised distributions.
 
 use super::*;
+use crate::config::{Masks, Scope};
 use crate::objective::testing::Golden;
 use crate::rng::Purpose;
 use proptest::prelude::*;
@@ -8,8 +9,8 @@ use proptest::prelude::*;
 const KINDS: [ForwardType; 4] =
     [ForwardType::BlockRandom, ForwardType::BlockAll, ForwardType::Random, ForwardType::All];
 
-fn masking(forward_type: ForwardType, num_samples: usize) -> Masking {
-    Masking { forward_type, block_length: 8, num_samples, min_t: 0.0, max_t: 1.0, p_mask_prompt: 0.15 }
+fn masking(forward_type: ForwardType, num_samples: usize) -> Forward {
+    Forward { forward_type, block_length: 8, num_samples, min_t: 0.0, max_t: 1.0, p_mask_prompt: 0.15 }
 }
 
 fn canvas(len: usize) -> Canvas {
@@ -21,7 +22,7 @@ fn key(completion: usize) -> Key {
 }
 
 /// A mask against the rules of its kind, without looking at how it was drawn.
-fn obeys(masked: &[bool], canvas: Canvas, masking: &Masking, block: Option<usize>) -> bool {
+fn obeys(masked: &[bool], canvas: Canvas, masking: &Forward, block: Option<usize>) -> bool {
     let completion = &masked[canvas.prompt_length..];
     let (start, end) = match block {
         Some(b) => (b * masking.block_length, canvas.len.min((b + 1) * masking.block_length)),
@@ -55,7 +56,7 @@ proptest! {
         let len = 1 + (part * completion_length as f64) as usize;
         let canvas = Canvas { prompt_length, completion_length, len };
         let (min_t, max_t) = (f64::min(a, b), f64::max(a, b));
-        let masking = Masking { forward_type: KINDS[kind], block_length, num_samples, min_t, max_t, p_mask_prompt };
+        let masking = Forward { forward_type: KINDS[kind], block_length, num_samples, min_t, max_t, p_mask_prompt };
         let samples = masking.draw(canvas, Key::new(seed, Purpose::Mask));
         prop_assert_eq!(samples.len(), masking.num_samples());
         for sample in &samples {
@@ -97,7 +98,10 @@ proptest! {
 fn golden_masks_obey_the_rules() {
     for golden in Golden::all() {
         for case in &golden.cases {
-            let mut masking = Masking::new(&case.table, NonZeroUsize::new(golden.block_length).unwrap());
+            let Masks::Forward(masks) = case.table.recipe().masks else {
+                panic!("SPG's masks are of its forward process")
+            };
+            let mut masking = Forward::new(&masks, NonZeroUsize::new(golden.block_length).unwrap());
             masking.p_mask_prompt = if case.perturbed { 0.15 } else { 0.0 };
             for (samples, &len) in case.masked.iter().zip(&golden.lengths) {
                 let (prompt_length, completion_length) = (golden.prompt_length, golden.completion_length);
@@ -136,7 +140,7 @@ fn samples_of_a_completion_differ() {
 
 #[test]
 fn a_range_that_rounds_to_nothing_still_hides_one_token() {
-    let masking = Masking { min_t: 0.0, max_t: 0.1, ..masking(ForwardType::BlockRandom, 1) };
+    let masking = Forward { min_t: 0.0, max_t: 0.1, ..masking(ForwardType::BlockRandom, 1) };
     for completion in 0..50 {
         let sample = &masking.draw(canvas(3), key(completion))[0];
         assert_eq!(sample.scored(Scope::Block).len(), 1);
@@ -181,7 +185,7 @@ fn every_sample_chooses_its_block_uniformly() {
 #[test]
 fn the_number_hidden_and_their_places_are_uniform() {
     for (forward_type, len) in [(ForwardType::BlockRandom, 32), (ForwardType::Random, 8)] {
-        let masking = Masking { min_t: 0.3, max_t: 0.8, ..masking(forward_type, 1) };
+        let masking = Forward { min_t: 0.3, max_t: 0.8, ..masking(forward_type, 1) };
         let mut numbers = [0usize; 5]; // 2..=6 of 8
         let mut places = [0usize; 8];
         for completion in 0..6000 {

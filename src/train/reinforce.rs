@@ -1,0 +1,215 @@
+//! Reinforcement learning: decode completions, score them, update on them `mu` times.
+//!
+//! 1. `g` completions of every prompt of a batch, by the current policy;
+//! 2. their rewards, and advantages within each group;
+//! 3. what does not change while the phase lasts: the completions' likelihoods under the policy that sampled and under the
+//!    reference, for methods that compare with them, under the masks of every update to come;
+//! 4. `mu` updates: masks, likelihoods, loss, gradients over micro-batches, clipping, AdamW.
+//!
+//! What differs from the published programs, and why:
+//! - masks and dropout are keyed by (seed, iteration, inner update, completion, sample), so they depend neither on
+//!   the micro-batch size nor on what ran before; SPG's released code repeats masks under accumulation;
+//! - the loss is normalised over the whole optimiser step, so accumulation is exact;
+//! - completions that have no gradient (zero advantage) are not run through the model, and groups that agree are left out
+//!   of penalties, too;
+//! - the policy that sampled is asked with the dropout of the update it is compared in: a ratio measures what the updates
+//!   changed, not what dropout did. So the first update's ratios are 1, and nothing is computed for them.
+
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::completions::{Completion, Generator};
+use super::drive::Method;
+use super::likelihood::{MicroBatches, Policy};
+use super::parts::GradientParts;
+use super::tally::Tally;
+use super::trainer::Trainer;
+use super::update::{Prepared, Side, StepLoss, Update};
+use super::views::Viewer;
+use crate::config::{Recipe, RunConfig};
+use crate::model::{Gradients, Llada};
+use crate::objective::loss::Anchor;
+use crate::objective::weights::Standing;
+use crate::report::Row;
+use crate::session::Session;
+use crate::signal::Stop;
+
+/// The method of `[algorithm.<name>]`.
+pub struct Reinforce {
+    generator: Generator,
+    update: PolicyUpdate,
+    num_iterations: usize,
+    /// Updates between two looks at the parts of the gradient; 0: none.
+    gradient_parts_steps: usize,
+}
+
+/// The updates of a phase on its completions.
+#[derive(Clone, Debug)]
+pub struct PolicyUpdate {
+    update: Update,
+    viewer: Viewer,
+    num_generations: NonZeroUsize,
+    num_iterations: usize,
+}
+
+/// What the policies that do not change in a phase say.
+#[derive(Clone, Debug)]
+pub struct Anchors {
+    phase: usize,
+    /// `[mu][completions]`.
+    of_updates: Vec<Vec<Anchor>>,
+}
+
+impl Reinforce {
+    /// Sets up sampling and the objective.
+    ///
+    /// # Errors
+    /// If no training prompt fits.
+    pub fn new(config: &RunConfig, session: &Session) -> Result<Self> {
+        let recipe = config.algorithm()?.recipe();
+        Ok(Self {
+            generator: Generator::new(config, &recipe, session)?,
+            update: PolicyUpdate::new(&recipe, config.rollout().block_length, config.train().into(), config.run().seed),
+            num_iterations: recipe.num_iterations.get(),
+            gradient_parts_steps: config.train().gradient_parts_steps,
+        })
+    }
+}
+
+impl Method for Reinforce {
+    fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Vec<Row>> {
+        let phase = step / self.num_iterations;
+        let completions = self.generator.phase(&trainer.session, phase, stop)?;
+        let anchors = self.update.anchors(&trainer.session.model, &completions.all, phase, stop)?;
+        let mut rows = Vec::with_capacity(self.num_iterations);
+        for inner in 0..self.num_iterations {
+            let model = &trainer.session.model;
+            let mut row = Row::new(step + inner + 1);
+            row.set("iteration", phase + 1);
+            completions.report(&mut row);
+            // before the update and for itself: its sums are added in another order
+            if self.gradient_parts_steps > 0 && row.step().is_multiple_of(self.gradient_parts_steps) {
+                self.update.gradient_parts(model, &completions.all, &anchors, inner, stop)?.report(&mut row);
+            }
+            let started = Instant::now();
+            let (gradients, tally) = self.update.gradients(model, &completions.all, &anchors, inner, stop)?;
+            tally.report(&mut row);
+            trainer.update(step + inner, &gradients, &mut row)?;
+            row.set("update_seconds", started.elapsed().as_secs_f64());
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    fn headline(&self, row: &Row) -> String {
+        format!("reward {:.3}", row.number("reward").unwrap_or(f64::NAN))
+    }
+}
+
+impl PolicyUpdate {
+    /// The objective of a recipe, for completions in blocks of `block_length`.
+    pub fn new(recipe: &Recipe, block_length: NonZeroUsize, micro_batches: MicroBatches, seed: u64) -> Self {
+        Self {
+            update: Update::new(recipe, micro_batches),
+            viewer: Viewer::new(recipe, block_length, seed),
+            num_generations: recipe.num_generations,
+            num_iterations: recipe.num_iterations.get(),
+        }
+    }
+
+    /// The terms of all completions under the current policy, which is about to become the old one, and under the
+    /// reference, for all updates of the phase.
+    ///
+    /// # Errors
+    /// If the maths fails, or `stop` asks to leave it.
+    pub fn anchors(&self, model: &Llada, completions: &[Completion], phase: usize, stop: &Stop) -> Result<Anchors> {
+        let objective = self.update.objective();
+        let stakes = objective.stakes(&self.standings(completions));
+        let all = 0..completions.len();
+        let compared: Vec<usize> = all.clone().filter(|&c| objective.needs_old(&stakes[c])).collect();
+        let held: Vec<usize> = all.filter(|&c| objective.needs_reference(&stakes[c])).collect();
+        let mask_id = model.config().mask_token_id;
+        let mut of_updates = Vec::with_capacity(self.num_iterations);
+        for inner in 0..self.num_iterations {
+            let views = |c: usize| self.viewer.views(mask_id, &completions[c], c, phase, inner);
+            let mut anchors = vec![Anchor::default(); completions.len()];
+            // the first update starts at the old policy itself
+            if inner > 0 {
+                let old = self.update.terms(model, Policy::Current, &stakes, &compared, views, stop)?;
+                compared.iter().zip(old).for_each(|(&c, values)| anchors[c].old = Some(values));
+            }
+            let reference = self.update.terms(model, Policy::Reference, &stakes, &held, views, stop)?;
+            held.iter().zip(reference).for_each(|(&c, values)| anchors[c].reference = Some(values));
+            of_updates.push(anchors);
+        }
+        Ok(Anchors { phase, of_updates })
+    }
+
+    /// The gradient of the loss over all completions in update `inner` of the anchors' phase.
+    ///
+    /// # Errors
+    /// If the maths fails, or `stop` asks to leave it.
+    pub fn gradients(
+        &self,
+        model: &Llada,
+        completions: &[Completion],
+        anchors: &Anchors,
+        inner: usize,
+        stop: &Stop,
+    ) -> Result<(Gradients, Tally)> {
+        let (gradients, found) = self.side(Side::All, model, completions, anchors, inner, stop)?;
+        Ok((gradients, Tally::of(self.update.objective().recipe(), &found)))
+    }
+
+    /// The gradients of the likelihoods that are raised and of those that are lowered: together the work of one update.
+    ///
+    /// # Errors
+    /// If the maths fails, or `stop` asks to leave it.
+    pub fn gradient_parts(
+        &self,
+        model: &Llada,
+        completions: &[Completion],
+        anchors: &Anchors,
+        inner: usize,
+        stop: &Stop,
+    ) -> Result<GradientParts> {
+        let (raised, _) = self.side(Side::Raised, model, completions, anchors, inner, stop)?;
+        let (lowered, _) = self.side(Side::Lowered, model, completions, anchors, inner, stop)?;
+        GradientParts::of(raised.by_name(), lowered.by_name())
+    }
+
+    fn side(
+        &self,
+        side: Side,
+        model: &Llada,
+        completions: &[Completion],
+        anchors: &Anchors,
+        inner: usize,
+        stop: &Stop,
+    ) -> Result<(Gradients, StepLoss)> {
+        let mask_id = model.config().mask_token_id;
+        let prepare = |c: usize| Prepared {
+            views: self.viewer.views(mask_id, &completions[c], c, anchors.phase, inner),
+            anchor: anchors.of_updates[inner][c].clone(),
+        };
+        let mut gradients = Gradients::new();
+        let step = self.standings(completions);
+        let found = self.update.gradients(model, &step, side, prepare, &mut gradients, stop)?;
+        Ok((gradients, found))
+    }
+
+    fn standings(&self, completions: &[Completion]) -> Vec<Standing> {
+        let g = self.num_generations;
+        let standing = |(c, completion): (usize, &Completion)| Standing {
+            group: c / g,
+            advantage: completion.advantage,
+            len: completion.len,
+        };
+        completions.iter().enumerate().map(standing).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
