@@ -24,7 +24,8 @@
 //! | [`bench`] | rollouts and updates of any model, timed by part |
 //! | [`profile`] | the stopwatches for that, in the passes of all |
 //! | [`hub`] | files of models and datasets on the Hugging Face hub, shared by all |
-//! | [`files`], [`jinja`], [`terminal`] | files written whole, templates as Python's, text for terminals, shared by all |
+//! | [`files`], [`foreign`] | files written whole, the border to parsers of other people, shared by all |
+//! | [`jinja`], [`terminal`] | templates as Python's, text for terminals, shared by all |
 //!
 //! # The shape alphabet
 //! | letter | meaning |
@@ -44,6 +45,7 @@ pub mod data;
 pub mod error;
 pub mod eval;
 pub mod files;
+pub mod foreign;
 pub mod grade;
 pub mod hub;
 pub mod jinja;
