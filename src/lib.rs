@@ -25,7 +25,8 @@
 //! | [`sweep`] | the runs of a grid as child processes, and their comparison |
 //! | [`profile`] | the stopwatches for that, in the passes of all |
 //! | [`hub`] | files of models and datasets on the Hugging Face hub, shared by all |
-//! | [`files`], [`jinja`], [`terminal`] | files written whole, templates as Python's, text for terminals, shared by all |
+//! | [`files`], [`foreign`] | files written whole, the border to parsers of other people, shared by all |
+//! | [`jinja`], [`terminal`] | templates as Python's, text for terminals, shared by all |
 //!
 //! # The shape alphabet
 //! | letter | meaning |
@@ -45,6 +46,7 @@ pub mod data;
 pub mod error;
 pub mod eval;
 pub mod files;
+pub mod foreign;
 pub mod grade;
 pub mod hub;
 pub mod jinja;

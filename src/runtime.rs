@@ -113,6 +113,11 @@ pub fn peak_memory_mib() -> Option<f64> {
 /// is known, that.
 pub fn resident_bytes() -> Option<usize> {
     release_freed_memory();
+    held_bytes()
+}
+
+/// What this process holds now, in bytes, with what the heap keeps; where only the most it has held is known, that.
+pub fn held_bytes() -> Option<usize> {
     if cfg!(target_os = "linux") {
         // pages: all, resident, shared, ...
         let pages = std::fs::read_to_string("/proc/self/statm").ok()?;

@@ -6,6 +6,8 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
 
+#[path = "cli/hostile.rs"]
+mod hostile;
 #[path = "cli/hub.rs"]
 mod hub;
 #[path = "cli/reward_command.rs"]

@@ -3,14 +3,15 @@
 use std::fmt::Write as _;
 
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs, from_args};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 
-use super::number;
+use super::{number, sizes};
 
 const ARGUMENTS: [&str; 4] = ["ensure_ascii", "indent", "separators", "sort_keys"];
 
-/// The filter, with the arguments of `transformers`: `ensure_ascii`, `indent`, `separators`, `sort_keys`.
-pub fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
+/// The filter, with the arguments of `transformers`: `ensure_ascii`, `indent`, `separators`, `sort_keys`. Its work is
+/// charged while it is done: a small value may hold the same list a million times.
+pub fn tojson(state: &State<'_, '_>, value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let args = args.into_values();
     let (positional, kwargs) = from_args::<(&[Value], Kwargs)>(&args)?;
     if positional.len() > ARGUMENTS.len() {
@@ -31,7 +32,8 @@ pub fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<String, Error>
     };
     let is_true = |value: Option<Value>| value.is_some_and(|value| value.is_true());
     let (ensure_ascii, sort_keys) = (is_true(ensure_ascii), is_true(sort_keys));
-    let mut writer = Writer { out: String::new(), ensure_ascii, indent, item, key, sort_keys, depth: 0 };
+    let mut writer =
+        Writer { state, out: String::new(), charged: 0, ensure_ascii, indent, item, key, sort_keys, depth: 0 };
     writer.value(value)?;
     Ok(writer.out)
 }
@@ -61,8 +63,11 @@ fn refused(what: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::BadSerialization, what)
 }
 
-struct Writer {
+struct Writer<'a> {
+    state: &'a State<'a, 'a>,
     out: String,
+    /// Bytes that are paid for.
+    charged: usize,
     ensure_ascii: bool,
     indent: Option<String>,
     item: String,
@@ -71,8 +76,19 @@ struct Writer {
     depth: usize,
 }
 
-impl Writer {
+/// Bytes that one step pays for.
+const BYTES_A_STEP: usize = 64;
+
+impl Writer<'_> {
+    /// Pays for a step, for what has been written, and for `more` bytes.
+    fn charge(&mut self, more: usize) -> Result<(), Error> {
+        let bytes = (self.out.len() - self.charged).saturating_add(more);
+        self.charged = self.out.len() + more;
+        self.state.consume_fuel(1 + (bytes / BYTES_A_STEP) as u64)
+    }
+
     fn value(&mut self, value: &Value) -> Result<(), Error> {
+        self.charge(0)?;
         match value.kind() {
             ValueKind::String => self.text(value.as_str().unwrap_or_default()),
             ValueKind::None | ValueKind::Bool | ValueKind::Number => self.out += &scalar(value),
@@ -109,26 +125,31 @@ impl Writer {
     ) -> Result<(), Error> {
         self.out.push(open);
         self.depth += 1;
+        if self.depth > sizes::DEEPEST_PRINTED {
+            return Err(sizes::too_deep());
+        }
         for (i, item) in items.iter().enumerate() {
             if i > 0 {
                 self.out += &self.item.clone();
             }
-            self.line_break();
+            self.line_break()?;
             each(self, item)?;
         }
         self.depth -= 1;
         if !items.is_empty() {
-            self.line_break();
+            self.line_break()?;
         }
         self.out.push(close);
         Ok(())
     }
 
-    fn line_break(&mut self) {
-        if let Some(indent) = &self.indent {
+    fn line_break(&mut self) -> Result<(), Error> {
+        if let Some(indent) = self.indent.clone() {
+            self.charge(indent.len().saturating_mul(self.depth))?;
             self.out.push('\n');
             self.out += &indent.repeat(self.depth);
         }
+        Ok(())
     }
 
     fn text(&mut self, text: &str) {

@@ -2,15 +2,20 @@
 //!
 //! The engine differs from it in some places where a prompt would silently be another one; these are mended here.
 
+mod compiled;
 mod json;
 mod newlines;
 mod number;
+mod sizes;
+mod tags;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, Output, State, Value};
 
+pub use compiled::{Compiled, Failure};
 pub use newlines::normalised;
+pub use tags::{Piece, name, pieces};
 
 /// An engine in which a line that holds only a block leaves no empty line behind, and text has Python's methods.
 ///
@@ -19,12 +24,16 @@ pub use newlines::normalised;
 pub fn engine() -> Result<Environment<'static>, Error> {
     let mut env = Environment::new();
     env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    env.set_unknown_method_callback(sizes::method);
     env.add_test("iterable", is_iterable);
     env.add_test("sequence", is_sequence);
     env.add_filter("tojson", json::tojson);
     env.add_filter("escape", escape);
     env.add_filter("e", escape);
+    env.add_filter("format", sizes::format);
+    env.add_filter("pprint", sizes::pprint);
+    // Python's Jinja has no such function, and what it prints has no bounds.
+    env.remove_global("debug");
     env.set_formatter(print);
     Ok(env)
 }
@@ -34,6 +43,7 @@ pub fn engine() -> Result<Environment<'static>, Error> {
 /// # Errors
 /// If it cannot be written.
 pub fn print(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    sizes::charge(state, value)?;
     match number::as_python(value) {
         Some(text) => Ok(out.write_str(&text)?),
         None => minijinja::escape_formatter(out, state, value),

@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
+use super::ops::rope::MOST_POSITIONS;
+
 /// The sizes and special ids of a LLaDA model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LladaConfig {
@@ -104,6 +106,14 @@ impl LladaConfig {
         if !divides(self.n_kv_heads, self.n_heads) {
             problems.push(format!("n_kv_heads {} does not divide n_heads {}", self.n_kv_heads, self.n_heads));
         }
+        for (key, size, most, why) in [
+            ("n_layers", self.n_layers, DEEPEST, "no model has as many"),
+            ("max_sequence_length", self.max_sequence_length, MOST_POSITIONS, "f32 cannot count as many positions"),
+        ] {
+            if size > most {
+                problems.push(format!("{key} {size} is more than {most}: {why}"));
+            }
+        }
         for (key, id) in [("mask_token_id", self.mask_token_id), ("eos_token_id", self.eos_token_id)] {
             if id as usize >= self.embedding_size {
                 problems.push(format!("{key} {id} is outside the {} embeddings", self.embedding_size));
@@ -111,6 +121,12 @@ impl LladaConfig {
         }
     }
 }
+
+/// The largest size that is read: products of two do not overflow.
+const LARGEST: u64 = i32::MAX as u64;
+
+/// The most layers that are read; published models have a hundred.
+const DEEPEST: usize = 10_000;
 
 /// Reads keys and collects what is wrong with them.
 struct Keys<'a> {
@@ -148,7 +164,8 @@ impl Keys<'_> {
     }
 
     fn size(&mut self, key: &str) -> usize {
-        self.take(key, "a whole number above 0", |v| v.as_u64().filter(|&n| n > 0).map(|n| n as usize))
+        let size = |v: &Value| v.as_u64().filter(|n| (1..=LARGEST).contains(n)).and_then(|n| usize::try_from(n).ok());
+        self.take(key, &format!("a whole number from 1 to {LARGEST}"), size)
     }
 
     fn number(&mut self, key: &str) -> f64 {
@@ -167,6 +184,21 @@ mod tests {
     fn golden() -> Map<String, Value> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/golden/gqa_small/config.json");
         serde_json::from_str(&std::fs::read_to_string(path).expect("fixture")).expect("json")
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_took_all_memory() {
+        for (key, value, part) in [
+            ("n_layers", 10_000_000u64, "n_layers 10000000 is more than 10000"),
+            ("n_layers", 2_147_483_648, "n_layers is 2147483648: expected a whole number from 1 to 2147483647"),
+            ("max_sequence_length", 134_217_728, "max_sequence_length 134217728 is more than 16777216"),
+            ("d_model", u64::MAX, "d_model is 18446744073709551615"),
+        ] {
+            let mut json = golden();
+            json.insert(key.into(), value.into());
+            let message = format!("{:#}", LladaConfig::from_json(&json).expect_err(key));
+            assert!(message.contains(part), "{message}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::block::Block;
 use super::linear::Linear;
 use super::llada::Llada;
 use super::ops::products::activations_are_f32;
+use super::ops::rope;
 use super::param::Param;
 use super::weight::Weight;
 use crate::config::ActivationCheckpointing;
@@ -67,11 +68,15 @@ struct Sizes {
 }
 
 impl Llada {
-    /// Bytes of the base model's weights and rotary tables.
+    /// Bytes of the base model's weights.
     pub fn weight_bytes(&self) -> usize {
-        let tables = self.config.max_sequence_length * self.config.head_dim() * DType::F32.size_in_bytes();
         let matrices: usize = self.matrices().into_iter().map(Weight::bytes).sum();
-        matrices + self.norms().into_iter().map(Param::bytes).sum::<usize>() + tables
+        matrices + self.norms().into_iter().map(Param::bytes).sum::<usize>()
+    }
+
+    /// Bytes of the rotary tables for rows of so many columns.
+    pub fn table_bytes(&self, columns: usize) -> usize {
+        rope::Tables::bytes(columns, self.config.head_dim())
     }
 
     /// Bytes of the weights that [`Llada::merged`] copies.

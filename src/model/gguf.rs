@@ -21,6 +21,7 @@ use candle_core::{DType, Device, Tensor};
 use super::config::LladaConfig;
 use super::ops::products::{Panels, Quantised};
 use super::weights::report_misfits;
+use crate::foreign::guarded;
 
 /// The architecture the converter gives LLaDA.
 const ARCHITECTURE: &str = "llada";
@@ -51,13 +52,14 @@ impl GgufFile {
     pub fn open(path: &Path, expected: &BTreeMap<String, Vec<usize>>) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut reader = BufReader::new(file);
-        let content = match Content::read(&mut reader) {
+        let read = guarded(|| Content::read(&mut reader)).map_err(anyhow::Error::from);
+        let content = match read.and_then(|content| Ok(content?)) {
             Ok(content) => content,
             Err(error) => match refused::formats(path) {
                 Some(reason) => bail!("{}: {reason}", path.display()),
                 None => {
                     let context = format!("{} cannot be read as GGUF: is it complete?", path.display());
-                    return Err(anyhow::Error::from(error).context(context));
+                    return Err(error.context(context));
                 }
             },
         };
@@ -79,7 +81,8 @@ impl GgufFile {
     pub fn load(&self, name: &str, config: &LladaConfig, dtype: DType, device: &Device) -> Result<Loaded> {
         let read = || -> Result<Loaded> {
             let there = gguf_name(name).context("the format has no place for it")?;
-            let tensor = self.content.tensor(&mut *self.reader.borrow_mut(), &there, &Device::Cpu)?;
+            let mut reader = self.reader.borrow_mut();
+            let tensor = guarded(|| self.content.tensor(&mut *reader, &there, &Device::Cpu))??;
             let tensor = match heads(name, config) {
                 Some(heads) => with_halves_together(tensor, heads, device)?,
                 None => moved(tensor, device)?,

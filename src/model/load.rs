@@ -112,7 +112,12 @@ impl Llada {
                 name.ends_with("attn_out.weight") || (name.contains("blocks") && name.contains("ff_out"));
             let std = 0.02 * if into_residual { residual } else { 1.0 };
             let mut rng = Key::new(seed, Purpose::ModelInit).part(part).rng();
-            let values: Vec<f32> = (0..shape.iter().product()).map(|_| (rng.normal() * std) as f32).collect();
+            let numbers = shape.iter().product();
+            let mut values = Vec::new();
+            values
+                .try_reserve_exact(numbers)
+                .with_context(|| format!("no memory for the {numbers} numbers of {name}"))?;
+            values.extend((0..numbers).map(|_| (rng.normal() * std) as f32));
             Ok(Loaded::Dense(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?))
         })
     }
@@ -157,7 +162,7 @@ impl Llada {
             eps: config.rms_norm_eps,
         };
         let device = head.norm.value().device();
-        let tables = rope::Tables::new(config.rope_theta, config.head_dim(), config.max_sequence_length, device)?;
+        let tables = rope::Tables::new(config.rope_theta, config.head_dim(), device)?;
         Ok(Self { config, dtype, wte, blocks, head, tables, adapters: None })
     }
 

@@ -2,13 +2,13 @@
 
 mod context;
 
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{ErrorKind, UndefinedBehavior, Value};
 
 pub(super) use context::Given;
 use context::{Context, holds_null};
 
 use super::{Problem, Record, Result, TaskError};
-use crate::jinja;
+use crate::jinja::{self, Compiled, Failure};
 
 /// The variable that holds worked examples.
 pub(super) const EXAMPLES: &str = "examples";
@@ -20,7 +20,7 @@ const PRINTS_NULL: &str = "it prints a null";
 #[derive(Clone, Debug)]
 pub(super) struct Template {
     key: &'static str,
-    env: Environment<'static>,
+    compiled: Compiled,
 }
 
 impl Template {
@@ -33,8 +33,8 @@ impl Template {
     /// values lack or leave null is no mistake of the template: rendering says it of the record where it is so.
     pub(super) fn compile(key: &'static str, source: &str, sample: &Value, required: &[&str]) -> Result<Self, Problem> {
         let problem = |message: String| Problem::new(key, message);
-        let failed = |error: minijinja::Error| Problem::new(key, reason(&error));
-        let mut env = jinja::engine().map_err(failed)?;
+        let failed = |failure: Failure| Problem::new(key, reason(&failure));
+        let mut env = jinja::engine().map_err(|error| failed(error.into()))?;
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         // For messages: the engine then says which expression is undefined.
         env.set_debug(true);
@@ -43,11 +43,12 @@ impl Template {
             true => Err(minijinja::Error::new(ErrorKind::InvalidOperation, PRINTS_NULL)),
             false => jinja::print(out, state, value),
         });
-        env.add_template_owned(key, jinja::normalised(source).into_owned()).map_err(failed)?;
+        let compiled = Compiled::new(env, jinja::normalised(source).into_owned()).map_err(failed)?;
 
-        let known: Vec<String> = sample.try_iter().map_err(failed)?.map(|name| name.to_string()).collect();
-        let globals: Vec<&str> = env.globals().map(|(name, _)| name).collect();
-        let used = env.get_template(key).map_err(failed)?.undeclared_variables(false);
+        let names = sample.try_iter().map_err(|error| failed(error.into()))?;
+        let known: Vec<String> = names.map(|name| name.to_string()).collect();
+        let globals: Vec<&str> = compiled.globals().collect();
+        let used = compiled.variables().map_err(failed)?;
         let is_known = |name: &str| known.iter().any(|k| k == name) || globals.contains(&name);
         let mut unknown: Vec<&str> = used.iter().map(String::as_str).filter(|name| !is_known(name)).collect();
         unknown.sort_unstable();
@@ -61,7 +62,7 @@ impl Template {
         if required.is_empty() && !known.iter().any(|name| used.contains(name)) {
             return Err(problem(format!("the template uses none of `{}`", known.join("`, `"))));
         }
-        let template = Self { key, env };
+        let template = Self { key, compiled };
         let is_of_a_record = |name: &str| begins_with(name, &known) && !begins_with(name, &[EXAMPLES]);
         match template.try_render(sample) {
             Err(error) if !prints_null(&error) && !undefined(&error).is_some_and(is_of_a_record) => Err(failed(error)),
@@ -86,7 +87,7 @@ impl Template {
     }
 
     /// The error for a null of the records that has become text, if one has.
-    fn printed_null(&self, context: &Context<'_, '_>, plain: &Result<String, minijinja::Error>) -> Option<TaskError> {
+    fn printed_null(&self, context: &Context<'_, '_>, plain: &Result<String, Failure>) -> Option<TaskError> {
         let (values, traces) = context.traced();
         let traced = self.try_render(&values);
         let printed = context.printed(&traces)?;
@@ -101,7 +102,7 @@ impl Template {
     }
 
     /// The error for what failed, with its place.
-    fn explain(&self, context: &Context<'_, '_>, error: &minijinja::Error) -> TaskError {
+    fn explain(&self, context: &Context<'_, '_>, error: &Failure) -> TaskError {
         let record = context.record;
         if let Some(name) = undefined(error) {
             let lacks = |record: &Record, field: &str| {
@@ -127,8 +128,8 @@ impl Template {
         record.located(TaskError::Template { key: self.key, reason })
     }
 
-    fn try_render(&self, context: &Value) -> Result<String, minijinja::Error> {
-        self.env.get_template(self.key)?.render(context.clone())
+    fn try_render(&self, context: &Value) -> Result<String, Failure> {
+        self.compiled.render(context)
     }
 }
 
@@ -142,12 +143,12 @@ pub(super) fn compile_all<const N: usize>(compiled: [Result<Template, Problem>; 
     templates.try_into().map_err(|_| TaskError::Config(problems))
 }
 
-fn prints_null(error: &minijinja::Error) -> bool {
+fn prints_null(error: &Failure) -> bool {
     error.detail() == Some(PRINTS_NULL)
 }
 
 /// The expression that was found undefined, such as `meta.author`.
-fn undefined(error: &minijinja::Error) -> Option<&str> {
+fn undefined(error: &Failure) -> Option<&str> {
     let before = error.detail().filter(|_| error.kind() == ErrorKind::UndefinedError)?.split_once("` is undefined")?.0;
     before.rsplit_once('`').map(|(_, expression)| expression)
 }
@@ -158,16 +159,10 @@ fn begins_with(expression: &str, names: &[impl AsRef<str>]) -> bool {
     names.iter().any(|name| name.as_ref() == first)
 }
 
-/// The engine's message with the line but without the template's name, which is the key and said already.
-fn reason(error: &minijinja::Error) -> String {
-    let mut reason = error.kind().to_string();
-    if let Some(detail) = error.detail() {
-        reason += &format!(": {detail}");
-    }
-    if let Some(line) = error.line() {
-        reason += &format!(" (line {line} of the template)");
-    }
-    reason
+/// What failed and the line of the template, whose key is said already.
+fn reason(failure: &Failure) -> String {
+    let line = failure.line().map(|line| format!(" (line {line} of the template)")).unwrap_or_default();
+    failure.reason() + &line
 }
 
 #[cfg(test)]

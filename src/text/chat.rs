@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::settings::Settings;
 use super::{Result, TextError};
-use crate::jinja;
+use crate::jinja::{self, Compiled, Failure};
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,7 +34,7 @@ impl Message {
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     file: PathBuf,
-    env: Environment<'static>,
+    template: Compiled,
 }
 
 impl ChatTemplate {
@@ -49,8 +49,8 @@ impl ChatTemplate {
 
     pub(super) fn with_settings(dir: &Path, settings: &Settings) -> Result<Option<Self>> {
         let Some((file, source)) = source::find(dir, settings)? else { return Ok(None) };
-        let mut env =
-            environment(&source).map_err(|error| TextError::Invalid { file: file.clone(), reason: reason(&error) })?;
+        let invalid = |failure: Failure| TextError::Invalid { file: file.clone(), reason: failure.to_string() };
+        let mut env = environment().map_err(|error| invalid(error.into()))?;
         for (name, token) in settings.special_tokens()? {
             env.add_global(name, token.content);
         }
@@ -58,9 +58,14 @@ impl ChatTemplate {
         if !more.is_empty() {
             env.add_global("additional_special_tokens", more);
         }
-        let template = Self { file, env };
-        template.warn_of_unset_tokens();
-        Ok(Some(template))
+        let source = generation::without_tags(&jinja::normalised(&source));
+        let template = Compiled::new(env, source).map_err(invalid)?;
+        let unset = unset_tokens(&template).map_err(invalid)?;
+        if !unset.is_empty() {
+            let names = unset.join(", ");
+            tracing::warn!("the chat template of {} uses {names}, which the model does not set", file.display());
+        }
+        Ok(Some(Self { file, template }))
     }
 
     /// Renders a conversation, followed by the header of the assistant's turn if `add_generation_prompt`. There are no
@@ -70,50 +75,30 @@ impl ChatTemplate {
     /// If the template fails or raises an exception, for instance at a role it does not know.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let context = context! { messages => Serde(messages), tools => (), documents => (), add_generation_prompt };
-        let rendered = self.env.get_template(NAME).and_then(|template| template.render(context));
-        rendered.map_err(|error| TextError::Chat { file: self.file.clone(), reason: reason(&error) })
-    }
-
-    /// The special tokens that the template names and nobody sets: empty text, in `transformers`, too.
-    fn unset_tokens(&self) -> Vec<String> {
-        let Ok(template) = self.env.get_template(NAME) else { return Vec::new() };
-        let set: Vec<&str> = self.env.globals().map(|(name, _)| name).collect();
-        let used = template.undeclared_variables(false).into_iter();
-        let mut unset: Vec<String> =
-            used.filter(|name| name.ends_with("_token") && !set.contains(&name.as_str())).collect();
-        unset.sort();
-        unset
-    }
-
-    fn warn_of_unset_tokens(&self) {
-        let unset = self.unset_tokens();
-        if !unset.is_empty() {
-            let names = unset.join(", ");
-            tracing::warn!("the chat template of {} uses {names}, which the model does not set", self.file.display());
-        }
+        let chat = |failure: Failure| TextError::Chat { file: self.file.clone(), reason: failure.to_string() };
+        self.template.render(&context).map_err(chat)
     }
 }
 
-/// The template's name in the engine; without an ending that would turn HTML escapes on.
-const NAME: &str = "chat_template";
+/// The special tokens that a template names and nobody sets: empty text, in `transformers`, too.
+fn unset_tokens(template: &Compiled) -> Result<Vec<String>, Failure> {
+    let set: Vec<&str> = template.globals().collect();
+    let used = template.variables()?.into_iter();
+    let mut unset: Vec<String> =
+        used.filter(|name| name.ends_with("_token") && !set.contains(&name.as_str())).collect();
+    unset.sort();
+    Ok(unset)
+}
 
 /// An engine that behaves like the Jinja of `transformers`: templates can raise exceptions, ask for the date, and mark
 /// what the assistant said.
-fn environment(source: &str) -> Result<Environment<'static>, Error> {
+fn environment() -> Result<Environment<'static>, Error> {
     let mut env = jinja::engine()?;
     env.add_function("raise_exception", |message: Value| -> Result<String, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message.to_string()))
     });
     env.add_function("strftime_now", |format: &str| clock::strftime(chrono::Local::now().naive_local(), format));
-    env.add_template_owned(NAME, generation::without_tags(&jinja::normalised(source)))?;
     Ok(env)
-}
-
-/// The engine's message with the line, without the template's name.
-fn reason(error: &Error) -> String {
-    let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-    let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
-    format!("{}{detail}{line}", error.kind())
 }
 
 #[cfg(test)]
@@ -207,7 +192,7 @@ mod tests {
         let dir = folder(&[("special_tokens_map.json", map), ("chat_template.jinja", template)]);
         let template = ChatTemplate::load(dir.path()).unwrap().unwrap();
         assert_eq!(render(&template), "<s><a><b>");
-        assert_eq!(template.unset_tokens(), ["eos_token"]);
+        assert_eq!(unset_tokens(&template.template).unwrap(), ["eos_token"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod added;
 mod chat;
+mod declared;
 mod error;
 mod prompt;
 mod settings;

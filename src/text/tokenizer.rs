@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::added::add_missing;
 use super::settings::Settings;
-use super::{Result, TextError};
+use super::{Result, TextError, declared};
+use crate::foreign::guarded;
+
+/// A text that every tokenizer takes, to see whether it works.
+const SAMPLE: &str = "Is 12 + 3 = 15?\n Yes.";
 
 /// A model's tokenizer. It adds nothing to what it is given: the chat template writes the special tokens.
 #[derive(Clone, Debug)]
@@ -25,12 +29,23 @@ impl Tokenizer {
     pub(super) fn with_settings(dir: &Path, settings: &Settings) -> Result<Self> {
         let file = dir.join("tokenizer.json");
         let Some(text) = super::read(&file)? else { return Err(TextError::NoTokenizer(file)) };
-        let invalid = |error: tokenizers::Error| TextError::Invalid { file: file.clone(), reason: error.to_string() };
-        let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(invalid)?;
-        // Settings left in the file by whoever saved it would silently cut or pad prompts.
-        inner.with_truncation(None).map_err(invalid)?;
-        inner.with_padding(None);
-        add_missing(&mut inner, settings)?;
+        let invalid = |reason: String| TextError::Invalid { file: file.clone(), reason };
+        declared::check(&text).map_err(invalid)?;
+        let build = || -> Result<tokenizers::Tokenizer> {
+            let foreign = |error: tokenizers::Error| invalid(error.to_string());
+            let mut inner = tokenizers::Tokenizer::from_bytes(text).map_err(foreign)?;
+            // Settings left in the file by whoever saved it would silently cut or pad prompts.
+            inner.with_truncation(None).map_err(foreign)?;
+            inner.with_padding(None);
+            add_missing(&mut inner, settings)?;
+            // Some parts that cannot work are built without a word.
+            let ids = inner.encode_fast(SAMPLE, false).map_or(Vec::new(), |encoding| encoding.get_ids().to_vec());
+            for n in 0..=ids.len() {
+                let _ = inner.decode(&ids[..n], true);
+            }
+            Ok(inner)
+        };
+        let inner = guarded(build).unwrap_or_else(|panicked| Err(invalid(panicked.to_string())))?;
         Ok(Self { file, inner })
     }
 
@@ -39,10 +54,10 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer has no way to write a part of the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|error| TextError::Encode { text: text.chars().take(60).collect(), reason: error.to_string() })?;
+        let failed = |reason: String| TextError::Encode { text: text.chars().take(60).collect(), reason };
+        let encoding = guarded(|| self.inner.encode_fast(text, false))
+            .map_err(|panicked| failed(panicked.to_string()))?
+            .map_err(|error| failed(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -58,7 +73,8 @@ impl Tokenizer {
     }
 
     fn decode_with(&self, ids: &[u32], skip_special_tokens: bool) -> String {
-        self.inner.decode(ids, skip_special_tokens).unwrap_or_else(|error| {
+        let decoded = guarded(|| self.inner.decode(ids, skip_special_tokens).map_err(|error| error.to_string()));
+        decoded.unwrap_or_else(|panicked| Err(panicked.to_string())).unwrap_or_else(|error| {
             // What a model writes must never end a run; decoders of language models do not fail.
             tracing::warn!("{} cannot decode {} tokens: {error}", self.file.display(), ids.len());
             String::new()
@@ -184,6 +200,30 @@ mod tests {
             message.ends_with("tokenizer.json has no token 126336, which is the model's mask_token_id"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn parts_that_cannot_work_panicked() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sudoku-tiny/tokenizer.json");
+        let whole: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let strip = |start: usize| serde_json::json!({"type": "Strip", "content": "1", "start": start, "stop": 9});
+        for (part, value) in [
+            ("pre_tokenizer", serde_json::json!({"type": "FixedLength", "length": 0})),
+            ("decoder", serde_json::json!({"type": "X"})),
+            ("decoder", strip(1_000)),
+            ("normalizer", serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAAAA"})),
+            ("normalizer", serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "CAAAAP////////////8="})),
+        ] {
+            let mut json = whole.clone();
+            json[part] = value;
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
+            // what loads must be of use
+            if let Ok(tokenizer) = Tokenizer::load(dir.path()) {
+                let ids = tokenizer.encode("1234").unwrap_or_default();
+                let _ = tokenizer.decode(&ids);
+            }
+        }
     }
 
     #[test]

@@ -116,6 +116,11 @@ impl<'a> Memory<'a> {
         4 * (self.trained() - base)
     }
 
+    /// The rotary tables for the longest rows.
+    fn tables(&self) -> usize {
+        self.model.table_bytes(self.columns.max(self.evaluation.columns))
+    }
+
     fn moments(&self) -> usize {
         2 * 4 * self.trained()
     }
@@ -131,7 +136,7 @@ impl<'a> Memory<'a> {
 
     /// What lives all the time.
     fn always(&self) -> usize {
-        self.process + self.model.weight_bytes() + self.adapters() + self.moments() + self.snapshot()
+        self.process + self.model.weight_bytes() + self.tables() + self.adapters() + self.moments() + self.snapshot()
     }
 
     fn merged(&self) -> usize {
@@ -203,7 +208,7 @@ impl<'a> Memory<'a> {
         part("process", self.process, format!("program, runtime, tokenizer, data{place}"));
         let packed = model.matrices().into_iter().any(|w| w.is_quantised());
         let kept = if packed { "in blocks".to_owned() } else { format!("{:?}", model.dtype()) };
-        part("weights", model.weight_bytes(), format!("{kept}, and rotary tables"));
+        part("weights", model.weight_bytes() + self.tables(), format!("{kept}, and rotary tables"));
         part("adapters", self.adapters(), format!("F32, {} parameters", self.adapters() / 4));
         part("moments", self.moments(), "AdamW's two, F32".into());
         if self.snapshot() > 0 {

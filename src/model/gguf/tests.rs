@@ -115,3 +115,31 @@ fn files_that_do_not_fit_say_why() -> Result<()> {
     assert!(error(&path.with_extension("gone")).contains("cannot read"));
     Ok(())
 }
+
+/// A header without tensors whose alignment is 0, and its parts with counts and lengths that no file has.
+#[test]
+fn an_alignment_of_0_and_impossible_counts_panicked() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("model.gguf");
+    let key = b"general.alignment";
+    let header = |tensors: u64, fields: u64, length: u64, kind: u32| {
+        let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+        for number in [tensors, fields, length] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend(key);
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend([0; 8]);
+        bytes
+    };
+    let whole = key.len() as u64;
+    let (most, half) = (u64::MAX, 1 << 63);
+    let headers = [(0, 1, whole, 4), (0, 1, whole, 5), (most, 0, whole, 4), (half, half, whole, 4), (0, 1, half, 4)];
+    for (tensors, fields, length, kind) in headers {
+        std::fs::write(&path, header(tensors, fields, length, kind))?;
+        let loaded = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
+        let error = format!("{:#}", loaded.err().context("refused")?);
+        assert!(error.contains("model.gguf cannot be read as GGUF"), "{error}");
+    }
+    Ok(())
+}

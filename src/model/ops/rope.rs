@@ -4,16 +4,30 @@
 //! without the padding. Attention only sees differences of positions, so this is the published model up to
 //! rounding, and it makes a row's numbers independent of the padding, bit for bit.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::cpu;
 
-/// Cosines and sines of all positions, f32 `[positions, E/2]`.
+/// The positions that f32 counts exactly: beyond them neighbours would have the same angles.
+pub const MOST_POSITIONS: usize = 1 << 24;
+
+/// Cosines and sines of the positions that have been asked for. A model may allow for a million of which a run uses a
+/// thousand.
 #[derive(Clone, Debug)]
 pub struct Tables {
+    /// `theta^(-2i/E)`.
+    inverse: Arc<[f32]>,
+    device: Device,
+    table: Arc<RwLock<Table>>,
+}
+
+/// Cosines and sines, f32 `[positions, E/2]`.
+#[derive(Clone, Debug)]
+struct Table {
     cos: Tensor,
     sin: Tensor,
-    half: usize,
 }
 
 /// Where the rows of a window stand.
@@ -55,16 +69,36 @@ cpu::wide! {
 }
 
 impl Tables {
-    /// Angles `position * theta^(-2i/E)`, computed in f32 as the reference does.
-    pub fn new(theta: f64, head_dim: usize, positions: usize, device: &Device) -> Result<Self> {
+    /// Angles `position * theta^(-2i/E)`, computed in f32 as the reference does; none yet.
+    pub fn new(theta: f64, head_dim: usize, device: &Device) -> Result<Self> {
         let half = head_dim / 2;
-        let inverse: Vec<f32> =
+        let inverse: Arc<[f32]> =
             (0..half).map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32)).collect();
-        let angles: Vec<f32> = (0..positions).flat_map(|p| inverse.iter().map(move |f| p as f32 * f)).collect();
-        let table = |f: fn(f32) -> f32| {
-            Tensor::from_vec(angles.iter().map(|&a| f(a)).collect::<Vec<_>>(), (positions, half), device)
-        };
-        Ok(Self { cos: table(f32::cos)?, sin: table(f32::sin)?, half })
+        let table = Arc::new(RwLock::new(table(&inverse, 0, device)?));
+        Ok(Self { inverse, device: device.clone(), table })
+    }
+
+    /// Bytes of the tables for the first `positions` of heads of width `head_dim`.
+    pub fn bytes(positions: usize, head_dim: usize) -> usize {
+        rounded(positions) * head_dim * DType::F32.size_in_bytes()
+    }
+
+    fn half(&self) -> usize {
+        self.inverse.len()
+    }
+
+    /// The tables, made longer if they do not have this many positions.
+    fn of(&self, positions: usize) -> Result<Table> {
+        let there = self.table.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if there.cos.dim(0)? >= positions {
+            return Ok(there);
+        }
+        let longer = table(&self.inverse, rounded(positions), &self.device)?;
+        let mut there = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        if there.cos.dim(0)? < positions {
+            *there = longer.clone();
+        }
+        Ok(longer)
     }
 
     /// Rotates every head of `x`; on the CPU in its memory, which nobody else may share.
@@ -72,18 +106,19 @@ impl Tables {
     /// # Shapes
     /// `x` `[B, W, heads, E]` contiguous, `positions.pad` of length `B`; returns the same shape.
     pub fn rotate(&self, x: Tensor, positions: Positions<'_>, turn: Turn) -> Result<Tensor> {
+        let table = self.of(positions.start + x.dim(1)?)?;
         if !cpu::serves(&x) {
-            return self.rotate_composed(&x, positions, turn);
+            return self.rotate_composed(&table, &x, positions, turn);
         }
-        self.rotate_fused(&x, positions, turn)?;
+        self.rotate_fused(&table, &x, positions, turn)?;
         Ok(x)
     }
 
-    fn rotate_fused(&self, x: &Tensor, positions: Positions<'_>, turn: Turn) -> Result<()> {
+    fn rotate_fused(&self, table: &Table, x: &Tensor, positions: Positions<'_>, turn: Turn) -> Result<()> {
         let (_, w, heads, e) = x.dims4()?;
-        let (cos, sin) = (cpu::View::new(&self.cos)?, cpu::View::new(&self.sin)?);
+        let (cos, sin) = (cpu::View::new(&table.cos)?, cpu::View::new(&table.sin)?);
         let (cos, sin): (&[f32], &[f32]) = (&cos, &sin);
-        let (half, sign) = (self.half, if turn == Turn::Forward { 1.0f32 } else { -1.0 });
+        let (half, sign) = (self.half(), if turn == Turn::Forward { 1.0f32 } else { -1.0 });
         cpu::modify(x, |xs| {
             cpu::for_rows(xs, heads * e, |first, rows| {
                 for (i, row) in rows.chunks_exact_mut(heads * e).enumerate() {
@@ -95,19 +130,33 @@ impl Tables {
         })
     }
 
-    fn rotate_composed(&self, x: &Tensor, positions: Positions<'_>, turn: Turn) -> Result<Tensor> {
+    fn rotate_composed(&self, table: &Table, x: &Tensor, positions: Positions<'_>, turn: Turn) -> Result<Tensor> {
         let (b, w, _, _) = x.dims4()?;
         let ids: Vec<u32> = (0..b * w).map(|i| positions.of(i / w, i % w) as u32).collect();
         let ids = Tensor::from_vec(ids, b * w, x.device())?;
-        let at = |table: &Tensor| table.index_select(&ids, 0)?.reshape((b, w, 1, self.half));
-        let (cos, sin) = (at(&self.cos)?, at(&self.sin)?);
+        let half = self.half();
+        let at = |table: &Tensor| table.index_select(&ids, 0)?.reshape((b, w, 1, half));
+        let (cos, sin) = (at(&table.cos)?, at(&table.sin)?);
         let sin = if turn == Turn::Forward { sin } else { sin.neg()? };
         let wide = x.to_dtype(DType::F32)?;
-        let (lo, hi) = (wide.narrow(3, 0, self.half)?, wide.narrow(3, self.half, self.half)?);
+        let (lo, hi) = (wide.narrow(3, 0, half)?, wide.narrow(3, half, half)?);
         let new_lo = (lo.broadcast_mul(&cos)? - hi.broadcast_mul(&sin)?)?;
         let new_hi = (hi.broadcast_mul(&cos)? + lo.broadcast_mul(&sin)?)?;
         Tensor::cat(&[new_lo, new_hi], 3)?.to_dtype(x.dtype())
     }
+}
+
+/// Positions are added in powers of two.
+fn rounded(positions: usize) -> usize {
+    positions.next_power_of_two()
+}
+
+fn table(inverse: &[f32], positions: usize, device: &Device) -> Result<Table> {
+    let angles: Vec<f32> = (0..positions).flat_map(|p| inverse.iter().map(move |f| p as f32 * f)).collect();
+    let table = |f: fn(f32) -> f32| {
+        Tensor::from_vec(angles.iter().map(|&a| f(a)).collect::<Vec<_>>(), (positions, inverse.len()), device)
+    };
+    Ok(Table { cos: table(f32::cos)?, sin: table(f32::sin)? })
 }
 
 #[cfg(test)]
@@ -116,7 +165,7 @@ mod tests {
     use super::*;
 
     fn tables() -> Result<Tables> {
-        Tables::new(10_000.0, 8, 32, &Device::Cpu)
+        Tables::new(10_000.0, 8, &Device::Cpu)
     }
 
     #[test]
@@ -124,8 +173,25 @@ mod tests {
         let (t, x) = (tables()?, random(1, (2, 5, 3, 8))?);
         let positions = Positions { start: 4, pad: &[0, 6] };
         for turn in [Turn::Forward, Turn::Back] {
-            assert_close(&t.rotate(x.copy()?, positions, turn)?, &t.rotate_composed(&x, positions, turn)?, 1e-6);
+            let composed = t.rotate_composed(&t.of(9)?, &x, positions, turn)?;
+            assert_close(&t.rotate(x.copy()?, positions, turn)?, &composed, 1e-6);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn tables_for_all_positions_of_a_model_took_all_memory() -> Result<()> {
+        let t = tables()?;
+        let rows = |start| -> Result<Vec<f32>> {
+            let x = random(1, (1, 5, 3, 8))?;
+            t.rotate(x, Positions { start, pad: &[0] }, Turn::Forward)?.flatten_all()?.to_vec1()
+        };
+        let first = rows(3)?;
+        assert_eq!(t.of(0)?.cos.dims(), [8, 4]);
+        rows(1_000)?;
+        assert_eq!(t.of(0)?.cos.dims(), [1_024, 4]);
+        assert!(first == rows(3)?);
+        assert_eq!(Tables::bytes(1_000, 8), 1_024 * (4 + 4) * 4);
         Ok(())
     }
 

@@ -4,12 +4,9 @@ mod shape;
 mod time;
 mod value;
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Once;
 use std::vec;
 
 use ::parquet::basic::{Compression, Type as Physical};
@@ -20,6 +17,7 @@ use ::parquet::file::metadata::ParquetMetaData;
 use ::parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
 
 use super::{DataError, Result, Row};
+use crate::foreign::guarded;
 use crate::task::Record;
 use value::Converter;
 
@@ -55,7 +53,7 @@ pub fn read(path: &Path) -> Result<Vec<Row>> {
         Ok(Err(Refused::Library(error))) => {
             Err(damaged(&error.to_string().chars().take(LONGEST_REASON).collect::<String>()))
         }
-        Err(Panicked) => Err(damaged("it holds what the reader does not expect")),
+        Err(panicked) => Err(damaged(&panicked.to_string())),
     }
 }
 
@@ -123,29 +121,6 @@ fn int96(group: &dyn RowGroupReader) -> Result<HashMap<usize, vec::IntoIter<Int9
         found.insert(i, values.into_iter());
     }
     Ok(found)
-}
-
-#[derive(Debug)]
-struct Panicked;
-
-/// Runs what may panic: the library does on some damaged files.
-fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
-    thread_local! {
-        static QUIET: Cell<bool> = const { Cell::new(false) };
-    }
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let previous = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
-                previous(info);
-            }
-        }));
-    });
-    QUIET.set(true);
-    let result = catch_unwind(AssertUnwindSafe(run));
-    QUIET.set(false);
-    result.map_err(|_| Panicked)
 }
 
 #[cfg(test)]
