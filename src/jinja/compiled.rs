@@ -111,7 +111,7 @@ impl Failure {
     pub fn reason(&self) -> String {
         match (&self.detail, self.kind) {
             (_, ErrorKind::OutOfFuel) => {
-                format!("it takes more than {FUEL} steps, or makes more than {} MiB", FUEL * 64 >> 20)
+                format!("it takes more than {FUEL} steps, or makes more than {} MiB", (FUEL * 64) >> 20)
             }
             (Some(detail), kind) => format!("{kind}: {detail}"),
             (None, kind) => kind.to_string(),

@@ -101,7 +101,7 @@ fn first_number(text: &str) -> Option<u32> {
         };
         bits = bits << 6 | u64::from(value);
     }
-    Some((bits >> 4) as u32).map(u32::swap_bytes)
+    Some(((bits >> 4) as u32).swap_bytes())
 }
 
 #[cfg(test)]
