@@ -102,18 +102,24 @@ fn start() -> std::io::Result<Sender<Job>> {
 }
 
 fn wait<T>(finished: &Receiver<T>) -> Result<T, Unfinished> {
-    let (start, held) = (Instant::now(), held_bytes().unwrap_or(0));
+    let start = Instant::now();
     let mut pause = FIRST_LOOK;
+    // read when work takes long, as most takes less time than reading it
+    let mut held = None;
     loop {
         match finished.recv_timeout(pause) {
             Ok(result) => return Ok(result),
             Err(RecvTimeoutError::Disconnected) => return Err(Unfinished::Panicked),
-            Err(RecvTimeoutError::Timeout) if start.elapsed() > LONGEST => return Err(Unfinished::TooLong),
-            Err(RecvTimeoutError::Timeout) if held_bytes().is_some_and(|now| now > held + MOST_BYTES) => {
-                return Err(Unfinished::TooLarge);
-            }
-            Err(RecvTimeoutError::Timeout) => pause = LOOKS,
+            Err(RecvTimeoutError::Timeout) => {}
         }
+        if start.elapsed() > LONGEST {
+            return Err(Unfinished::TooLong);
+        }
+        let now = held_bytes().unwrap_or(0);
+        if now > *held.get_or_insert(now) + MOST_BYTES {
+            return Err(Unfinished::TooLarge);
+        }
+        pause = LOOKS;
     }
 }
 
