@@ -107,7 +107,7 @@ impl Phase {
     fn updates(&self) -> Vec<Gradients> {
         let Self { model, recipe, completions, micro_batches } = self;
         let update = PolicyUpdate::new(recipe, number(8), *micro_batches, 1);
-        let anchors = update.anchors(model, completions, 0, &Stop::default()).expect("anchors");
+        let anchors = update.anchors(model, model, completions, 0, &Stop::default()).expect("anchors");
         let gradients = |inner| update.gradients(model, completions, &anchors, inner, &Stop::default());
         (0..2).map(|inner| gradients(inner).expect("gradients").0).collect()
     }

@@ -357,7 +357,7 @@ fn supervised_fine_tuning_makes_a_model_or_an_adapter_and_resumes_to_the_same_by
     let folder = folder.to_str().expect("UTF-8");
     succeed(spg(&["eval", "--ckpt", folder, "--limit", "2"]));
 
-    let adapters = ["--set", "model.random_init=false", "--set", "sft.trainable=adapters"];
+    let adapters = ["--set", "model.random_init=false", "--set", "train.trainable=adapters"];
     succeed(sft("adapters", &adapters));
     assert!(dir.path().join("adapters/checkpoint-4/adapter_model.safetensors").is_file());
 }

@@ -127,7 +127,7 @@ pub fn updates(model: &Llada, request: &BenchRequest) -> Result<Vec<f64>> {
     let mut seconds = Vec::with_capacity(request.train);
     for step in 0..request.train {
         let started = Instant::now();
-        let anchors = update.anchors(model, &completions, step, &Stop::default())?;
+        let anchors = update.anchors(model, model, &completions, step, &Stop::default())?;
         let (gradients, _) = update.gradients(model, &completions, &anchors, 0, &Stop::default())?;
         profile::measure(Part::Optimiser, model.device(), || -> Result<()> {
             let clip = clip(gradients.by_name(), MAX_GRAD_NORM)?;

@@ -24,6 +24,7 @@ pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     }
     if command != Command::Eval {
         found.epsilon(file);
+        found.all_weights(file);
     }
     found.0
 }
@@ -77,12 +78,12 @@ impl Findings {
                 ),
             );
         }
-        if command == Command::Sft && file.sft.as_ref().is_some_and(|sft| sft.trainable == Trainable::All) {
+        if command != Command::Eval && file.train.trainable == Trainable::All {
             self.add(
-                &["sft.trainable", key],
+                &["train.trainable", key],
                 format!(
-                    "sft.trainable = \"all\" with {key}: quantised weights cannot be trained; remove {key} or set \
-                         sft.trainable = \"adapters\""
+                    "train.trainable = \"all\" with {key}: quantised weights cannot be trained; remove {key} or set \
+                         train.trainable = \"adapters\""
                 ),
             );
         }
@@ -101,7 +102,7 @@ impl Findings {
         if file.model.random_init {
             self.add(
                 &["model.random_init"],
-                "model.random_init = true is for `spg sft` with sft.trainable = \"all\": \
+                "model.random_init = true is for `spg sft` with train.trainable = \"all\": \
                  reinforcement needs a trained model; remove it"
                     .into(),
             );
@@ -144,24 +145,39 @@ impl Findings {
         }
     }
 
-    fn sft(&mut self, file: &ConfigFile) {
-        let Some(sft) = &file.sft else {
-            self.add(&["sft"], "`spg sft` needs an [sft] table: add one with a batch_size".into());
+    /// Where all weights are trained, there are no adapters to load or to merge.
+    fn all_weights(&mut self, file: &ConfigFile) {
+        if file.train.trainable != Trainable::All {
             return;
-        };
-        if file.model.random_init && sft.trainable != Trainable::All {
+        }
+        if file.lora.as_ref().is_some_and(|lora| lora.init_from.is_some()) {
             self.add(
-                &["model.random_init", "sft.trainable"],
-                "model.random_init = true with sft.trainable = \"adapters\": adapters on random weights learn nothing; \
-                 set sft.trainable = \"all\" or remove model.random_init"
+                &["lora.init_from", "train.trainable"],
+                "lora.init_from with train.trainable = \"all\": there are no adapters to start from it; \
+                 remove lora.init_from or set train.trainable = \"adapters\""
                     .into(),
             );
         }
-        if sft.trainable == Trainable::All && file.lora.init_from.is_some() {
+        if file.rollout.merge_adapters {
             self.add(
-                &["lora.init_from", "sft.trainable"],
-                "lora.init_from with sft.trainable = \"all\": there are no adapters to start from it; \
-                 remove lora.init_from or set sft.trainable = \"adapters\""
+                &["rollout.merge_adapters", "train.trainable"],
+                "rollout.merge_adapters = true with train.trainable = \"all\": there are no adapters to merge; \
+                 set rollout.merge_adapters = false or train.trainable = \"adapters\""
+                    .into(),
+            );
+        }
+    }
+
+    fn sft(&mut self, file: &ConfigFile) {
+        if file.sft.is_none() {
+            self.add(&["sft"], "`spg sft` needs an [sft] table: add one with a batch_size".into());
+            return;
+        }
+        if file.model.random_init && file.train.trainable != Trainable::All {
+            self.add(
+                &["model.random_init", "train.trainable"],
+                "model.random_init = true with train.trainable = \"adapters\": adapters on random weights learn \
+                 nothing; set train.trainable = \"all\" or remove model.random_init"
                     .into(),
             );
         }

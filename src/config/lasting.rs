@@ -86,8 +86,8 @@ const RULES: &[(&str, Rule)] = &[
     ("algorithm.*.kl_estimator", Stays),
     ("algorithm.*.psi", May),
     ("algorithm.*.weight_cap", May),
-    ("sft.trainable", Stays),
     ("sft.batch_size", Stays),
+    ("train.trainable", Stays),
     ("train.max_steps", May),
     // the place in the order of the prompts is counted in phases of so many
     ("train.prompts_per_step", Stays),
@@ -175,9 +175,11 @@ impl RunConfig {
     /// If a path is not UTF-8.
     pub fn changes_since(&self, old: &Value) -> serde_json::Result<Changes> {
         // A key that is younger than the checkpoint has its default there.
+        let mut old = old.clone();
+        bring_over(&mut old, self.command());
         let old = match serde_json::from_value::<ConfigFile>(old.clone()) {
             Ok(file) => serde_json::to_value(file)?,
-            Err(_) => old.clone(),
+            Err(_) => old,
         };
         let new = self.to_json()?;
         let mut changes = Changes::default();
@@ -210,6 +212,21 @@ impl RunConfig {
             }
         }
         Ok(changes)
+    }
+}
+
+/// Brings a configuration of when `[sft]` said what `spg sft` trains to today's form; `spg train` trained adapters.
+fn bring_over(old: &mut Value, command: Command) {
+    let sft = old.get_mut("sft").and_then(Value::as_object_mut);
+    let Some(trainable) = sft.and_then(|sft| sft.remove("trainable")) else { return };
+    let is_all = trainable == "all";
+    if command == Command::Sft
+        && let Some(train) = old.get_mut("train").and_then(Value::as_object_mut)
+    {
+        train.insert("trainable".to_owned(), trainable);
+        if is_all && let Some(lora) = old.get_mut("lora") {
+            *lora = Value::Null;
+        }
     }
 }
 
@@ -309,6 +326,21 @@ mod tests {
         old["rollout"]["a_key_that_is_gone"] = 1.into();
         let refused = now.changes_since(&old).unwrap().refused;
         assert!(refused.iter().any(|c| c.key == "rollout.a_key_that_is_gone"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_checkpoint_of_when_sft_had_the_key_means_the_same() {
+        for (command, trainable, then) in
+            [(Command::Sft, "all", "all"), (Command::Sft, "adapters", "adapters"), (Command::Train, "adapters", "all")]
+        {
+            let now = resolve(MINIMAL, &[&format!("train.trainable={trainable}")], command).unwrap();
+            let mut old = resolve(MINIMAL, &[], command).unwrap().to_json().unwrap();
+            old["train"].as_object_mut().unwrap().remove("trainable");
+            old["sft"]["trainable"] = then.into();
+            assert_eq!(now.changes_since(&old).unwrap(), Changes::default(), "{command:?} {trainable}");
+        }
+        let (refused, _) = changed(&["train.trainable=all"], Command::Train);
+        assert_eq!(refused, ["train.trainable \"adapters\" -> \"all\""]);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use super::{Command, ConfigError, ConfigFile, Overrides, RunConfig};
 /// Name of the resolved configuration inside a run folder.
 pub const RESOLVED_FILE: &str = "config.toml";
 
+/// Keys that stood in another table once, and where they stand now.
+const MOVED: [(&str, &str); 1] = [("trainable", "what was sft.trainable is train.trainable, for `spg train` as well")];
+
 /// Reads the file (or the shipped configuration of that name), applies the changes and checks the result for `command`.
 ///
 /// # Errors
@@ -54,8 +57,7 @@ pub fn from_text(path: &Path, text: &str, overrides: &Overrides, command: Comman
 /// The text is also parsed alone: only so can a message show the line of the file. A mistake of the file
 /// that an edit repairs (a key left out, say) is none.
 fn merge(path: &Path, text: &str, edits: &[Edit]) -> Result<ConfigFile, ConfigError> {
-    let parse_error =
-        |error: TomlError| ConfigError::Parse { path: path.to_owned(), message: error.to_string().trim_end().into() };
+    let parse_error = |error: TomlError| ConfigError::Parse { path: path.to_owned(), message: explained(&error) };
     let alone = toml::from_str::<ConfigFile>(text);
     if edits.is_empty() {
         return alone.map_err(parse_error);
@@ -84,7 +86,18 @@ fn merge(path: &Path, text: &str, edits: &[Edit]) -> Result<ConfigFile, ConfigEr
         let all: Vec<&str> = edits.iter().map(|e| e.origin.as_str()).collect();
         format!("{} with {}", path.display(), all.join(" "))
     });
-    Err(ConfigError::Override { origin, message: error.to_string().trim_end().replace('\n', " ") })
+    Err(ConfigError::Override { origin, message: explained(&error).replace('\n', " ") })
+}
+
+/// What toml says, and of a key that has moved, whereto.
+fn explained(error: &TomlError) -> String {
+    let mut text = error.to_string().trim_end().to_owned();
+    for (key, place) in MOVED {
+        if error.message().starts_with(&format!("unknown field `{key}`")) {
+            text += &format!("; {place}");
+        }
+    }
+    text
 }
 
 /// Where every key of the file stands: `line 12`.

@@ -132,7 +132,7 @@ pub struct Clip {
     pub high: f64,
 }
 
-/// A penalty on the distance to the reference policy: the model without its adapters.
+/// A penalty on the distance to the reference policy: the base model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Kl {
     /// How the distance is estimated.

@@ -4,7 +4,7 @@ use super::check::check;
 use super::grid;
 use super::{
     AlgorithmTable, ConfigError, ConfigFile, EvalTable, LoraTable, ModelTable, Problem, RolloutTable, RunTable,
-    Setting, SftTable, TaskTable, TrainTable,
+    Setting, SftTable, TaskTable, TrainTable, Trainable,
 };
 
 /// The subcommand a configuration is resolved for: it decides what must be there.
@@ -34,6 +34,7 @@ impl Command {
 pub struct RunConfig {
     command: Command,
     file: ConfigFile,
+    ignores_lora: bool,
 }
 
 impl RunConfig {
@@ -41,13 +42,13 @@ impl RunConfig {
     ///
     /// # Errors
     /// All problems at once.
-    pub fn new(mut file: ConfigFile, command: Command) -> Result<Self, Vec<Problem>> {
+    pub fn new(file: ConfigFile, command: Command) -> Result<Self, Vec<Problem>> {
         let problems = check(&file, command);
         if !problems.is_empty() {
             return Err(problems);
         }
-        file.lora = file.lora.resolved();
-        Ok(Self { command, file })
+        let ignores_lora = file.lora.is_some() && file.train.trainable == Trainable::All;
+        Ok(Self { command, file: file.resolved(), ignores_lora })
     }
 
     /// Optimiser updates between two points at which a run can be cut: those on one set of completions, or one of
@@ -79,9 +80,14 @@ impl RunConfig {
         &self.file.model
     }
 
-    /// `[lora]`
-    pub fn lora(&self) -> &LoraTable {
-        &self.file.lora
+    /// `[lora]`; none where all weights are trained.
+    pub fn lora(&self) -> Option<&LoraTable> {
+        self.file.lora.as_ref()
+    }
+
+    /// Whether there was a `[lora]` table, which is not read, as all weights are trained.
+    pub fn ignores_lora(&self) -> bool {
+        self.ignores_lora
     }
 
     /// `[task.<name>]`

@@ -152,19 +152,43 @@ fn lora_targets_and_devices_say_what_they_expect() {
     }
     let config = resolve(MINIMAL, &["model.device=cuda:3", "lora.target_modules=['q_proj']"], Command::Train).unwrap();
     assert_eq!(config.model().device, DeviceSpec::Cuda(3));
-    assert_eq!(config.lora().target_modules, Some(TargetModules::Names(vec!["q_proj".into()])));
+    assert_eq!(config.lora().unwrap().target_modules, Some(TargetModules::Names(vec!["q_proj".into()])));
 }
 
 #[test]
 fn the_rank_of_init_from_had_to_be_written_and_its_modules_were_written_wrongly() {
-    let fresh = resolve(MINIMAL, &[], Command::Train).unwrap().lora().clone();
+    let fresh = resolve(MINIMAL, &[], Command::Train).unwrap().lora().unwrap().clone();
     assert_eq!((fresh.r.map(|r| r.get()), fresh.lora_alpha.map(|a| a.get())), (Some(128), Some(64.0)));
     assert_eq!(fresh.target_modules, Some(TargetModules::Preset(TargetPreset::Paper)));
     let follows = resolve(MINIMAL, &["lora.init_from=x", "lora.target_modules=all-linear"], Command::Train).unwrap();
-    assert_eq!((follows.lora().r, follows.lora().lora_alpha, &follows.lora().target_modules), (None, None, &None));
+    let lora = follows.lora().unwrap();
+    assert_eq!((lora.r, lora.lora_alpha, &lora.target_modules), (None, None, &None));
     assert!(!follows.to_toml().unwrap().contains("target_modules"));
     let written = resolve(MINIMAL, &["lora.init_from=x", "lora.r=4"], Command::Train).unwrap();
-    assert_eq!(written.lora().r.map(|r| r.get()), Some(4));
+    assert_eq!(written.lora().unwrap().r.map(|r| r.get()), Some(4));
+}
+
+#[test]
+fn where_all_weights_are_trained_there_is_no_lora_table_and_one_that_is_written_is_not_read() {
+    for command in [Command::Train, Command::Sft] {
+        let adapters = resolve(MINIMAL, &["lora.r=4"], command).unwrap();
+        assert!(adapters.lora().is_some() && !adapters.ignores_lora());
+        let all = resolve(MINIMAL, &["train.trainable=all"], command).unwrap();
+        assert!(all.lora().is_none() && !all.ignores_lora() && !all.to_toml().unwrap().contains("[lora]"));
+        let both = resolve(MINIMAL, &["train.trainable=all", "lora.r=4"], command).unwrap();
+        assert!(both.lora().is_none() && both.ignores_lora() && !both.to_toml().unwrap().contains("[lora]"));
+    }
+}
+
+#[test]
+fn a_key_that_has_moved_says_whereto() {
+    let text = MINIMAL.replace("[sft]", "[sft]\ntrainable = 'all'");
+    for command in [Command::Train, Command::Sft, Command::Eval] {
+        let error = resolve(&text, &[], command).unwrap_err();
+        assert!(error.contains("line 13") && error.contains("what was sft.trainable is train.trainable"), "{error}");
+        let error = refused(&["sft.trainable=all"], command);
+        assert!(error.starts_with("--set sft.trainable=all: ") && error.contains("is train.trainable"), "{error}");
+    }
 }
 
 #[test]
@@ -354,12 +378,15 @@ fn each_misfit_is_refused() {
         (&["task.sudoku.few_shot=201"], Train, "few_shot = 201 is more than"),
         (&["model.random_init=true"], Train, "is for `spg sft`"),
         (&["model.random_init=true"], Sft, "adapters on random weights"),
-        (&["sft.trainable=all", "lora.init_from=x"], Sft, "no adapters to start from"),
+        (&["train.trainable=all", "lora.init_from=x"], Sft, "no adapters to start from"),
+        (&["train.trainable=all", "lora.init_from=x"], Train, "no adapters to start from"),
+        (&["train.trainable=all", "rollout.merge_adapters=true"], Train, "no adapters to merge"),
         (&["run.output_dir="], Train, "run.output_dir is empty"),
         (&["model.name_or_path= "], Train, "model.name_or_path is empty"),
         (&["model.quantize=q4k", "model.gguf_file=x"], Train, "formats of their own; remove one"),
         (&["model.quantize=q8_0", "rollout.merge_adapters=true"], Train, "nothing can be added to quantised weights"),
-        (&["model.gguf_file=x", "sft.trainable=all"], Sft, "set sft.trainable = \"adapters\""),
+        (&["model.gguf_file=x", "train.trainable=all"], Sft, "set train.trainable = \"adapters\""),
+        (&["model.quantize=q8_0", "train.trainable=all"], Train, "quantised weights cannot be trained"),
     ];
     for (changes, command, expected) in cases {
         let error = refused(changes, *command);
@@ -372,7 +399,7 @@ fn each_misfit_is_refused() {
     assert!(error.contains("needs an [sft] table"), "{error}");
     // What only another subcommand minds is none.
     resolve(MINIMAL, &["train.max_steps=6", "rollout.temperature=0"], Sft).unwrap();
-    resolve(MINIMAL, &["model.random_init=true", "sft.trainable=all"], Sft).unwrap();
+    resolve(MINIMAL, &["model.random_init=true", "train.trainable=all"], Sft).unwrap();
     resolve(MINIMAL, &["eval.eval_steps=0"], Train).unwrap();
     resolve(MINIMAL, &["rollout.drift_check=97", "rollout.cache=dual"], Sft).unwrap();
     // The rules' steps are not the schedule's.

@@ -408,7 +408,7 @@ impl std::fmt::Display for DeviceSpec {
     }
 }
 
-/// Which parameters supervised fine-tuning trains.
+/// Which parameters are trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trainable {

@@ -30,7 +30,7 @@ const WTE: &str = "model.transformer.wte.weight";
 pub enum Weights {
     /// Frozen: only adapters are trained.
     Frozen,
-    /// All of them are trained, in f32.
+    /// All of them are trained; the optimiser has f32 copies of those that are kept in less.
     Trainable,
 }
 

@@ -11,6 +11,7 @@ mod config;
 pub mod device;
 mod digest;
 mod footprint;
+mod frozen;
 mod gguf;
 mod head;
 mod linear;

@@ -27,6 +27,14 @@ impl Param {
         Ok(Self { name: name.into(), value: var.as_detached_tensor(), var: Some(var) })
     }
 
+    /// The weight as it is now, never to change; the same storage only if it is frozen already.
+    pub fn frozen_copy(&self) -> Result<Self> {
+        Ok(match self.var {
+            Some(_) => Self::frozen(self.name.clone(), self.value.copy()?),
+            None => self.clone(),
+        })
+    }
+
     /// The checkpoint's name of the weight.
     pub fn name(&self) -> &str {
         &self.name

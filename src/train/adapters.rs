@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::config::RunConfig;
+use crate::config::{LoraTable, RunConfig};
 use crate::error::Usage;
 use crate::model::ADAPTER_CONFIG;
 use crate::report::checkpoints;
@@ -14,8 +14,7 @@ use crate::session::Session;
 ///
 /// # Errors
 /// A rank or alpha in `[lora]` that is not the adapter's; a folder without one.
-pub fn attach(config: &RunConfig, session: &mut Session) -> Result<()> {
-    let lora = config.lora();
+pub fn attach(config: &RunConfig, lora: &LoraTable, session: &mut Session) -> Result<()> {
     let Some(from) = &lora.init_from else {
         return session.model.attach_lora(lora, config.run().seed);
     };

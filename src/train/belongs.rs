@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{Change, Changes, RunConfig, Split};
+use super::policy::keeps_base;
+use crate::config::{Change, Changes, RunConfig, Split, Trainable};
 use crate::error::Usage;
-use crate::model::{AdapterConfig, files_digest, hex, weights_digest};
+use crate::model::{ADAPTER_CONFIG, AdapterConfig, files_digest, hex, weights_digest};
 use crate::session::Session;
 
 /// The files that decide how text becomes tokens.
@@ -24,7 +25,8 @@ pub struct Belongs {
     pub base_model: String,
     /// Digest of its `config.json`.
     pub base_config: String,
-    /// Digest of its weights; none where all weights are trained, and stand in the checkpoint.
+    /// Digest of its weights; none where all weights are trained, hence stand in the checkpoint, and nothing is compared
+    /// with those of the base model.
     pub base_weights: Option<String>,
     /// Digest of tokenizer and chat template.
     pub tokenizer: String,
@@ -45,10 +47,10 @@ impl Belongs {
         let started = std::time::Instant::now();
         let dir = &session.model_dir;
         let adapters = session.model.adapters();
-        let trains_all = adapters.is_empty();
-        let base_weights = match trains_all {
-            true => None,
-            false => Some(weights_digest(dir, session.gguf_file.as_deref())?),
+        let needs_base = config.train().trainable == Trainable::Adapters || keeps_base(config);
+        let base_weights = match needs_base {
+            true => Some(weights_digest(dir, session.gguf_file.as_deref())?),
+            false => None,
         };
         let belongs = Self {
             base_model: config.model().gguf_file.as_ref().unwrap_or(&config.model().name_or_path).clone(),
@@ -69,11 +71,15 @@ impl Belongs {
     /// A path in the configuration that is not UTF-8.
     pub fn changes_since(&self, then: &Self, config: &RunConfig) -> Result<Changes> {
         let mut changes = config.changes_since(&then.config)?;
-        let weights = |b: &Self| b.base_weights.clone().unwrap_or_default();
+        // adapters and whole models have nothing in common that the key does not say
+        let same_kind = changes.refused.iter().all(|change| change.key != "train.trainable");
+        // a reference that only one of the two has is not what the other's weights come from
+        let both = then.base_weights.as_ref().zip(self.base_weights.as_ref()).filter(|_| same_kind);
+        let weights = both.map_or_else(Default::default, |(old, new)| (old.clone(), new.clone()));
         let of_model = |digest: &str, b: &Self| format!("{} of {}", short(digest), b.base_model);
         let files = [
             ("config.json of the base model", then.base_config.clone(), self.base_config.clone()),
-            ("weights of the base model", weights(then), weights(self)),
+            ("weights of the base model", weights.0, weights.1),
             ("tokenizer of the base model", then.tokenizer.clone(), self.tokenizer.clone()),
         ];
         for (key, old, new) in files {
@@ -83,7 +89,7 @@ impl Belongs {
         differ(&mut changes, "training records", old, new, [short(old).into(), short(new).into()]);
         let names: std::collections::BTreeSet<&String> = then.adapters.keys().chain(self.adapters.keys()).collect();
         let of = |b: &Self, name: &String| b.adapters.get(name).cloned().unwrap_or_else(|| "none".into());
-        let mut unlike = names.into_iter().filter(|&name| of(then, name) != of(self, name));
+        let mut unlike = names.into_iter().filter(|&name| same_kind && of(then, name) != of(self, name));
         if let Some(name) = unlike.next() {
             let key = match unlike.count() {
                 0 => format!("adapter of {name}"),
@@ -108,7 +114,8 @@ impl Belongs {
             let [old, new] = [seed, config.run().seed].map(|seed| Some(Value::from(seed)));
             changes.refused.push(Change { key: "run.seed".into(), old, new });
         }
-        if !self.adapters.is_empty() {
+        let same_kind = changes.refused.iter().all(|change| change.key != "train.trainable");
+        if same_kind && !self.adapters.is_empty() {
             let then = AdapterConfig::load(checkpoint)?;
             for (name, now) in &self.adapters {
                 let then = then.of_layer(name)?.map_or("none".to_owned(), adapter);
@@ -144,14 +151,15 @@ fn differ(changes: &mut Changes, key: &str, old: &str, new: &str, shown: [String
 ///
 /// # Errors
 /// [`Usage`]
-pub fn judge(changes: &Changes, checkpoint: &Path, trains_all: bool) -> Result<()> {
+pub fn judge(changes: &Changes, checkpoint: &Path) -> Result<()> {
     if !changes.refused.is_empty() {
         let line = |c: &Change| format!("\n  {}: {} in the checkpoint, {} now", c.key, c.before(), c.now());
         let lines: String = changes.refused.iter().map(line).collect();
-        let start = match trains_all {
-            true => format!("model.name_or_path={:?}", checkpoint.display()),
-            false => format!("lora.init_from={:?}", checkpoint.display()),
+        let key = match checkpoint.join(ADAPTER_CONFIG).is_file() {
+            true => "lora.init_from",
+            false => "model.name_or_path",
         };
+        let start = format!("{key}={:?}", checkpoint.display());
         return Err(Usage(format!(
             "{} does not belong to this run:{lines}\nset them back to go on with it; or start a new run from its \
              weights, without --resume: --output-dir NEW --set '{start}'",

@@ -27,8 +27,8 @@ pub fn was_refused(error: &anyhow::Error) -> bool {
 
 /// Writes the last good state to a folder of its own, which no later checkpoint replaces.
 ///
-/// Good is a state that gave gradients: that of the beginning of the last phase, of which adapters have a copy. All
-/// weights of a model have none; theirs are good if only the next update was refused. Nothing is written of weights
+/// Good is a state that gave gradients: that of the beginning of the last phase, of which there is a copy. Of all weights
+/// of a model there is none if a phase is one update; they are good if only the next update was refused. Nothing is written of weights
 /// that may be broken: there is a checkpoint that is older, which is kept until a later one has given gradients.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! From token rows to log-probabilities and back to adapter gradients, a micro-batch at a time.
+//! From token rows to log-probabilities and back to gradients of what is trained, a micro-batch at a time.
 
 use std::num::NonZeroUsize;
 
@@ -42,7 +42,7 @@ impl From<&TrainTable> for MicroBatches {
 pub enum Policy {
     /// The model with its adapters, and their dropout.
     Current,
-    /// The model without its adapters.
+    /// The model without its adapters, if it has any.
     Reference,
 }
 

@@ -1,7 +1,9 @@
 //! What a run will take in memory at most, phase by phase, before it is started.
 //!
 //! The formulas are those of [`crate::model`]'s footprint; here they are put together. What always lives: the process
-//! (measured), weights, adapters and AdamW's moments, and of these two a copy from the beginning of a phase. Beside that, whichever is the largest of
+//! (measured), weights, adapters and AdamW's state; of what is trained and that state a copy from the beginning of a
+//! phase, unless all weights are trained and a phase is one update; a copy of the base model where all weights are
+//! trained and leaving it costs something. Beside that, whichever is the largest of
 //!
 //! - a rollout: the merged copy, the blocks of `rollout.batch_size` rows, then a chunk of logits;
 //! - an evaluation: the same for `eval.batch_size` rows of the longest canvas;
@@ -11,11 +13,13 @@
 //! that keeps up to 256 MiB of what is freed (`crate::runtime` says why). A large chunk of logits therefore stands beside
 //! what the blocks took before it, although they are done.
 //!
-//! Weights that are trained themselves are counted once, their gradients and moments with those of the adapters.
+//! Weights that are trained themselves are counted once, their gradients and moments as those of adapters would be.
 
 use anyhow::Result;
+use candle_core::DType;
 
-use crate::config::{ActivationCheckpointing, CacheKind, Command, Masks, RunConfig};
+use super::policy::keeps_base;
+use crate::config::{ActivationCheckpointing, CacheKind, Command, Masks, RunConfig, Trainable};
 use crate::model::{Extent, Llada, TrainingBytes};
 use crate::objective::masking::Masking;
 use crate::runtime;
@@ -43,6 +47,12 @@ pub struct Memory<'a> {
     rollouts: bool,
     guided: bool,
     merged: bool,
+    /// Whether all weights are trained.
+    trains_all: bool,
+    /// Whether there is a copy of the base model to compare with.
+    keeps_base: bool,
+    /// Whether there is a copy of the beginning of a phase.
+    keeps_snapshot: bool,
     cache: CacheKind,
     checkpointing: ActivationCheckpointing,
     /// Whether the gradient's two parts are looked at, both at once.
@@ -91,6 +101,9 @@ impl<'a> Memory<'a> {
             rollouts: config.command() == Command::Train,
             guided: rollout.cfg_scale.get() > 0.0,
             merged: rollout.merge_adapters,
+            trains_all: table.trainable == Trainable::All,
+            keeps_base: keeps_base(config),
+            keeps_snapshot: table.trainable == Trainable::Adapters || config.updates_per_phase() > 1,
             cache: rollout.cache,
             checkpointing: table.activation_checkpointing,
             parts: config.command() == Command::Train && table.gradient_parts_steps > 0,
@@ -121,13 +134,25 @@ impl<'a> Memory<'a> {
         self.model.table_bytes(self.columns.max(self.evaluation.columns))
     }
 
-    fn moments(&self) -> usize {
-        2 * 4 * self.trained()
+    /// AdamW's two moments, and f32 copies of what is trained in less.
+    fn optimizer(&self) -> usize {
+        let vars = self.model.trainable();
+        let rounded = vars.values().filter(|v| v.dtype() != DType::F32).map(|v| v.elem_count());
+        4 * (2 * self.trained() + rounded.sum::<usize>())
     }
 
-    /// The copy of adapters and moments at the beginning of a phase, which is kept in main memory.
+    /// The copy of what is trained and the optimiser's state at the beginning of a phase, which is kept in main memory.
     fn snapshot(&self) -> usize {
-        if self.model.device().is_cpu() { 3 * self.adapters() } else { 0 }
+        if !(self.keeps_snapshot && self.model.device().is_cpu()) {
+            return 0;
+        }
+        let vars = self.model.trainable();
+        let trained: usize = vars.values().map(|v| v.elem_count() * v.dtype().size_in_bytes()).sum();
+        trained + self.optimizer()
+    }
+
+    fn reference(&self) -> usize {
+        if self.keeps_base { self.model.weight_bytes() } else { 0 }
     }
 
     fn gradients(&self) -> usize {
@@ -136,7 +161,8 @@ impl<'a> Memory<'a> {
 
     /// What lives all the time.
     fn always(&self) -> usize {
-        self.process + self.model.weight_bytes() + self.tables() + self.adapters() + self.moments() + self.snapshot()
+        let model = self.model.weight_bytes() + self.tables() + self.adapters() + self.reference();
+        self.process + model + self.optimizer() + self.snapshot()
     }
 
     fn merged(&self) -> usize {
@@ -209,10 +235,17 @@ impl<'a> Memory<'a> {
         let packed = model.matrices().into_iter().any(|w| w.is_quantised());
         let kept = if packed { "in blocks".to_owned() } else { format!("{:?}", model.dtype()) };
         part("weights", model.weight_bytes() + self.tables(), format!("{kept}, and rotary tables"));
-        part("adapters", self.adapters(), format!("F32, {} parameters", self.adapters() / 4));
-        part("moments", self.moments(), "AdamW's two, F32".into());
+        if !self.trains_all {
+            part("adapters", self.adapters(), format!("F32, {} parameters", self.adapters() / 4));
+        }
+        if self.reference() > 0 {
+            part("reference", self.reference(), "a copy of the weights that the run begins with".into());
+        }
+        let copies = if self.optimizer() > 2 * 4 * self.trained() { ", and copies of the weights" } else { "" };
+        part("moments", self.optimizer(), format!("AdamW's two{copies}, F32"));
         if self.snapshot() > 0 {
-            part("snapshot", self.snapshot(), "adapters and moments at the beginning of a phase".into());
+            let what = if self.trains_all { "weights" } else { "adapters" };
+            part("snapshot", self.snapshot(), format!("{what} and moments at the beginning of a phase"));
         }
         let (mut phases, evaluation) = (Vec::new(), self.evaluation);
         if self.merged {
@@ -275,7 +308,7 @@ impl<'a> Memory<'a> {
         if self.rollouts {
             let rows = most(&|n| self.rollout_peak(n))?;
             let advice = if self.merged { "set rollout.merge_adapters = false, or " } else { "" };
-            let advice = format!("{advice}lower rollout.max_completion_length or lora.r");
+            let advice = format!("{advice}lower rollout.max_completion_length or {}", self.smaller());
             lines.push(line("rollout.batch_size", rows, self.rollout_peak(1)?, &advice));
         }
         if self.evaluation_peak()? > limit {
@@ -291,9 +324,15 @@ impl<'a> Memory<'a> {
             ActivationCheckpointing::Every(n) if n.get() == 1 => "",
             _ => "set train.activation_checkpointing = \"every-layer\", or ",
         };
+        let smaller = self.smaller();
         match &self.views_key {
-            Some(key) => format!("{checkpointing}lower rollout.max_completion_length, lora.r or {key}"),
-            None => format!("{checkpointing}lower rollout.max_completion_length or lora.r"),
+            Some(key) => format!("{checkpointing}lower rollout.max_completion_length, {key} or {smaller}"),
+            None => format!("{checkpointing}lower rollout.max_completion_length or {smaller}"),
         }
+    }
+
+    /// What makes that smaller which is trained.
+    fn smaller(&self) -> &'static str {
+        if self.trains_all { "set train.trainable = \"adapters\"" } else { "lora.r" }
     }
 }

@@ -12,7 +12,9 @@ mod dry_run;
 mod last_good;
 mod likelihood;
 mod memory;
+mod model_folder;
 mod parts;
+mod policy;
 mod reinforce;
 mod run_dir;
 mod sft;
@@ -28,9 +30,8 @@ use std::io;
 
 use anyhow::Result;
 
-use crate::config::{RunConfig, RunRequest, Trainable};
-use crate::model::Weights;
-use crate::session::{Origin, Session};
+use crate::config::{RunConfig, RunRequest};
+use crate::session::Session;
 use crate::signal::Stop;
 
 pub use belongs::Belongs;
@@ -43,7 +44,7 @@ pub use tally::Tally;
 pub use update::{Prepared, Side, StepLoss, Update};
 pub use views::{Viewer, Views};
 
-/// `spg train`: reinforcement learning of the adapters.
+/// `spg train`: reinforcement learning of adapters or of all weights.
 ///
 /// # Errors
 /// [`crate::error::Stopped`] after a signal, else what failed.
@@ -54,8 +55,7 @@ pub fn run(request: &RunRequest) -> Result<()> {
 /// As [`run`], with another way to be stopped than by signals.
 fn run_until(request: &RunRequest, listen: impl FnOnce() -> io::Result<Stop>) -> Result<()> {
     let config = &request.config;
-    let mut session = Session::open(config, Origin::Checkpoint(Weights::Frozen))?;
-    adapters::attach(config, &mut session)?;
+    let session = policy::open(config)?;
     if request.dry_run {
         return dry_run::report(request, &session);
     }
@@ -75,15 +75,7 @@ pub fn sft(request: &RunRequest) -> Result<()> {
 /// As [`sft`], with another way to be stopped than by signals.
 fn sft_until(request: &RunRequest, listen: impl FnOnce() -> io::Result<Stop>) -> Result<()> {
     let config = &request.config;
-    let origin = match (config.model().random_init, config.sft()?.trainable) {
-        (true, _) => Origin::Random(config.run().seed),
-        (false, Trainable::All) => Origin::Checkpoint(Weights::Trainable),
-        (false, Trainable::Adapters) => Origin::Checkpoint(Weights::Frozen),
-    };
-    let mut session = Session::open(config, origin)?;
-    if config.sft()?.trainable == Trainable::Adapters {
-        adapters::attach(config, &mut session)?;
-    }
+    let session = policy::open(config)?;
     if request.dry_run {
         return dry_run::report(request, &session);
     }
@@ -94,4 +86,7 @@ fn sft_until(request: &RunRequest, listen: impl FnOnce() -> io::Result<Stop>) ->
 
 fn announce(config: &RunConfig, session: &Session) {
     tracing::info!("{}; output {}", session.summary(), config.run().output_dir.display());
+    if config.ignores_lora() {
+        tracing::warn!("train.trainable = \"all\": there are no adapters, and [lora] is not read");
+    }
 }

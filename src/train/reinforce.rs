@@ -24,6 +24,7 @@ use super::completions::{Completion, Generator};
 use super::drive::Method;
 use super::likelihood::{MicroBatches, Policy};
 use super::parts::GradientParts;
+use super::policy::Reference;
 use super::tally::Tally;
 use super::trainer::Trainer;
 use super::update::{Prepared, Side, StepLoss, Update};
@@ -40,6 +41,7 @@ use crate::signal::Stop;
 pub struct Reinforce {
     generator: Generator,
     update: PolicyUpdate,
+    reference: Reference,
     num_iterations: usize,
     /// Updates between two looks at the parts of the gradient; 0: none.
     gradient_parts_steps: usize,
@@ -63,15 +65,16 @@ pub struct Anchors {
 }
 
 impl Reinforce {
-    /// Sets up sampling and the objective.
+    /// Sets up sampling and the objective. The session's model is the base model: what a checkpoint changes comes later.
     ///
     /// # Errors
-    /// If no training prompt fits.
+    /// If no training prompt fits; no memory for a copy of the base model, if one is kept.
     pub fn new(config: &RunConfig, session: &Session) -> Result<Self> {
         let recipe = config.algorithm()?.recipe();
         Ok(Self {
             generator: Generator::new(config, &recipe, session)?,
             update: PolicyUpdate::new(&recipe, config.rollout().block_length, config.train().into(), config.run().seed),
+            reference: Reference::of(config, &session.model)?,
             num_iterations: recipe.num_iterations.get(),
             gradient_parts_steps: config.train().gradient_parts_steps,
         })
@@ -82,7 +85,8 @@ impl Method for Reinforce {
     fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Vec<Row>> {
         let phase = step / self.num_iterations;
         let completions = self.generator.phase(&trainer.session, phase, stop)?;
-        let anchors = self.update.anchors(&trainer.session.model, &completions.all, phase, stop)?;
+        let model = &trainer.session.model;
+        let anchors = self.update.anchors(model, self.reference.model(model), &completions.all, phase, stop)?;
         let mut rows = Vec::with_capacity(self.num_iterations);
         for inner in 0..self.num_iterations {
             let model = &trainer.session.model;
@@ -120,11 +124,19 @@ impl PolicyUpdate {
     }
 
     /// The terms of all completions under the current policy, which is about to become the old one, and under the
-    /// reference, for all updates of the phase.
+    /// reference, for all updates of the phase. `reference` is asked without adapters: the model itself, where adapters
+    /// are all that is trained of it.
     ///
     /// # Errors
     /// If the maths fails, or `stop` asks to leave it.
-    pub fn anchors(&self, model: &Llada, completions: &[Completion], phase: usize, stop: &Stop) -> Result<Anchors> {
+    pub fn anchors(
+        &self,
+        model: &Llada,
+        reference: &Llada,
+        completions: &[Completion],
+        phase: usize,
+        stop: &Stop,
+    ) -> Result<Anchors> {
         let objective = self.update.objective();
         let stakes = objective.stakes(&self.standings(completions));
         let all = 0..completions.len();
@@ -140,8 +152,8 @@ impl PolicyUpdate {
                 let old = self.update.terms(model, Policy::Current, &stakes, &compared, views, stop)?;
                 compared.iter().zip(old).for_each(|(&c, values)| anchors[c].old = Some(values));
             }
-            let reference = self.update.terms(model, Policy::Reference, &stakes, &held, views, stop)?;
-            held.iter().zip(reference).for_each(|(&c, values)| anchors[c].reference = Some(values));
+            let values = self.update.terms(reference, Policy::Reference, &stakes, &held, views, stop)?;
+            held.iter().zip(values).for_each(|(&c, values)| anchors[c].reference = Some(values));
             of_updates.push(anchors);
         }
         Ok(Anchors { phase, of_updates })

@@ -117,7 +117,7 @@ fn restore(dir: &Path, request: &RunRequest, trainer: &mut Trainer, belongs: &Be
         Some(then) => belongs.changes_since(then, config)?,
         None => belongs.changes_since_unrecorded(dir, state.seed, config)?,
     };
-    judge(&changes, dir, trainer.trains_all())?;
+    judge(&changes, dir)?;
     state.check_step(dir, config)?;
     checkpoint::restore(dir, trainer, &state)?;
     tracing::info!("going on from {} (step {})", dir.display(), state.global_step);

@@ -6,22 +6,12 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
+use super::model_folder;
 use crate::config::RunConfig;
-use crate::files::is_there;
 use crate::model::{ADAPTER_FILE, Gradients, WeightFiles};
 use crate::optim::{AdamW, AdamWParams, Schedule, clip, is_finite};
 use crate::report::Row;
 use crate::session::Session;
-
-/// Files that make a folder with trained weights a model of its own.
-const MODEL_FILES: [&str; 6] = [
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "generation_config.json",
-];
 
 /// A session whose model has something to train, and its optimiser.
 pub struct Trainer {
@@ -36,7 +26,7 @@ pub struct Trainer {
     snapshot: Option<Snapshot>,
 }
 
-/// The adapters and their optimiser's state at the beginning of a phase, in main memory: what is left if the phase is
+/// What is trained and its optimiser's state at the beginning of a phase, in main memory: what is left if the phase is
 /// dropped half-way, or turns out to have broken the weights.
 struct Snapshot {
     step: usize,
@@ -69,7 +59,8 @@ impl Trainer {
     /// have if the completions had been run through the model for nothing.
     ///
     /// The state that the first update of a phase starts from is kept, once its gradients are known to be numbers. (All
-    /// weights of a model are too large for a copy.)
+    /// weights of a model are a large copy: it is made only if a phase has several updates, in the middle of which it
+    /// may have to be dropped.)
     ///
     /// # Errors
     /// A gradient that is missing or not finite, and an update to weights that are not; then nothing has changed.
@@ -85,7 +76,7 @@ impl Trainer {
             gradients.by_name()
         };
         let clip = clip(gradients, self.max_grad_norm)?;
-        if step.is_multiple_of(self.updates_per_phase) && !self.trains_all() {
+        if step.is_multiple_of(self.updates_per_phase) && self.keeps_snapshot() {
             // one at a time: the old one goes before the new one is made
             self.snapshot = None;
             self.snapshot = Some(self.take_snapshot(step)?);
@@ -104,12 +95,7 @@ impl Trainer {
         if !self.trains_all() {
             return self.session.model.save_adapter(dir, &self.base_model, self.session.model_commit.as_deref());
         }
-        for name in MODEL_FILES {
-            let from = self.session.model_dir.join(name);
-            if is_there(&from).with_context(|| format!("cannot copy {}", from.display()))? {
-                std::fs::copy(&from, dir.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
-            }
-        }
+        model_folder::complete(&self.session.model_dir, dir)?;
         self.session.model.save(dir)
     }
 
@@ -143,6 +129,10 @@ impl Trainer {
     /// Updates made, those of a phase that is not over included.
     pub fn step(&self) -> usize {
         self.optimizer.step_count() as usize
+    }
+
+    fn keeps_snapshot(&self) -> bool {
+        !self.trains_all() || self.updates_per_phase > 1
     }
 
     /// Whether all weights of the model are trained, and not adapters.

@@ -133,7 +133,14 @@ fn the_estimate_is_right_where_the_head_decides() {
 /// All weights are trained: gradients and moments decide.
 #[test]
 fn the_estimate_is_right_for_all_weights() {
-    check(Size(320, 5, 5, 8, 960, 64), "sft", &["sft.trainable=all", "train.micro_batch_size=4"]);
+    check(Size(320, 5, 5, 8, 960, 64), "sft", &["train.trainable=all", "train.micro_batch_size=4"]);
+}
+
+/// The same with several updates a phase, which a copy of its beginning costs, and a reference, which costs another.
+#[test]
+fn the_estimate_is_right_for_all_weights_and_their_copies() {
+    let algorithm = "algorithm={d1={num_iterations=2}}";
+    check(Size(320, 5, 5, 8, 960, 64), "train", &["train.trainable=all", algorithm, "train.micro_batch_size=4"]);
 }
 
 #[test]

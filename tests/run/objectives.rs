@@ -88,6 +88,51 @@ fn an_objective_with_old_and_reference_policies_resumes_to_the_same_bits() {
     assert_eq!(metrics(&run), figures);
 }
 
+/// Updates of all weights under a penalty, several a phase; the reference is the base model, wherever the run goes on.
+#[test]
+fn all_weights_resume_to_the_same_bits_and_leave_a_model() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    let sets = ["train.trainable=all", "rollout.merge_adapters=false", "train.learning_rate=1e-3"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let run = |output: &Path, more: &[&str]| short("d1", output, &[&sets, more].concat());
+    let log = succeed(run(&whole, &[])).stderr;
+    assert!(String::from_utf8_lossy(&log).contains("[lora] is not read"));
+    let rows = metrics(&whole);
+    let kl = |step: usize| rows[step]["kl"].as_f64().expect("a number");
+    assert!(kl(1) == 0.0 && kl(2) > 0.0, "the policy leaves the base model: {rows:?}");
+
+    let mut child = start(run(&killed, &[]));
+    wait_for(&killed.join("checkpoint-2"), &mut child);
+    child.kill().expect("SIGKILL");
+    child.wait().expect("a child");
+    std::fs::remove_dir_all(killed.join("checkpoint-4")).ok();
+    succeed(run(&killed, &["--resume"]));
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let bytes = |run: &Path| std::fs::read(run.join("checkpoint-4").join(file)).expect("a checkpoint");
+        assert!(bytes(&whole) == bytes(&killed), "{file}");
+    }
+    assert_eq!(metrics(&killed), rows);
+    let before = std::fs::read(killed.join("run.json")).expect("run.json");
+    let text = fail(run(&killed, &["--resume", "--set", "train.trainable=adapters", "--set", "train.max_steps=8"]), 2);
+    assert!(text.contains("train.trainable: \"all\" in the checkpoint, \"adapters\" now"), "{text}");
+    assert!(std::fs::read(killed.join("run.json")).expect("run.json") == before, "nothing is written");
+
+    let model = whole.join("checkpoint-4");
+    let path = model.to_str().expect("UTF-8");
+    let output = succeed(spg(&["eval", "--ckpt", path, "--limit", "2", "--json"]));
+    let results: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let last = rows.last().expect("rows");
+    assert_eq!(results["models"][0]["results"][1]["reward"], last["eval/greedy/reward"], "{results}");
+    // a base model for others, adapters among them
+    let based = format!("model.name_or_path={path}");
+    for trainable in ["train.trainable=all", "train.trainable=adapters"] {
+        let next = dir.path().join(trainable);
+        succeed(run(&next, &["--set", &based, "--set", trainable, "--set", "train.max_steps=2"]));
+        assert_eq!(metrics(&next)[0]["eval/greedy/reward"], last["eval/greedy/reward"], "{trainable}");
+    }
+}
+
 #[test]
 fn looking_at_the_parts_of_the_gradient_changes_nothing() {
     let dir = tempfile::tempdir().expect("a folder");

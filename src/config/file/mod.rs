@@ -24,6 +24,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::types::Trainable;
+
 #[cfg(test)]
 pub(crate) use algorithm::guide;
 pub use algorithm::*;
@@ -43,9 +45,8 @@ pub struct ConfigFile {
     pub run: RunTable,
     /// The base model.
     pub model: ModelTable,
-    /// The adapters.
-    #[serde(default)]
-    pub lora: LoraTable,
+    /// The adapters; not read where all weights are trained.
+    pub lora: Option<LoraTable>,
     /// The task, one table named after it.
     pub task: TaskTable,
     /// How completions are decoded.
@@ -59,6 +60,17 @@ pub struct ConfigFile {
     /// Held-out evaluation.
     #[serde(default)]
     pub eval: EvalTable,
+}
+
+impl ConfigFile {
+    /// The file with everything written out that `[lora]` decides: nothing, where all weights are trained.
+    pub(in crate::config) fn resolved(self) -> Self {
+        let lora = match self.train.trainable {
+            Trainable::Adapters => Some(self.lora.unwrap_or_default().resolved()),
+            Trainable::All => None,
+        };
+        Self { lora, ..self }
+    }
 }
 
 /// `[run]`

@@ -11,6 +11,9 @@ use crate::config::types::*;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainTable {
+    /// What is trained.
+    #[serde(default)]
+    pub trainable: Trainable,
     /// Optimiser updates of the run.
     pub max_steps: NonZeroUsize,
     /// Prompts per rollout phase (`spg train`).
@@ -100,9 +103,6 @@ fn default_save_limit() -> NonZeroUsize {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SftTable {
-    /// What is trained.
-    #[serde(default)]
-    pub trainable: Trainable,
     /// Demonstrations per optimiser update.
     pub batch_size: NonZeroUsize,
 }

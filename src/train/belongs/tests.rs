@@ -10,6 +10,11 @@ use crate::error::{FAILED, USAGE};
 use crate::task::Task;
 use crate::train::testing::{RL, Tiny, assert_same, metrics};
 
+/// All weights are trained; without a penalty, and with one.
+const PLAIN: &[&str] = &["train.trainable=all", "rollout.merge_adapters=false"];
+const PAYING: &[&str] =
+    &["train.trainable=all", "rollout.merge_adapters=false", "algorithm={espo={num_generations=3, num_iterations=2}}"];
+
 /// A run of one phase, to be gone on with.
 fn started(run: &Tiny<'_>, dir: &Path) {
     run.succeed(dir, None, &["train.max_steps=2"]);
@@ -63,6 +68,39 @@ fn a_run_went_on_with_another_scale_method_or_task_without_a_word() {
     let branch = folder.path().join("branch");
     let (code, text) = RL.fail(&branch, from, &["lora.lora_alpha=64"]);
     assert!(code == USAGE && text.contains("--set 'lora.init_from=") && !branch.exists(), "{text}");
+}
+
+/// The base model is what a kept reference is a copy of: another one would change the penalty of all that comes.
+#[test]
+fn a_run_of_all_weights_goes_on_as_one_and_against_the_same_reference() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("run");
+    let (all, adapters) = ("train.trainable=all", "train.trainable=adapters");
+    let run = |kl| Tiny { command: Command::Train, changes: [PLAIN, PAYING][usize::from(kl)] };
+    for kl in [false, true] {
+        started(&run(kl), &dir);
+        let others = [adapters, "lora.r=8", "lora.lora_alpha=4"];
+        let (code, text) = run(kl).fail(&dir, Some(Resume::Auto), &others);
+        let refusal = "train.trainable: \"all\" in the checkpoint, \"adapters\" now\nset them back";
+        assert!(code == USAGE && text.contains(refusal), "{text}");
+        assert!(text.contains("--set 'model.name_or_path="), "its checkpoint is a model: {text}");
+
+        // the same shapes and other weights
+        let model = copy_of_the_model(folder.path().join(format!("model-{kl}")));
+        std::fs::copy(dir.join("checkpoint-2/model.safetensors"), model.join("model.safetensors")).expect("copy");
+        let named = format!("model.name_or_path={}", model.display());
+        if kl {
+            let (code, text) = run(kl).fail(&dir, Some(Resume::Auto), &[&named]);
+            assert!(code == USAGE && text.contains("weights of the base model: \""), "{text}");
+        } else {
+            run(kl).succeed(&dir, Some(Resume::Auto), &[&named, "train.max_steps=4"]);
+        }
+        std::fs::remove_dir_all(&dir).expect("remove");
+    }
+    started(&RL, &dir);
+    let (_, text) = RL.fail(&dir, Some(Resume::Auto), &[all, "rollout.merge_adapters=false"]);
+    assert!(text.contains("train.trainable: \"adapters\" in the checkpoint, \"all\" now\nset them back"), "{text}");
+    assert!(text.contains("--set 'lora.init_from="), "its checkpoint is an adapter: {text}");
 }
 
 #[test]

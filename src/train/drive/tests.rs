@@ -13,9 +13,21 @@ fn a_stop_was_obeyed_only_after_a_phase_and_an_evaluation_and_now_at_any_place_w
     RL.stop_everywhere(11);
 }
 
+/// All weights, in the middle of a phase: they have a copy of its beginning. The penalty is for leaving the base model,
+/// not the checkpoint that the run goes on from.
+#[test]
+fn all_weights_go_on_to_the_same_bytes_wherever_they_were_stopped() {
+    let changes = [
+        "train.trainable=all",
+        "rollout.merge_adapters=false",
+        "algorithm={d1={num_generations=3, num_iterations=2, kl_beta=0.5}}",
+    ];
+    Tiny { command: Command::Train, changes: &changes }.stop_everywhere(9);
+}
+
 #[test]
 fn a_stopped_fine_tuning_goes_on_to_the_same_bytes() {
-    let changes = ["model.random_init=false", "sft.trainable=adapters", "sft.batch_size=4"];
+    let changes = ["model.random_init=false", "train.trainable=adapters", "sft.batch_size=4"];
     Tiny { command: Command::Sft, changes: &changes }.stop_everywhere(5);
     Tiny { command: Command::Sft, changes: &["sft.batch_size=4"] }.stop_everywhere(5);
 }
@@ -143,9 +155,7 @@ fn an_error_in_the_middle_of_a_run_lost_the_updates_since_the_last_checkpoint() 
     let (whole, dir) = (folder.path().join("whole"), folder.path().join("run"));
     RL.succeed(&whole, None, &[]);
     let request = RL.request(&dir, None, &[]);
-    let origin = crate::session::Origin::Checkpoint(crate::model::Weights::Frozen);
-    let mut session = crate::session::Session::open(&request.config, origin).expect("a session");
-    session.model.attach_lora(request.config.lora(), request.config.run().seed).expect("adapters");
+    let session = crate::train::policy::open(&request.config).expect("a session");
     let method = crate::train::reinforce::Reinforce::new(&request.config, &session).expect("a method");
     let trainer = Trainer::new(&request.config, session).expect("a trainer");
     let error = drive(&request, trainer, &mut Failing(2, method), || Ok(Stop::default())).expect_err("fails");

@@ -3,16 +3,36 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::*;
-use crate::config::{ActivationCheckpointing, AlgorithmTable, guide};
+use crate::config::{ActivationCheckpointing, AlgorithmTable, Trainable, guide};
 use crate::model::Weights;
 use crate::rng::{Key, Purpose};
 use crate::task::Reward;
 
-fn model() -> Llada {
+/// A model that has moved away from its reference, and that one.
+fn model(trained: Trainable) -> (Llada, Llada) {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
-    let mut model = Llada::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture");
-    model.load_adapter(&dir).expect("fixture");
-    model
+    let load = |weights| Llada::load(&dir, DType::F32, &Device::Cpu, weights).expect("fixture");
+    match trained {
+        Trainable::Adapters => {
+            let mut model = load(Weights::Frozen);
+            model.load_adapter(&dir).expect("fixture");
+            model.set_dropout(0.2);
+            (model.clone(), model)
+        }
+        Trainable::All => {
+            let model = load(Weights::Trainable);
+            let reference = model.frozen_copy().expect("a copy");
+            move_by(0.02, &model);
+            (model, reference)
+        }
+    }
+}
+
+fn move_by(step: f64, model: &Llada) {
+    for var in model.trainable().values() {
+        let moved = (var.as_tensor() * (1.0 + step)).expect("maths");
+        var.set(&moved).expect("the same shape");
+    }
 }
 
 /// Two groups of three: canvases of 16 tokens, of which some end early.
@@ -54,18 +74,18 @@ struct Moved {
 }
 
 impl Moved {
-    /// The policy moves by `step`.
+    /// The policy, adapters on a model, moves by `step`.
     fn by(step: f64, recipe: &Recipe, completions: Vec<Completion>, micro_batch: usize) -> Self {
-        let mut model = model();
-        model.set_dropout(0.2);
+        Self::of(Trainable::Adapters, step, recipe, completions, micro_batch)
+    }
+
+    fn of(trained: Trainable, step: f64, recipe: &Recipe, completions: Vec<Completion>, micro_batch: usize) -> Self {
+        let (model, reference) = model(trained);
         let number = |n| NonZeroUsize::new(n).expect("above 0");
         let passes = MicroBatches { size: number(micro_batch), checkpointing: ActivationCheckpointing::Off };
         let update = PolicyUpdate::new(recipe, number(8), passes, 7);
-        let anchors = update.anchors(&model, &completions, 5, &Stop::default()).expect("anchors");
-        for var in model.trainable().values() {
-            let moved = (var.as_tensor() * (1.0 + step)).expect("maths");
-            var.set(&moved).expect("the same shape");
-        }
+        let anchors = update.anchors(&model, &reference, &completions, 5, &Stop::default()).expect("anchors");
+        move_by(step, &model);
         Self { model, update, completions, anchors }
     }
 
@@ -83,6 +103,8 @@ impl Moved {
         update.gradient_parts(model, completions, anchors, inner, &Stop::default()).expect("gradients")
     }
 }
+
+const BOTH: [Trainable; 2] = [Trainable::Adapters, Trainable::All];
 
 /// The third update of a phase, after the policy moved by `step`.
 fn third_update(recipe: &Recipe, completions: &[Completion], micro_batch: usize, step: f64) -> (Tally, Gradients) {
@@ -106,9 +128,9 @@ fn distance(a: &Tensor, b: &Tensor) -> f64 {
 
 #[test]
 fn no_split_into_micro_batches_changes_any_method() {
-    for (name, recipe) in recipes() {
-        let (whole, expected) = third_update(&recipe, &mixed(), 6, 0.05);
-        let (tally, gradients) = third_update(&recipe, &mixed(), 1, 0.05);
+    for (trained, (name, recipe)) in BOTH.into_iter().flat_map(|trained| recipes().map(move |r| (trained, r))) {
+        let third = |micro_batch| Moved::of(trained, 0.05, &recipe, mixed(), micro_batch).gradients(2);
+        let ((expected, whole), (gradients, tally)) = (third(6), third(1));
         let (whole, tally) = (figures(&whole), figures(&tally));
         for figure in ["loss", "kl", "bound/positive", "bound/negative", "entropy"] {
             let (a, b) = (tally(figure), whole(figure));
@@ -117,6 +139,7 @@ fn no_split_into_micro_batches_changes_any_method() {
             assert!((a - b).abs() < 1e-5 * b.abs().max(0.1), "{name}, {figure}: {a} {b}");
         }
         assert!(!expected.is_empty(), "{name} has gradients");
+        assert_eq!(gradients.by_name().len(), expected.by_name().len(), "{name}");
         for (key, gradient) in gradients.by_name() {
             let error = distance(gradient, &expected.by_name()[key]);
             assert!(error < 1e-4, "{name}, {key}: {error}");
@@ -146,6 +169,28 @@ fn a_policy_that_did_not_move_has_ratio_one_whatever_its_dropout() {
     }
 }
 
+/// All weights that move take what they were with them, unless there is a copy.
+#[test]
+fn a_copy_of_the_base_model_says_what_the_policy_without_adapters_says() {
+    for (name, recipe) in recipes().filter(|(_, recipe)| recipe.link.kl.is_some()) {
+        let kl = |model: &Llada, reference: &Llada| {
+            let mut moved = Moved::by(0.0, &recipe, mixed(), 4);
+            let anchors = moved.update.anchors(model, reference, &moved.completions, 5, &Stop::default());
+            (moved.model, moved.anchors) = (model.clone(), anchors.expect("anchors"));
+            figures(&moved.gradients(0).1)("kl").expect("a figure")
+        };
+        let (adapted, _) = model(Trainable::Adapters);
+        let copy = adapted.frozen_copy().expect("a copy");
+        assert!(copy.trainable().is_empty() && copy.adapters().is_empty());
+        let (off, kept) = (kl(&adapted, &adapted), kl(&adapted, &copy));
+        assert!(off > 0.0 && off == kept, "{name}: {off} {kept}");
+
+        let (moved, reference) = model(Trainable::All);
+        assert!(kl(&moved, &reference) > 0.0, "{name}");
+        assert_eq!(kl(&moved, &moved.frozen_copy().expect("a copy")), 0.0, "{name}");
+    }
+}
+
 #[test]
 fn a_policy_that_moved_far_is_clipped() {
     for (name, recipe) in recipes().filter(|(_, recipe)| recipe.link.ratio.is_some()) {
@@ -154,14 +199,16 @@ fn a_policy_that_moved_far_is_clipped() {
     }
 }
 
-/// Without anybody's numbers: the loss, moved along each adapter tensor's gradient, changes as the gradient says. Of
+/// Without anybody's numbers: the loss, moved along the gradient of each tensor that is trained (of an adapter, or of
+/// embedding, norms, linear layers and head), changes as the gradient says. Of
 /// weights without gradient (StableDRL) the loss knows nothing, so that it is looked at where they are 1.
 #[test]
 fn gradients_of_every_method_through_the_model_are_finite_differences() {
-    for (name, recipe) in recipes() {
-        let moved = Moved::by(0.05, &recipe, mixed(), 6);
+    for (trained, (name, recipe)) in BOTH.into_iter().flat_map(|trained| recipes().map(move |r| (trained, r))) {
+        let moved = Moved::of(trained, 0.05, &recipe, mixed(), 6);
         let inner = if name == "stable_drl" { 0 } else { 2 };
         let gradients = moved.gradients(inner).0;
+        assert_eq!(gradients.by_name().len(), moved.model.trainable().len(), "{name}");
         for (key, var) in moved.model.trainable() {
             let gradient = &gradients.by_name()[&key];
             let norm = length(gradient);
@@ -184,8 +231,8 @@ fn gradients_of_every_method_through_the_model_are_finite_differences() {
 fn the_parts_of_a_gradient_make_up_the_whole() {
     // nobody is as good as the mean: what is neither raised nor lowered is in no part
     let unequal = completions([0.7, -0.5, -0.2, 0.1, 0.4, -0.5]);
-    for (name, recipe) in recipes() {
-        let moved = Moved::by(0.05, &recipe, unequal.clone(), 4);
+    for (trained, (name, recipe)) in BOTH.into_iter().flat_map(|trained| recipes().map(move |r| (trained, r))) {
+        let moved = Moved::of(trained, 0.05, &recipe, unequal.clone(), 4);
         let GradientParts { positive, negative, cosine } = moved.parts(2);
         let whole = moved.gradients(2).0.by_name().values().map(|g| length(g).powi(2)).sum::<f64>();
         let sum = positive.powi(2) + negative.powi(2) + 2.0 * positive * negative * cosine;

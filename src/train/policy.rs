@@ -1,0 +1,63 @@
+//! What a run trains, adapters or all weights, and the reference that a penalty for moving away is measured from.
+
+use anyhow::Result;
+
+use super::adapters;
+use crate::config::{Command, RunConfig, Trainable};
+use crate::model::{Llada, Weights};
+use crate::session::{Origin, Session};
+
+/// Opens a run's session with what `train.trainable` says to train in its model.
+///
+/// # Errors
+/// Those of [`Session::open`]; adapters that do not fit.
+pub fn open(config: &RunConfig) -> Result<Session> {
+    let origin = match (config.model().random_init, config.train().trainable) {
+        (true, _) => Origin::Random(config.run().seed),
+        (false, Trainable::All) => Origin::Checkpoint(Weights::Trainable),
+        (false, Trainable::Adapters) => Origin::Checkpoint(Weights::Frozen),
+    };
+    let mut session = Session::open(config, origin)?;
+    if let Some(lora) = config.lora() {
+        adapters::attach(config, lora, &mut session)?;
+    }
+    Ok(session)
+}
+
+/// The policy that a run began with, for objectives that make it pay for leaving it.
+#[derive(Debug)]
+pub enum Reference {
+    /// The trained model without its adapters.
+    Off,
+    /// A copy, as no weight of the trained model stays what it was.
+    Kept(Box<Llada>),
+}
+
+impl Reference {
+    /// The reference of a run whose model is still the base model: no checkpoint has been read into it yet.
+    ///
+    /// # Errors
+    /// A device without memory left.
+    pub fn of(config: &RunConfig, model: &Llada) -> Result<Self> {
+        Ok(match keeps_base(config) {
+            true => Self::Kept(Box::new(model.frozen_copy()?)),
+            false => Self::Off,
+        })
+    }
+
+    /// The model that, without adapters, is the reference.
+    pub fn model<'a>(&'a self, trained: &'a Llada) -> &'a Llada {
+        match self {
+            Self::Off => trained,
+            Self::Kept(base) => base,
+        }
+    }
+}
+
+/// Whether a run keeps a copy of the base model: where all weights are trained, and leaving it costs something.
+pub fn keeps_base(config: &RunConfig) -> bool {
+    let pays = |algorithm: &crate::config::AlgorithmTable| algorithm.recipe().link.kl.is_some();
+    config.command() == Command::Train
+        && config.train().trainable == Trainable::All
+        && config.algorithm().is_ok_and(pays)
+}
