@@ -46,7 +46,7 @@ fn code_files(config: &Value) -> Vec<String> {
         value => vec![value],
     });
     let modules = names.filter_map(|name| name.as_str()?.split_once('.').map(|(module, _)| module));
-    let plain = |module: &&str| module.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let plain = |module: &&str| !module.is_empty() && module.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let mut files: Vec<String> = modules.filter(plain).map(|module| format!("{module}.py")).collect();
     files.sort();
     files.dedup();
@@ -61,7 +61,9 @@ mod tests {
     fn a_checkpoint_named_code_that_was_not_in_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let (model, dir) = (folder.path().join("model"), folder.path().join("checkpoint"));
-        [&model, &dir].map(|dir| std::fs::create_dir(dir).expect("create"));
+        for dir in [&model, &dir] {
+            std::fs::create_dir(dir).expect("create");
+        }
         let config = r#"{"auto_map": {
             "AutoConfig": "configuration_llada.LLaDAConfig", "AutoModel": "modeling_llada.LLaDAModelLM",
             "AutoModelForCausalLM": "modeling_llada.LLaDAModelLM", "AutoTokenizer": ["tokens.Slow", null],
