@@ -28,6 +28,8 @@ mod found;
 mod grid;
 mod lasting;
 mod load;
+#[cfg(test)]
+mod misfit_tests;
 mod overrides;
 #[cfg(test)]
 mod readme_tests;
