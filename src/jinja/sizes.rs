@@ -54,33 +54,54 @@ pub(super) fn pprint(state: &State<'_, '_>, value: &Value) -> Result<String, Err
 /// The engine's filter, charged for the longest text that may come out.
 pub(super) fn format(state: &mut State<'_, '_>, format: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let values = args.iter().map(|arg| arg.clone().into_value()).collect::<Vec<_>>();
-    charge_placeholders(state, format, '%', &values)?;
+    // the engine itself asks whether there is fuel for the widths
+    let placeholders = format.as_str().map_or(0, |text| text.matches('%').count());
+    charge_placeholders(state, placeholders, 0, &values)?;
     filters::format(state, format, args)
 }
 
 /// Python's methods, of which `format` is charged for the longest text that may come out.
 pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    if name == "format" {
-        charge_placeholders(state, value, '{', args)?;
+    if name == "format"
+        && let Some(format) = value.as_str()
+    {
+        let (placeholders, widths) = placeholders(format);
+        charge_placeholders(state, placeholders, widths, args)?;
     }
     minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args)
 }
 
-/// Charges for as many of the longest value as there are placeholders, and for all numbers in the format, which may be
-/// widths.
-fn charge_placeholders(state: &State<'_, '_>, format: &Value, opens: char, values: &[Value]) -> Result<(), Error> {
-    let Some(format) = format.as_str() else { return Ok(()) };
+/// Charges for as many of the longest value as there are placeholders, and for `widths` bytes.
+fn charge_placeholders(
+    state: &State<'_, '_>,
+    placeholders: usize,
+    widths: usize,
+    values: &[Value],
+) -> Result<(), Error> {
     let mut longest = 0;
     for value in values {
         charge(state, value)?;
         longest = longest.max(longest_text(value));
     }
-    let placeholders = format.matches(opens).count() as u64;
-    let widths = format
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|digits| !digits.is_empty())
-        .fold(0u64, |sum, digits| sum.saturating_add(digits.parse().unwrap_or(u64::MAX)));
-    state.consume_fuel(placeholders.saturating_mul(longest as u64).saturating_add(widths) / BYTES_A_STEP)
+    let bytes = placeholders.saturating_mul(longest).saturating_add(widths);
+    state.consume_fuel(bytes as u64 / BYTES_A_STEP)
+}
+
+/// The placeholders of Python's `format`, and the sum of all numbers in them, which may be widths. Numbers elsewhere, and
+/// in braces that are doubled to be written, ask for nothing.
+fn placeholders(format: &str) -> (usize, usize) {
+    let (mut count, mut depth) = (0, 0usize);
+    let mut inside = String::new();
+    for c in format.replace("{{", "").chars() {
+        match c {
+            '{' => (count, depth) = (count + 1, depth + 1),
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        inside.push(if depth > 0 { c } else { ' ' });
+    }
+    let numbers = inside.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    (count, numbers.map(|digits| digits.parse().unwrap_or(usize::MAX)).fold(0, usize::saturating_add))
 }
 
 /// Bytes of the longest text in a value that has been charged for.
@@ -93,5 +114,16 @@ fn longest_text(value: &Value) -> usize {
             values.map(|item| longest_text(&item)).max().unwrap_or(0)
         }
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_numbers_in_placeholders_are_widths() {
+        assert_eq!(placeholders("10000000000 of {}, {{\"a\": 7000}}, {0:>5}, {:{}.9}"), (4, 5 + 9));
+        assert_eq!(placeholders("{:99999999999999999999}{:1}"), (2, usize::MAX));
     }
 }

@@ -7,6 +7,16 @@ fn render(source: impl Into<String>) -> Result<String, Failure> {
     Compiled::new(engine().unwrap(), source.into())?.render(&minijinja::context! { a => "text" })
 }
 
+/// Renders `source`, which the engine must end by itself: with a text, or an error of its own.
+fn ends(source: String) {
+    let beginning: String = source.chars().take(60).collect();
+    if let Err(failure) = render(source) {
+        let detail = failure.detail().unwrap_or_default();
+        let left_behind = [Unfinished::Panicked, Unfinished::TooLong, Unfinished::TooLarge, Unfinished::NoThread];
+        assert!(left_behind.iter().all(|u| u.to_string() != detail), "{beginning}: {failure}");
+    }
+}
+
 /// Renders `source`, which must be refused for its work.
 fn takes_too_much(source: &str) {
     let failure = render(source).expect_err(source);
@@ -76,14 +86,14 @@ fn deep_expressions_overflowed_the_stack() {
     }
     for part in [".a", "[0]", "()", "|string", " is f", "(1)", "~a"] {
         for bytes in [LONGEST_TAG - 20, 20_000] {
-            let _ = render(format!("{{{{ a{} }}}}", part.repeat(bytes / part.len())));
+            ends(format!("{{{{ a{} }}}}", part.repeat(bytes / part.len())));
         }
     }
     let failure = render(format!("{{{{ {}1 }}}}", "-".repeat(4_898))).unwrap_err().to_string();
     assert!(failure.contains("an expression outside of its texts has 4905 bytes"), "{failure}");
     for (open, close) in [("{%if a%}", "{%endif%}"), ("{%with%}", "{%endwith%}"), ("{%set a%}", "{%endset%}")] {
         let times = LONGEST_SOURCE / (open.len() + close.len());
-        let _ = render(open.repeat(times) + &close.repeat(times));
+        ends(open.repeat(times) + &close.repeat(times));
     }
     let elif = format!("{{%if not a%}}{}{{%endif%}}", "{%elif not a%}".repeat(LONGEST_SOURCE / 15));
     assert_eq!(render(elif), Ok(String::new()));
@@ -98,7 +108,7 @@ fn deep_values_overflowed_the_stack() {
         };
         for used in ["", "{{ n.x }}", "{{ n.x | tojson }}", "{{ n.x ~ '' }}", "{{ n.x == b.x }}", "{{ n.x.b.c }}"] {
             for rounds in [5_672, 20_000] {
-                let _ = render(nested("n", rounds) + &nested("b", rounds) + used);
+                ends(nested("n", rounds) + &nested("b", rounds) + used);
             }
         }
     }
@@ -127,6 +137,7 @@ fn long_prompts_have_room() {
     let text = "word ".repeat(200_000);
     let turns: Vec<Value> = (0..2_000).map(|i| minijinja::context! { role => "user", content => i }).collect();
     let source = "{{ text | trim }}{% for turn in turns %}{% if turn.role == 'user' %}<{{ turn['content'] }}>{% endif %}{% endfor %}";
+    assert_eq!(render("{{ '10000000000 of {}'.format(a) }}").as_deref(), Ok("10000000000 of text"));
     let compiled = Compiled::new(engine().unwrap(), source.into()).unwrap();
     let rendered = compiled.render(&minijinja::context! { text, turns }).unwrap();
     assert!(rendered.len() > 1_000_000 && rendered.ends_with("<1999>"));
