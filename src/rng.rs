@@ -81,15 +81,17 @@ impl Key {
     /// One of 2^64 parallel streams of this key, for instance one a denoising step.
     pub fn stream(self, stream: u64) -> Rng {
         let mut seed = [0u8; 32];
-        seed[0..8].copy_from_slice(&self.seed.to_le_bytes());
-        seed[8..12].copy_from_slice(&(self.purpose as u32).to_le_bytes());
-        seed[12..20].copy_from_slice(&self.step.to_le_bytes());
-        seed[20..24].copy_from_slice(&self.prompt.to_le_bytes());
-        seed[24..28].copy_from_slice(&self.sample.to_le_bytes());
-        seed[28..32].copy_from_slice(&self.part.to_le_bytes());
+        seed.chunks_exact_mut(4).zip(self.words()).for_each(|(bytes, word)| bytes.copy_from_slice(&word.to_le_bytes()));
         let mut rng = ChaCha8Rng::from_seed(seed);
         rng.set_stream(stream);
         Rng(rng)
+    }
+
+    /// ChaCha's key: the fields one after the other, those of 64 bits with the lower half first.
+    pub fn words(self) -> [u32; 8] {
+        let halves = |field: u64| (field as u32, (field >> 32) as u32);
+        let ((seed, seed_high), (step, step_high)) = (halves(self.seed), halves(self.step));
+        [seed, seed_high, self.purpose as u32, step, step_high, self.prompt, self.sample, self.part]
     }
 }
 

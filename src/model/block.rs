@@ -15,6 +15,8 @@ use candle_core::{Result, Tensor};
 
 use super::batch::Span;
 use super::config::LladaConfig;
+#[cfg(test)]
+use super::linear::Low;
 use super::linear::{Linear, Projected};
 use super::ops::{attention, rms_norm, rope, swiglu};
 use super::param::Param;
@@ -61,9 +63,10 @@ impl Saved {
         let AttentionSaved { q, k, v, attended, q_low, k_low, v_low, out_low } = &self.attention;
         let MlpSaved { gate, up, gate_low, up_low, down_low } = &self.mlp;
         let always = [&self.x, &self.mid, q, k, v, gate, up];
-        let maybe = [attended, q_low, k_low, v_low, out_low, gate_low, up_low, down_low];
-        let tensors = always.into_iter().chain(maybe.into_iter().flatten());
-        tensors.map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
+        let tensors = always.into_iter().chain(attended);
+        let low = [q_low, k_low, v_low, out_low, gate_low, up_low, down_low];
+        let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
+        tensors.map(bytes).sum::<usize>() + low.into_iter().flatten().map(Low::bytes).sum::<usize>()
     }
 }
 

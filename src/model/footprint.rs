@@ -6,7 +6,7 @@
 //!
 //! | what | tensors |
 //! |---|---|
-//! | kept of a block | `x` nD, `q mid` 2wD, `k v` 2nK', `gate up` 2wF, `attended` wD if attn_out is trained; f32: R a row and adapter |
+//! | kept of a block | `x` nD, `q mid` 2wD, `k v` 2nK', `gate up` 2wF, `attended` wD if attn_out is trained; f32: R a row and adapter; with dropout a bit an input |
 //! | forward, nothing kept | attention: `x h q k v attended mid`; MLP: `x mid h gate up` |
 //! | backward beside the kept | ff_out: `dy down`, and `activated` with its dropout if it is trained; gate and up: `dy h`, three of D |
 //! | products, CPU | the wider of D and F, n rows in bf16 if weights are bf16; unpacked rows of a quantised weight |
@@ -21,8 +21,9 @@ use std::num::NonZeroUsize;
 use candle_core::{DType, Result};
 
 use super::block::Block;
-use super::linear::Linear;
+use super::linear::{Adapter, Linear};
 use super::llada::Llada;
+use super::ops::dropout::Dropout;
 use super::ops::products::activations_are_f32;
 use super::ops::rope;
 use super::param::Param;
@@ -222,25 +223,34 @@ fn wants_input(linear: &Linear) -> bool {
     linear.weight.is_trainable() || linear.adapter.is_some()
 }
 
-/// Copies of a layer's input that dropout takes: the mask, the input times it, and going back one more.
-fn dropout_copies(linear: &Linear) -> usize {
-    linear.adapter.as_ref().map_or(0, |a| if a.dropout > 0.0 { 2 } else { 0 })
+/// Copies of a layer's input that dropout takes: the input with what is kept of it; composed, what to multiply it with, too.
+fn dropout_copies(linear: &Linear, composed: bool) -> usize {
+    linear.adapter.as_ref().map_or(0, |a| if a.dropout > 0.0 { 1 + usize::from(composed) } else { 0 })
+}
+
+/// What is kept of a layer's dropout.
+fn dropout_bytes(linear: &Linear, rows: usize) -> usize {
+    let width = |a: &Adapter| a.a.value().dims()[1];
+    linear.adapter.as_ref().map_or(0, |a| if a.dropout > 0.0 { Dropout::bytes_of(rows, width(a)) } else { 0 })
 }
 
 impl Block {
     fn saved_bytes(&self, s: &Sizes) -> usize {
         let attended = if wants_input(&self.attn_out) { s.w * s.d } else { 0 };
-        let low_of_all = rank(&self.k_proj) + rank(&self.v_proj);
-        let low_of_window: usize =
-            [&self.q_proj, &self.attn_out, &self.ff_proj, &self.up_proj, &self.ff_out].map(rank).iter().sum();
+        let of_all = [&self.k_proj, &self.v_proj].map(|linear| (linear, s.n));
+        let of_window =
+            [&self.q_proj, &self.attn_out, &self.ff_proj, &self.up_proj, &self.ff_out].map(|linear| (linear, s.w));
+        let low = |(linear, rows): &(&Linear, usize)| {
+            rank(linear) * rows * DType::F32.size_in_bytes() + dropout_bytes(linear, *rows)
+        };
         let activations = s.n * s.d + 2 * s.w * s.d + 2 * s.n * s.kv + 2 * s.w * s.f + attended;
-        activations * s.unit + (low_of_all * s.n + low_of_window * s.w) * DType::F32.size_in_bytes()
+        activations * s.unit + of_all.iter().chain(&of_window).map(low).sum::<usize>()
     }
 
     fn forward_bytes(&self, s: &Sizes) -> usize {
         let scores = if s.composed { 3 * s.scores + 3 * s.n * s.d * s.unit } else { s.scores };
         let attention = (2 * s.n * s.d + 2 * s.n * s.kv + 3 * s.w * s.d) * s.unit + scores;
-        let dropped = dropout_copies(&self.up_proj) * s.w * s.d;
+        let dropped = dropout_copies(&self.up_proj, s.composed) * s.w * s.d;
         let mlp = (s.n * s.d + 2 * s.w * s.d + 2 * s.w * s.f + dropped) * s.unit;
         let composed = if s.composed { s.w * s.f * s.unit } else { 0 };
         attention.max(mlp + composed)
@@ -249,9 +259,9 @@ impl Block {
     /// What the backward takes beside what is kept.
     fn backward_bytes(&self, s: &Sizes) -> usize {
         let (wd, wf) = (s.w * s.d, s.w * s.f);
-        let trained = if wants_input(&self.ff_out) { 1 + dropout_copies(&self.ff_out) } else { 0 };
+        let trained = if wants_input(&self.ff_out) { 1 + dropout_copies(&self.ff_out, s.composed) } else { 0 };
         let out = wd + (1 + trained) * wf;
-        let in_ = (5 + dropout_copies(&self.up_proj)) * wd;
+        let in_ = (5 + dropout_copies(&self.up_proj, s.composed)) * wd;
         let composed = if s.composed { 5 * s.scores + 8 * wf * DType::F32.size_in_bytes() } else { 2 * s.scores };
         out.max(in_) * s.unit + composed
     }

@@ -2,15 +2,13 @@
 //!
 //! `y = x W^T + scale * drop(x) A^T B^T`. The gradient of a frozen weight is never formed.
 
-use std::ops::Range;
-
 use candle_core::{DType, Result, Tensor};
 
 use super::batch::Span;
+use super::ops::dropout::{Dropout, Run, Words};
 use super::ops::products::{Product, sum_of_products};
 use super::param::{Gradients, Param};
 use super::weight::Weight;
-use crate::rng::Key;
 
 /// The low-rank update of one linear layer; `a` `[R, in]` and `b` `[out, R]` are f32 and trainable.
 #[derive(Clone, Debug)]
@@ -36,8 +34,26 @@ pub struct Linear {
     pub adapter: Option<Adapter>,
 }
 
-/// What the backward pass needs besides the input: `drop(x) A^T`, `[N, R]`.
-pub type Projected = Option<Tensor>;
+/// What the backward pass of an adapter needs besides the input.
+#[derive(Clone, Debug)]
+pub struct Low {
+    /// `drop(x) A^T`, `[N, R]`.
+    projected: Tensor,
+    /// What was kept of the input; nothing without dropout.
+    dropout: Option<Dropout>,
+}
+
+#[cfg(test)]
+impl Low {
+    /// What is held, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let projected = self.projected.elem_count() * self.projected.dtype().size_in_bytes();
+        projected + self.dropout.as_ref().map_or(0, Dropout::bytes)
+    }
+}
+
+/// That of a layer, if it has an adapter.
+pub type Projected = Option<Low>;
 
 impl Linear {
     /// A layer without adapter.
@@ -61,21 +77,25 @@ impl Linear {
     pub fn forward(&self, start: Option<&Tensor>, x: &Tensor, span: &Span<'_>) -> Result<(Tensor, Projected)> {
         let frozen = Product::forward(x, &self.weight);
         let Some(adapter) = self.active(span) else { return Ok((sum_of_products(start, &[frozen])?, None)) };
-        let input = adapter.dropped(x, span)?;
+        let dropout = adapter.dropout(span)?;
+        let input = dropped(x, dropout.as_ref())?;
         let down = Product::forward(&input, adapter.a.value()).like(&self.weight);
         let projected = sum_of_products(None, &[down])?; // [N, R]
         let update = Product::forward(&projected, adapter.b.value()).like(&self.weight).scaled(adapter.scale);
-        Ok((sum_of_products(start, &[frozen, update])?, Some(projected)))
+        let y = sum_of_products(start, &[frozen, update])?;
+        Ok((y, Some(Low { projected, dropout })))
     }
 
     /// The projection alone that [`Linear::forward`] returns beside its output.
     ///
     /// # Shapes
-    /// `x` `[N, in]`; returns `[N, R]`, or nothing without an adapter.
+    /// `x` `[N, in]`.
     pub fn project(&self, x: &Tensor, span: &Span<'_>) -> Result<Projected> {
         let Some(adapter) = self.active(span) else { return Ok(None) };
-        let input = adapter.dropped(x, span)?;
-        sum_of_products(None, &[Product::forward(&input, adapter.a.value())]).map(Some)
+        let dropout = adapter.dropout(span)?;
+        let input = dropped(x, dropout.as_ref())?;
+        let projected = sum_of_products(None, &[Product::forward(&input, adapter.a.value())])?;
+        Ok(Some(Low { projected, dropout }))
     }
 
     /// Adds the gradients of trainable parts to `gradients` and returns that of the input, if wanted.
@@ -85,7 +105,7 @@ impl Linear {
     pub fn backward(
         &self,
         x: Option<&Tensor>,
-        projected: &Projected,
+        low: &Projected,
         dy: &Tensor,
         span: &Span<'_>,
         want_dx: bool,
@@ -95,22 +115,22 @@ impl Linear {
             gradients.add(self.weight.name(), sum_of_products(None, &[Product::gradient(dy, x)])?)?;
         }
         let frozen = Product::backward(dy, &self.weight);
-        let (Some(adapter), Some(projected), Some(x)) = (self.active(span), projected, x) else {
+        let (Some(adapter), Some(Low { projected, dropout }), Some(x)) = (self.active(span), low, x) else {
             return if want_dx { sum_of_products(None, &[frozen]).map(Some) } else { Ok(None) };
         };
         let like = |product: Product<'_>| sum_of_products(None, &[product.like(&self.weight)]);
         let dy32 = dy.to_dtype(DType::F32)?;
         gradients.add(adapter.b.name(), like(Product::gradient(&dy32, projected).scaled(adapter.scale))?)?;
         let d_projected = like(Product::backward(&dy32, adapter.b.value()).scaled(adapter.scale))?; // [N, R]
-        gradients.add(adapter.a.name(), like(Product::gradient(&d_projected, &adapter.dropped(x, span)?))?)?;
+        gradients.add(adapter.a.name(), like(Product::gradient(&d_projected, &dropped(x, dropout.as_ref())?))?)?;
         if !want_dx {
             return Ok(None);
         }
         let through = Product::backward(&d_projected, adapter.a.value()).like(&self.weight);
-        match adapter.mask(x, span)? {
+        match dropout {
             None => sum_of_products(None, &[frozen, through]).map(Some),
-            Some(mask) => {
-                let through = (sum_of_products(None, &[through])? * mask)?.to_dtype(dy.dtype())?;
+            Some(dropout) => {
+                let through = dropout.apply_in_place(sum_of_products(None, &[through])?)?.to_dtype(dy.dtype())?;
                 sum_of_products(Some(&through), &[frozen]).map(Some)
             }
         }
@@ -118,34 +138,30 @@ impl Linear {
 }
 
 impl Adapter {
-    /// The input in f32, with dropout applied.
-    fn dropped(&self, x: &Tensor, span: &Span<'_>) -> Result<Tensor> {
-        let x32 = x.to_dtype(DType::F32)?;
-        match self.mask(x, span)? {
-            Some(mask) => x32 * mask,
-            None => Ok(x32),
-        }
-    }
-
-    /// 0 where an input is dropped, `1 / (1 - p)` elsewhere; `[N, in]`. Drawn anew each time it is needed.
-    fn mask(&self, x: &Tensor, span: &Span<'_>) -> Result<Option<Tensor>> {
+    /// Which inputs of this pass are kept; nothing without dropout. Words are counted from a sequence's first real token, so
+    /// that padding changes nothing; padding itself is dropped.
+    fn dropout(&self, span: &Span<'_>) -> Result<Option<Dropout>> {
         let Some(keys) = span.pass.dropout.filter(|_| self.dropout > 0.0) else { return Ok(None) };
-        let (n, width) = x.dims2()?;
-        let keep = (1.0 / (1.0 - self.dropout)) as f32;
-        let mut mask = Vec::with_capacity(n * width);
+        let width = self.a.value().dim(1)?;
+        let mut runs = Vec::new();
         for (row, columns) in span.runs() {
-            self.extend_run(&mut mask, &keys[row], columns, span.pad[row], width, keep);
+            let real = span.pad[row].clamp(columns.start, columns.end);
+            runs.push(Run { rows: real - columns.start, words: None });
+            let first = (real.saturating_sub(span.pad[row]) * width) as u64;
+            runs.push(Run {
+                rows: columns.end - real,
+                words: Some(Words { key: keys[row], stream: self.module, first }),
+            });
         }
-        Ok(Some(Tensor::from_vec(mask, (n, width), x.device())?))
+        Ok(Some(Dropout::draw(&runs, width, self.dropout)))
     }
+}
 
-    /// The mask of some columns of a sequence, counted from its first real token so that padding changes nothing.
-    fn extend_run(&self, mask: &mut Vec<f32>, key: &Key, columns: Range<usize>, pad: usize, width: usize, keep: f32) {
-        let real = pad.clamp(columns.start, columns.end);
-        mask.resize(mask.len() + (real - columns.start) * width, 0.0);
-        let mut rng = key.stream(self.module);
-        rng.skip_u32(real.saturating_sub(pad) as u64 * width as u64);
-        let p = self.dropout as f32;
-        mask.extend((0..(columns.end - real) * width).map(|_| if rng.uniform_f32() < p { 0.0 } else { keep }));
+/// The input in f32, with dropout applied.
+fn dropped(x: &Tensor, dropout: Option<&Dropout>) -> Result<Tensor> {
+    let x = x.to_dtype(DType::F32)?;
+    match dropout {
+        Some(dropout) => dropout.apply(&x),
+        None => Ok(x),
     }
 }

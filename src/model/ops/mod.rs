@@ -6,6 +6,7 @@
 
 pub mod attention;
 pub(crate) mod cpu;
+pub mod dropout;
 pub mod log_prob;
 mod matrix;
 pub mod products;
