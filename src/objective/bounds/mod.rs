@@ -4,6 +4,8 @@ mod elbo;
 mod eubo;
 mod mixture;
 #[cfg(test)]
+mod places;
+#[cfg(test)]
 mod sandwich;
 
 pub use elbo::elbo;
