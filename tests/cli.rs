@@ -78,8 +78,8 @@ fn several_problems_are_reported_together() {
 #[test]
 fn a_missing_config_file_is_named_with_its_cause() {
     spg(&["sft", "--config", "no/such.toml"]).assert().code(2).stderr(
-        "error: cannot read the config file no/such.toml (shipped ones: countdown, countdown-tiny, \
-         countdown-tiny-sft, gsm8k, math, sudoku, sudoku-tiny, sudoku-tiny-sft)\n  \
+        "error: cannot read the config file no/such.toml (shipped ones: countdown, countdown-novice, \
+         countdown-tiny, countdown-tiny-sft, gsm8k, math, sudoku, sudoku-tiny, sudoku-tiny-sft)\n  \
          caused by: No such file or directory (os error 2)\n",
     );
 }

@@ -11,6 +11,7 @@ macro_rules! shipped {
 /// Name and text of every shipped configuration, in alphabetical order.
 pub const SHIPPED: &[(&str, &str)] = shipped![
     "countdown",
+    "countdown-novice",
     "countdown-tiny",
     "countdown-tiny-sft",
     "gsm8k",
