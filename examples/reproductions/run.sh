@@ -103,7 +103,7 @@ variance() { # (g): how much the gradient of the same completions at the same po
 
 decoding() { # (f): the policies of the part `methods` under decoding that they were not trained with
     mkdir -p "$here/decoding"
-    local at=(--temperature 0 --set eval.remasking='["low_confidence","margin","neg_entropy","random"]'
+    local at=(--temperature 0 --set eval.num_samples=1 --set eval.remasking='["low_confidence","margin","neg_entropy","random"]'
         --set eval.order='["block","canvas"]')
     for point in negative_estimator=mix negative_estimator=zero algorithm=d1 algorithm=wd1 algorithm=unigrpo; do
         local base=()
@@ -123,7 +123,8 @@ main() {
         mkdir -p "$out"
         "$part"
         echo "$part: $SECONDS s" | tee -a "$out/seconds.txt"
-        if [ -f "$out/$part/report.md" ]; then
+        # the curves of a policy that stands still are of no use
+        if [ -f "$out/$part/report.md" ] && [ "$part" != variance ]; then
             mkdir -p "$here/$part"
             cp "$out/$part"/report.md "$out/$part"/report.csv "$out/$part"/*.svg "$here/$part/"
         fi
