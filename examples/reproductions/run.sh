@@ -89,7 +89,7 @@ pull() { # why the upper bound destroys a policy: gradients of good and bad comp
 sudoku() { # the estimators on the model that hides what it knows, with enough held-out puzzles to tell them apart
     "$spg" sweep --config configs/sudoku-tiny.toml --output-dir "$out/sudoku" --jobs "$jobs" --seeds 1,2,3 \
         --set train.max_steps=240 --set train.save_steps=240 --set task.sudoku.puzzles_per_eval_grid=12 \
-        --set eval.temperatures='[0.9]' --grid algorithm.spg.negative_estimator=mix,eubo,elbo,zero
+        --set eval.temperatures='[0.9]' --grid algorithm.spg.negative_estimator=mix,zero,elbo,eubo
 }
 
 variance() { # (g): how much the gradient of the same completions at the same policy varies with the masks
