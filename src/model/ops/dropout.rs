@@ -69,8 +69,8 @@ impl Dropout {
         let (mut rest, mut begin) = (bits.as_mut_slice(), 0);
         let mut tasks = Vec::new();
         for (&Run { words, .. }, &end) in runs.iter().zip(&ends) {
-            let run = rest.split_off_mut(..end - begin).unwrap_or_default();
-            begin = end;
+            let (run, behind) = std::mem::take(&mut rest).split_at_mut(end - begin);
+            (rest, begin) = (behind, end);
             if let Some(Words { key, stream, first }) = words {
                 let parts = run.chunks_mut(TASK_BLOCKS).zip((first / WORDS as u64..).step_by(TASK_BLOCKS));
                 tasks.extend(parts.map(|(bits, first)| (bits, key.words(), stream, first)));
