@@ -106,7 +106,7 @@ struct SetArgs {
     /// Change one key of the configuration, such as train.max_steps=100; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<Assignment>,
-    /// auto, cpu, cuda, cuda:N or metal, instead of model.device
+    /// auto, cpu, cuda, cuda:N or metal, instead of model.device; auto is what SPG_DEVICE names, else the accelerator
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceSpec>,
 }

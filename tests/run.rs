@@ -44,7 +44,7 @@ const SHORT: [&str; 14] = [
 
 fn spg(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spg"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("RUST_LOG").args(args);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("RUST_LOG").env("SPG_DEVICE", "cpu").args(args);
     command
 }
 

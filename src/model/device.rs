@@ -1,33 +1,77 @@
 //! From the configuration's words to candle's devices and dtypes.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
 
 use crate::config::{DeviceSpec, Precision};
+use crate::error::Usage;
 
-/// Opens a device; `auto` is the accelerator this build was made for when there is one, else the CPU.
+/// Names the device that `auto` stands for.
+pub const VARIABLE: &str = "SPG_DEVICE";
+
+/// Opens a device; `auto` is what [`VARIABLE`] names, else the accelerator this build was made for when it answers, else
+/// the CPU.
 ///
 /// # Errors
-/// A back-end this build was not compiled with, or a device that does not answer.
+/// A back-end this build was not compiled with, a device that does not answer, or a variable that names none.
 pub fn open(device: DeviceSpec) -> Result<Device> {
     match device {
+        DeviceSpec::Auto => match named(std::env::var_os(VARIABLE))? {
+            DeviceSpec::Auto => Ok(accelerator_or_cpu()),
+            named => open(named),
+        },
         DeviceSpec::Cpu => Ok(Device::Cpu),
-        DeviceSpec::Auto if cfg!(feature = "cuda") => Device::cuda_if_available(0).context("cannot open CUDA device 0"),
-        DeviceSpec::Auto if cfg!(feature = "metal") => {
-            Device::metal_if_available(0).context("cannot open the Metal device")
-        }
-        DeviceSpec::Auto => Ok(Device::Cpu),
-        DeviceSpec::Metal if cfg!(feature = "metal") => Device::new_metal(0).context("cannot open the Metal device"),
-        DeviceSpec::Metal => {
-            bail!("this build has no Metal support: rebuild with --features metal, or use device cpu")
-        }
-        DeviceSpec::Cuda(ordinal) if cfg!(feature = "cuda") => {
-            Device::new_cuda(ordinal).with_context(|| format!("cannot open CUDA device {ordinal}"))
-        }
-        DeviceSpec::Cuda(_) => {
-            bail!("this build has no CUDA support: rebuild with --features cuda, or use device cpu")
-        }
+        DeviceSpec::Cuda(ordinal) => open_cuda(ordinal),
+        DeviceSpec::Metal => open_metal(),
     }
+}
+
+/// What the variable says.
+fn named(value: Option<std::ffi::OsString>) -> Result<DeviceSpec> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(DeviceSpec::Auto) };
+    let named = value.to_string_lossy().parse().map_err(|error| Usage(format!("{VARIABLE}: {error}")))?;
+    Ok(named)
+}
+
+/// The accelerator, or the CPU with the reason in the log.
+fn accelerator_or_cpu() -> Device {
+    let opened = match () {
+        () if cfg!(feature = "cuda") => open_cuda(0),
+        () if cfg!(feature = "metal") => open_metal(),
+        () => return Device::Cpu,
+    };
+    opened.unwrap_or_else(|error| {
+        tracing::warn!("running on the CPU: {}", reason(&error));
+        Device::Cpu
+    })
+}
+
+/// The first line of every cause: what follows in candle's errors are addresses.
+fn reason(error: &anyhow::Error) -> String {
+    let lines: Vec<String> = error.chain().filter_map(|e| e.to_string().lines().next().map(str::to_owned)).collect();
+    lines.join(": ")
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda(ordinal: usize) -> Result<Device> {
+    cuda::open(ordinal).with_context(|| {
+        format!("cannot open CUDA device {ordinal} (`nvidia-smi` lists those there are; without one use device cpu)")
+    })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(_: usize) -> Result<Device> {
+    bail!("this build has no CUDA support: rebuild with --features cuda, or use device cpu")
+}
+
+fn open_metal() -> Result<Device> {
+    if !cfg!(feature = "metal") {
+        bail!("this build has no Metal support: rebuild with --features metal, or use device cpu")
+    }
+    Device::new_metal(0).context("cannot open the Metal device (without one use device cpu)")
 }
 
 /// candle's name of a working precision.
@@ -50,5 +94,31 @@ mod tests {
             let text = open(DeviceSpec::Cuda(1)).expect_err("not built in").to_string();
             assert!(text.contains("--features cuda"), "{text}");
         }
+        if !cfg!(feature = "metal") {
+            let text = open(DeviceSpec::Metal).expect_err("not built in").to_string();
+            assert!(text.contains("--features metal"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_variable_names_a_device_or_is_refused() {
+        assert_eq!(named(None).unwrap(), DeviceSpec::Auto);
+        assert_eq!(named(Some("".into())).unwrap(), DeviceSpec::Auto);
+        assert_eq!(named(Some("cuda:2".into())).unwrap(), DeviceSpec::Cuda(2));
+        let text = named(Some("gpu".into())).expect_err("no device").to_string();
+        assert!(text.starts_with("SPG_DEVICE: unknown device `gpu`"), "{text}");
+    }
+
+    #[test]
+    fn auto_was_cuda_without_a_gpu_in_a_cuda_build() {
+        // an accelerator that does not answer is no error of `auto`: on a machine without one this is the CPU
+        let device = accelerator_or_cpu();
+        assert!(device.is_cpu() || cfg!(any(feature = "cuda", feature = "metal")));
+    }
+
+    #[test]
+    fn a_reason_is_one_line_a_cause() {
+        let error = anyhow::anyhow!("no driver\n   0: address\n   1: address").context("cannot open CUDA device 0");
+        assert_eq!(reason(&error), "cannot open CUDA device 0: no driver");
     }
 }

@@ -31,6 +31,7 @@ fn on_terminal(columns: u16, term: &str, args: &[&str]) -> String {
         .env_remove("COLUMNS")
         .env_remove("NO_COLOR")
         .env_remove("RUST_LOG")
+        .env("SPG_DEVICE", "cpu")
         .args(args)
         .stdin(Stdio::null())
         .stdout(end.try_clone().unwrap())
