@@ -116,6 +116,19 @@ impl Rng {
         self.0.set_word_pos(at + n as u128);
     }
 
+    /// The next words of the stream, those whose upper 24 bits [`Rng::uniform_f32`] takes one by one.
+    pub fn fill_u32(&mut self, words: &mut [u32]) {
+        /// Words of four blocks, which ChaCha computes together.
+        const AT_ONCE: usize = 64;
+        let mut bytes = [0u8; 4 * AT_ONCE];
+        for words in words.chunks_mut(AT_ONCE) {
+            let bytes = &mut bytes[..4 * words.len()];
+            self.0.fill_bytes(bytes);
+            let (each, _) = bytes.as_chunks::<4>();
+            words.iter_mut().zip(each).for_each(|(word, &bytes)| *word = u32::from_le_bytes(bytes));
+        }
+    }
+
     /// True with probability `p`.
     pub fn bernoulli(&mut self, p: f64) -> bool {
         self.uniform_f64() < p
@@ -193,6 +206,18 @@ mod tests {
         let mut rng = Key::new(42, Purpose::Rollout).step(3).prompt(2).sample(1).rng();
         let drawn = [rng.below(1000), rng.below(1000), rng.below(1000)];
         assert_eq!(drawn, [562, 109, 368]);
+    }
+
+    #[test]
+    fn words_taken_together_are_those_taken_one_by_one() {
+        let (mut one, mut many) = (Key::new(42, Purpose::ModelInit).rng(), Key::new(42, Purpose::ModelInit).rng());
+        for n in [1, 3, 64, 200] {
+            let mut words = vec![0; n];
+            many.fill_u32(&mut words);
+            for word in words {
+                assert_eq!((word >> 8) as f32 / 16_777_216.0, one.uniform_f32());
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What must be set before the first thread starts, and what is asked of the system.
 
+use std::collections::TryReserveError;
+
 /// Version and revision of this build, as `--version` prints them.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SPG_REVISION"), ")");
 
@@ -75,9 +77,27 @@ const WORTH_LARGE_PAGES: usize = 4 << 20;
 /// Room for `len` elements that are read again and again, in pages of 2 MiB where the system has them: with pages of
 /// 4 KiB a pass over the weights of a large model misses the TLB all the time, and prefetching stops at every page.
 pub fn with_large_pages<T>(len: usize) -> Vec<T> {
-    let room = Vec::with_capacity(len);
-    #[cfg(target_os = "linux")]
-    if let (Some(page), bytes @ WORTH_LARGE_PAGES..) = (page_bytes(), len * size_of::<T>()) {
+    let mut room = Vec::with_capacity(len);
+    ask_for_large_pages(&mut room);
+    room
+}
+
+/// As [`with_large_pages`].
+///
+/// # Errors
+/// If there is no memory for it.
+pub fn try_with_large_pages<T>(len: usize) -> Result<Vec<T>, TryReserveError> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(len)?;
+    ask_for_large_pages(&mut room);
+    Ok(room)
+}
+
+/// Before anything is written there: pages that are there stay as they are.
+#[cfg(target_os = "linux")]
+fn ask_for_large_pages<T>(room: &mut Vec<T>) {
+    let room = room.spare_capacity_mut();
+    if let (Some(page), bytes @ WORTH_LARGE_PAGES..) = (page_bytes(), size_of_val(room)) {
         let start = room.as_ptr() as usize;
         let (first, end) = (start.next_multiple_of(page), (start + bytes) / page * page);
         if first < end {
@@ -85,8 +105,10 @@ pub fn with_large_pages<T>(len: usize) -> Vec<T> {
             unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_HUGEPAGE) };
         }
     }
-    room
 }
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_large_pages<T>(_: &mut Vec<T>) {}
 
 /// The most memory this process has held so far, in MiB.
 #[cfg(unix)]

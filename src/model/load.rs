@@ -1,4 +1,4 @@
-//! Building a [`Llada`] from a checkpoint folder, or from random numbers, and writing it back.
+//! Building a [`Llada`] from a checkpoint folder, and writing it back.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -19,11 +19,10 @@ use super::param::Param;
 use super::weight::Weight;
 use super::weights::{SINGLE_FILE, WeightFiles};
 use crate::config::BlockFormat;
-use crate::rng::{Key, Purpose};
 
 const PREFIX: &str = "model.transformer";
 /// The embedding: its rows are looked up, and it is never multiplied.
-const WTE: &str = "model.transformer.wte.weight";
+pub(super) const WTE: &str = "model.transformer.wte.weight";
 
 /// Whether a model's own weights are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,36 +92,8 @@ impl Llada {
         }
     }
 
-    /// A model of the size that `dir/config.json` describes, with random weights keyed by `seed`:
-    /// normal with standard deviation 0.02, projections into the residual stream divided by the square root
-    /// of twice the number of layers, norms at one.
-    ///
-    /// # Errors
-    /// As for the config in [`Llada::load`].
-    pub fn random(dir: &Path, seed: u64, dtype: DType, device: &Device, weights: Weights) -> Result<Self> {
-        let config = LladaConfig::load(dir)?;
-        let residual = 1.0 / (2.0 * config.n_layers as f64).sqrt();
-        let mut part = 0;
-        Self::build(config, weights, dtype, |name, shape| {
-            part += 1;
-            if shape.len() == 1 {
-                return Ok(Loaded::Dense(Tensor::ones(shape, kept_dtype(shape, dtype, device), device)?));
-            }
-            let into_residual =
-                name.ends_with("attn_out.weight") || (name.contains("blocks") && name.contains("ff_out"));
-            let std = 0.02 * if into_residual { residual } else { 1.0 };
-            let mut rng = Key::new(seed, Purpose::ModelInit).part(part).rng();
-            let numbers = shape.iter().product();
-            let mut values = Vec::new();
-            values
-                .try_reserve_exact(numbers)
-                .with_context(|| format!("no memory for the {numbers} numbers of {name}"))?;
-            values.extend((0..numbers).map(|_| (rng.normal() * std) as f32));
-            Ok(Loaded::Dense(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?))
-        })
-    }
-
-    fn build(
+    /// A model of the weights that `load` gives for their names and shapes.
+    pub(super) fn build(
         config: LladaConfig,
         weights: Weights,
         dtype: DType,
@@ -182,7 +153,7 @@ impl Llada {
 }
 
 /// The vectors are norms, which multiply activations and weigh nothing: they have the dtype of activations.
-fn kept_dtype(shape: &[usize], dtype: DType, device: &Device) -> DType {
+pub(super) fn kept_dtype(shape: &[usize], dtype: DType, device: &Device) -> DType {
     if shape.len() == 1 && activations_are_f32(dtype, device) { DType::F32 } else { dtype }
 }
 
@@ -195,7 +166,8 @@ fn norm(weight: Weight) -> Result<Param> {
     }
 }
 
-fn ggml_dtype(format: BlockFormat) -> GgmlDType {
+/// candle's name of a format.
+pub(super) fn ggml_dtype(format: BlockFormat) -> GgmlDType {
     match format {
         BlockFormat::Q8_0 => GgmlDType::Q8_0,
         BlockFormat::Q6K => GgmlDType::Q6K,
@@ -204,7 +176,10 @@ fn ggml_dtype(format: BlockFormat) -> GgmlDType {
 }
 
 /// Whether the rows of all matrices divide into blocks.
-fn check_blocks(shapes: &BTreeMap<String, Vec<usize>>, format: BlockFormat) -> Result<()> {
+///
+/// # Errors
+/// Names the first matrix whose rows do not.
+pub(super) fn check_blocks(shapes: &BTreeMap<String, Vec<usize>>, format: BlockFormat) -> Result<()> {
     let block = ggml_dtype(format).block_size();
     let misfit = shapes.iter().find(|(_, shape)| shape.len() == 2 && !shape[1].is_multiple_of(block));
     let Some((name, shape)) = misfit else { return Ok(()) };

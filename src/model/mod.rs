@@ -20,6 +20,7 @@ mod load;
 mod lora;
 pub(crate) mod ops;
 mod param;
+mod random;
 pub mod source;
 #[cfg(test)]
 mod tests;
