@@ -6,11 +6,12 @@
 #
 # PEER.py takes the subcommand `bench` with the options of `spg bench` and prints one JSON line with rollout_tokens_per_s,
 # train_step_s and peak_rss_mib. Environment: PYTHON (with torch; python3), SPG (target/release/spg), PEER_DTYPE (f32).
-# The two take turns, and a ratio is that of one round, so that a machine that slows down slows both.
+# The two take turns, and a ratio is that of one round, so that a machine that slows down slows both. Neither drops inputs
+# of adapters: the peer has no dropout.
 set -euo pipefail
 
 if (($# < 2)); then
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 peer=$1 model=$2 rounds=${3:-3}
@@ -23,7 +24,7 @@ results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds" >&2
-    "$spg" bench --model "$model" --rollout --train 3 --json "$@" >> "$results"
+    "$spg" bench --model "$model" --rollout --train 3 --dropout 0 --json "$@" >> "$results"
     "$python" "$peer" bench --model "$model" --rollout --train 3 --dtype "${PEER_DTYPE:-f32}" "$@" | tail -n 1 >> "$results"
 done
 

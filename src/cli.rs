@@ -92,13 +92,8 @@ struct RunArgs {
     #[arg(long)]
     dry_run: bool,
     /// With --dry-run: say which batch sizes fit into so much memory
-    #[arg(long, value_name = "GIB", requires = "dry_run", value_parser = positive)]
+    #[arg(long, value_name = "GIB", requires = "dry_run")]
     memory_gib: Option<Positive>,
-}
-
-fn positive(text: &str) -> Result<Positive, String> {
-    let number: f64 = text.parse().map_err(|_| "expected a finite number above 0".to_owned())?;
-    number.try_into()
 }
 
 #[derive(Debug, Args)]

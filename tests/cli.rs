@@ -171,14 +171,48 @@ fn a_benchmark_of_any_checkpoint_says_where_the_time_goes() {
         let cached = figures(&["--rollout", "--cache", cache, "--json"]);
         assert!(cached["rollout_tokens_per_s"].as_f64().is_some_and(|rate| rate > 0.0), "{cached}");
     }
+    for dropout in ["0", "0.5"] {
+        let updated = figures(&["--train", "1", "--dropout", dropout, "--json"]);
+        assert!(updated["train_step_s"].as_f64().is_some_and(|seconds| seconds > 0.0), "{updated}");
+    }
     let usage = |more: &[&str], text: &str| {
         spg(&[&["bench", "--model", "examples/sudoku-tiny"], more].concat()).assert().code(2).stderr(contains(text));
     };
+    usage(&["--dropout", "1"], "1 is out of range: expected a number from 0 to below 1");
+    usage(&["--dropout", "some"], "expected a number from 0 to below 1");
+    usage(&["--shape", "llada-8b"], "cannot be used with");
     usage(&["--prompt", "250"], "exceed the model's max_sequence_length 256");
     usage(
         &["--prompt", "16", "--gen", "20", "--block", "16"],
         "max_completion_length 20 is not a multiple of block_length 16",
     );
+}
+
+#[test]
+fn a_benchmark_needs_no_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy("examples/sudoku-tiny/config.json", folder.path().join("config.json")).unwrap();
+    let bench = |more: &[&str]| {
+        let model = ["bench", "--model", folder.path().to_str().unwrap(), "--train", "1", "--rank", "2", "--json"];
+        spg(&[&model[..], more].concat())
+    };
+    bench(&[]).assert().code(1).stderr(contains("model.safetensors"));
+    bench(&["--random-init"]).assert().success().stdout(contains("train_step_s"));
+    bench(&["--random-init", "--dtype", "bf16", "--quantize", "q8_0"])
+        .assert()
+        .success()
+        .stdout(contains("train_step_s"));
+    bench(&["--random-init", "--quantize", "q4k"]).assert().code(1).stderr(contains("no multiple of 256"));
+    // what does not fit is said before eight billion numbers are made
+    spg(&["bench", "--shape", "llada-8b", "--prompt", "4090"])
+        .assert()
+        .code(2)
+        .stderr(contains("exceed the model's max_sequence_length 4096"));
+    spg(&["bench", "--shape", "llada-8b", "--random-init"]).assert().code(2).stderr(contains("cannot be used with"));
+    spg(&["bench", "--shape", "llada-9b"]).assert().code(2).stderr(contains("possible values: llada-8b"));
+    spg(&["bench"]).assert().code(2).stderr(contains("--model <DIR>"));
+    let dropout = format!("[default: {}]", spg::config::LoraTable::default().lora_dropout);
+    spg(&["bench", "--help"]).assert().success().stdout(contains(dropout));
 }
 
 #[test]

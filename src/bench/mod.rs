@@ -1,37 +1,31 @@
-//! `spg bench`: times rollouts and updates of any checkpoint, by part, on random prompts and completions.
+//! `spg bench`: times rollouts and updates of any checkpoint, or of random weights of its sizes, by part, on random prompts
+//! and completions.
 
 mod figures;
+mod model;
 mod work;
 
 pub use figures::Figures;
 
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::config::BenchRequest;
-use crate::model::{Blocks, Llada, Weights, device, source};
+use crate::model::device;
 use crate::profile;
 use crate::report::{print_json, print_result};
 use crate::runtime;
 use crate::terminal::{width, wrapped};
 
-/// Loads the model, times what is asked for, and prints the figures.
+/// Opens the model, times what is asked for, and prints the figures.
 ///
 /// # Errors
 /// A model that cannot be loaded, sizes that do not fit it, or whatever fails on the way.
 pub fn run(request: &BenchRequest) -> Result<()> {
     let decoding = work::decoding(request)?;
-    let dir = source::resolve(&request.model, None)?.path;
-    let device = device::open(request.device)?;
-    let dtype = device::dtype(request.dtype);
-    let model = match (request.random_init, request.quantize) {
-        (true, _) => Llada::random(&dir, work::SEED, dtype, &device, Weights::Frozen),
-        (false, Some(format)) => Llada::load_quantised(&dir, dtype, &device, Blocks::Pack(format)),
-        (false, None) => Llada::load(&dir, dtype, &device, Weights::Frozen),
-    };
-    let mut model = model.with_context(|| format!("cannot load the model {}", request.model))?;
-    work::attach_adapters(&mut model, request)?;
+    let mut model = model::open(request, &device::open(request.device)?)?;
+    model.attach_lora(&work::adapters(request)?, work::SEED)?;
     let gemm_peak_gflops = work::gemm_peak(&model)?;
     work::warm_up(&model, request)?;
 

@@ -4,12 +4,12 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::config::{BenchRequest, LoraTable, Positive, SpgTable};
 use crate::error::Usage;
 use crate::model::ops::products::{Product, sum_of_products};
-use crate::model::{Batch, Llada, Pass};
+use crate::model::{Batch, Llada, LladaConfig, Pass, Weight};
 use crate::optim::{AdamW, AdamWParams, clip};
 use crate::profile::{self, Part};
 use crate::rng::{Key, Purpose};
@@ -20,8 +20,14 @@ use crate::train::{Completion, MicroBatches, PolicyUpdate};
 
 /// Seed of all that is random here: figures are compared, results are not.
 pub const SEED: u64 = 0;
-/// Side of the square matrices whose product gives the machine's rate.
-const PEAK_SIDE: usize = 1024;
+/// Side of the square matrices whose product gives an accelerator's rate: its thousands of tiles keep hundreds of cores
+/// at work, and starting it takes no time beside it.
+const PEAK_SIDE: usize = 8192;
+/// The same on the CPU, whose few cores are busy with less: the products take a tenth of a second together, and would take
+/// a minute with 8192.
+const PEAK_SIDE_CPU: usize = 1024;
+/// Rows of random numbers that these matrices repeat: no product is faster for it, and 8192 times 8192 would take seconds.
+const PEAK_ROWS: usize = 16;
 /// Times that product is taken; the best one counts.
 const PEAK_TRIES: usize = 8;
 /// AdamW and clipping as in the published runs.
@@ -41,46 +47,11 @@ pub fn decoding(request: &BenchRequest) -> Result<Decoding> {
         .map_err(|error| Usage(format!("--gen {canvas} --block {block} --steps {steps}: {error}")).into())
 }
 
-/// Gives the model fresh adapters of the published targets and scale, without dropout.
+/// Whether prompt and canvas fit a model of these sizes.
 ///
 /// # Errors
-/// If the model has none of the layers.
-pub fn attach_adapters(model: &mut Llada, request: &BenchRequest) -> Result<()> {
-    let alpha = Positive::try_from(request.rank.get() as f64 / 2.0).map_err(anyhow::Error::msg)?;
-    model.attach_lora(&LoraTable { r: Some(request.rank), lora_alpha: Some(alpha), ..LoraTable::default() }, SEED)?;
-    model.set_dropout(0.0);
-    Ok(())
-}
-
-/// The best rate of a large product in the model's precision, in GFLOP/s: what linear layers could reach at most.
-///
-/// # Errors
-/// If the device refuses.
-pub fn gemm_peak(model: &Llada) -> Result<f64> {
-    let device = model.device();
-    let mut rng = Key::new(SEED, Purpose::ModelInit).rng();
-    let mut random = || -> Result<Tensor> {
-        let values: Vec<f32> = (0..PEAK_SIDE * PEAK_SIDE).map(|_| rng.uniform_f32() - 0.5).collect();
-        Ok(Tensor::from_vec(values, (PEAK_SIDE, PEAK_SIDE), device)?)
-    };
-    let (a, b) = (random()?.to_dtype(model.activations())?, random()?.to_dtype(model.dtype())?);
-    let mut best = f64::INFINITY;
-    for _ in 0..PEAK_TRIES {
-        device.synchronize()?;
-        let started = Instant::now();
-        sum_of_products(None, &[Product::forward(&a, &b)])?;
-        device.synchronize()?;
-        best = best.min(started.elapsed().as_secs_f64());
-    }
-    Ok(2.0 * (PEAK_SIDE as f64).powi(3) / best / 1e9)
-}
-
-/// One forward pass over the prompts, so that memory and threads are there.
-///
-/// # Errors
-/// If prompt and canvas exceed the model's length.
-pub fn warm_up(model: &Llada, request: &BenchRequest) -> Result<()> {
-    let config = model.config();
+/// Says how long they may be.
+pub fn check_length(request: &BenchRequest, config: &LladaConfig) -> Result<()> {
     let columns = request.prompt.get().saturating_add(request.gen_length.get());
     if columns > config.max_sequence_length {
         return Err(Usage(format!(
@@ -89,8 +60,55 @@ pub fn warm_up(model: &Llada, request: &BenchRequest) -> Result<()> {
         ))
         .into());
     }
+    Ok(())
+}
+
+/// Fresh adapters of the published targets and scale.
+///
+/// # Errors
+/// None in practice.
+pub fn adapters(request: &BenchRequest) -> Result<LoraTable> {
+    let alpha = Positive::try_from(request.rank.get() as f64 / 2.0).map_err(anyhow::Error::msg)?;
+    Ok(LoraTable {
+        r: Some(request.rank),
+        lora_alpha: Some(alpha),
+        lora_dropout: request.dropout,
+        ..LoraTable::default()
+    })
+}
+
+/// The best rate of a large product in the model's precision, in GFLOP/s: what linear layers could reach at most.
+///
+/// # Errors
+/// If the device refuses.
+pub fn gemm_peak(model: &Llada) -> Result<f64> {
+    let device = model.device();
+    let side = if device.is_cpu() { PEAK_SIDE_CPU } else { PEAK_SIDE };
+    let mut rng = Key::new(SEED, Purpose::ModelInit).rng();
+    let mut random = |dtype: DType| -> Result<Tensor> {
+        let values: Vec<f32> = (0..PEAK_ROWS * side).map(|_| rng.uniform_f32() - 0.5).collect();
+        let rows = Tensor::from_vec(values, (PEAK_ROWS, side), device)?.to_dtype(dtype)?;
+        Ok(rows.repeat((side / PEAK_ROWS, 1))?) // [side, side]
+    };
+    let (a, b) = (random(model.activations())?, Weight::frozen("peak", random(model.dtype())?)?);
+    let mut best = f64::INFINITY;
+    for _ in 0..PEAK_TRIES {
+        device.synchronize()?;
+        let started = Instant::now();
+        sum_of_products(None, &[Product::forward(&a, &b)])?;
+        device.synchronize()?;
+        best = best.min(started.elapsed().as_secs_f64());
+    }
+    Ok(2.0 * (side as f64).powi(3) / best / 1e9)
+}
+
+/// One forward pass over the prompts, so that memory and threads are there.
+///
+/// # Errors
+/// If the maths fails.
+pub fn warm_up(model: &Llada, request: &BenchRequest) -> Result<()> {
     let rows: Vec<Vec<u32>> = (0..request.batch.get()).map(|row| random_ids(model, row, request.prompt)).collect();
-    let batch = Batch::left_padded(&rows, config.eos_token_id);
+    let batch = Batch::left_padded(&rows, model.config().eos_token_id);
     model.hidden(&batch, 0..batch.columns(), Pass::INFERENCE)?;
     Ok(())
 }
@@ -160,4 +178,50 @@ fn random_ids(model: &Llada, row: usize, n: NonZeroUsize) -> Vec<u32> {
         }
     };
     (0..n.get()).map(|_| draw()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ActivationCheckpointing, BenchModel, CacheKind, DeviceSpec, Precision, Shape};
+
+    fn request() -> BenchRequest {
+        let count = |n| NonZeroUsize::new(n).unwrap();
+        BenchRequest {
+            model: BenchModel::Shape(Shape::Llada8b),
+            batch: count(2),
+            prompt: count(64),
+            gen_length: count(64),
+            steps: count(32),
+            block: count(32),
+            cache: CacheKind::None,
+            rank: count(4),
+            dropout: 0.25.try_into().unwrap(),
+            dtype: Precision::F32,
+            quantize: None,
+            merge_adapters: false,
+            device: DeviceSpec::Cpu,
+            rollout: true,
+            train: 1,
+            activation_checkpointing: ActivationCheckpointing::Off,
+            json: false,
+        }
+    }
+
+    #[test]
+    fn adapters_drop_what_the_request_says() {
+        let table = adapters(&request()).unwrap();
+        assert_eq!((table.rank().get(), table.alpha().get(), table.lora_dropout.get()), (4, 2.0, 0.25));
+    }
+
+    #[test]
+    fn the_longest_sequence_is_the_models() {
+        let config = LladaConfig::from(Shape::Llada8b);
+        let of = |prompt| BenchRequest { prompt: NonZeroUsize::new(prompt).unwrap(), ..request() };
+        assert!(check_length(&of(config.max_sequence_length - 64), &config).is_ok());
+        for prompt in [config.max_sequence_length - 63, usize::MAX] {
+            let text = check_length(&of(prompt), &config).expect_err("too long").to_string();
+            assert!(text.contains("max_sequence_length 4096"), "{text}");
+        }
+    }
 }

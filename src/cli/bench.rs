@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
-use spg::config::{ActivationCheckpointing, BenchRequest, CacheKind, DeviceSpec};
+use spg::config::{
+    ActivationCheckpointing, BenchModel, BenchRequest, CacheKind, DeviceSpec, LoraTable, ProperFraction, Shape,
+};
 
 use super::formats::{FormatName, PrecisionName};
 
@@ -14,8 +16,11 @@ const UPDATES: usize = 3;
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// A folder in Hugging Face layout, or a hub id
-    #[arg(long, value_name = "DIR")]
-    model: String,
+    #[arg(long, value_name = "DIR", required_unless_present = "shape", conflicts_with = "shape")]
+    model: Option<String>,
+    /// Instead of a folder: a published model's sizes, with random weights
+    #[arg(long, value_enum, value_name = "SHAPE")]
+    shape: Option<ShapeName>,
     /// Completions decoded together, and completions of an update
     #[arg(long, default_value = "2", value_name = "N")]
     batch: NonZeroUsize,
@@ -37,6 +42,9 @@ pub struct BenchArgs {
     /// Rank of the adapters
     #[arg(long, default_value = "128", value_name = "N")]
     rank: NonZeroUsize,
+    /// Dropout on the adapters' inputs in updates, from 0 to below 1
+    #[arg(long, default_value_t = LoraTable::default().lora_dropout, value_name = "P")]
+    dropout: ProperFraction,
     /// Working precision of the frozen weights and activations
     #[arg(long, value_enum, default_value_t = PrecisionName::F32, value_name = "DTYPE")]
     dtype: PrecisionName,
@@ -47,7 +55,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = DeviceSpec::Auto, value_name = "DEVICE")]
     device: DeviceSpec,
     /// Give the model random weights: DIR needs no more than config.json
-    #[arg(long, conflicts_with = "quantize")]
+    #[arg(long, conflicts_with = "shape")]
     random_init: bool,
     /// Decode with the adapters added to copies of their weights, as rollout.merge_adapters does; adding them is timed
     #[arg(long, conflicts_with = "quantize")]
@@ -67,6 +75,13 @@ pub struct BenchArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum ShapeName {
+    /// LLaDA-8B: 32 layers of width 4096, 8.0 billion weights
+    #[value(name = "llada-8b")]
+    Llada8b,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum CacheName {
     /// Nothing: every step encodes the canvas
     None,
@@ -80,8 +95,14 @@ impl BenchArgs {
     /// The request to the library.
     pub fn request(self) -> BenchRequest {
         let both = !self.rollout && self.train.is_none();
+        // without a shape there is a model: the parser asks for it
+        let name = self.model.unwrap_or_default();
         BenchRequest {
-            model: self.model,
+            model: match (self.shape, self.random_init) {
+                (Some(ShapeName::Llada8b), _) => BenchModel::Shape(Shape::Llada8b),
+                (None, true) => BenchModel::Random(name),
+                (None, false) => BenchModel::Checkpoint(name),
+            },
             batch: self.batch,
             prompt: self.prompt,
             gen_length: self.gen_length,
@@ -93,9 +114,9 @@ impl BenchArgs {
                 CacheName::Dual => CacheKind::Dual,
             },
             rank: self.rank,
+            dropout: self.dropout,
             dtype: self.dtype.into(),
             quantize: self.quantize.map(Into::into),
-            random_init: self.random_init,
             merge_adapters: self.merge_adapters,
             device: self.device,
             rollout: self.rollout || both,

@@ -55,8 +55,8 @@ pub use load::{RESOLVED_FILE, from_text, load, read};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use recipe::*;
 pub use request::{
-    BenchRequest, EvalRequest, GradeRequest, MakeDataRequest, PrecisionRequest, Resume, RunRequest, ShowDataRequest,
-    SweepAction, SweepReportOptions, SweepRequest, VerifyRequest,
+    BenchModel, BenchRequest, EvalRequest, GradeRequest, MakeDataRequest, PrecisionRequest, Resume, RunRequest, Shape,
+    ShowDataRequest, SweepAction, SweepReportOptions, SweepRequest, VerifyRequest,
 };
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use super::{
     ActivationCheckpointing, Assignment, Axis, Benchmark, BlockFormat, CacheKind, DeviceSpec, Positive, Precision,
-    RunConfig, Split, TaskTable,
+    ProperFraction, RunConfig, Split, TaskTable,
 };
 
 /// `spg train` and `spg sft`.
@@ -128,11 +128,29 @@ pub struct MakeDataRequest {
     pub force: bool,
 }
 
-/// `spg bench`.
+/// What `spg bench` times.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BenchRequest {
+pub enum BenchModel {
     /// A model folder or a hub id.
-    pub model: String,
+    Checkpoint(String),
+    /// The sizes in the `config.json` of one, with random weights.
+    Random(String),
+    /// The sizes of a published model, with random weights.
+    Shape(Shape),
+}
+
+/// A published model whose sizes are known without its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// LLaDA-8B, Base and Instruct.
+    Llada8b,
+}
+
+/// `spg bench`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BenchRequest {
+    /// The model.
+    pub model: BenchModel,
     /// Completions decoded together, and completions of an update.
     pub batch: NonZeroUsize,
     /// Tokens of a prompt.
@@ -147,12 +165,12 @@ pub struct BenchRequest {
     pub cache: CacheKind,
     /// Rank of the adapters.
     pub rank: NonZeroUsize,
+    /// Dropout on the adapters' inputs in updates.
+    pub dropout: ProperFraction,
     /// Working precision.
     pub dtype: Precision,
     /// Keep the matrices in blocks of this format.
     pub quantize: Option<BlockFormat>,
-    /// Random weights instead of the folder's.
-    pub random_init: bool,
     /// Decode with merged adapters.
     pub merge_adapters: bool,
     /// The device.

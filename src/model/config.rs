@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
 use super::ops::rope::MOST_POSITIONS;
+use crate::config::Shape;
 
 /// The sizes and special ids of a LLaDA model.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,6 +123,26 @@ impl LladaConfig {
     }
 }
 
+impl From<Shape> for LladaConfig {
+    fn from(shape: Shape) -> Self {
+        match shape {
+            Shape::Llada8b => Self {
+                d_model: 4_096,
+                n_heads: 32,
+                n_kv_heads: 32,
+                n_layers: 32,
+                mlp_hidden_size: 12_288,
+                embedding_size: 126_464,
+                max_sequence_length: 4_096,
+                rope_theta: 500_000.0,
+                rms_norm_eps: 1e-5,
+                mask_token_id: 126_336,
+                eos_token_id: 126_081,
+            },
+        }
+    }
+}
+
 /// The largest size that is read: products of two do not overflow.
 const LARGEST: u64 = i32::MAX as u64;
 
@@ -179,6 +200,7 @@ impl Keys<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::load::expected_shapes;
     use super::*;
 
     fn golden() -> Map<String, Value> {
@@ -206,6 +228,16 @@ mod tests {
         let config = LladaConfig::from_json(&golden()).expect("supported");
         assert_eq!((config.d_model, config.n_heads, config.n_kv_heads, config.head_dim()), (64, 4, 2, 16));
         assert_eq!((config.mask_token_id, config.eos_token_id, config.embedding_size), (158, 1, 160));
+    }
+
+    #[test]
+    fn shapes_are_those_of_published_models() {
+        let config = LladaConfig::from(Shape::Llada8b);
+        let mut problems = Vec::new();
+        config.check(&mut problems);
+        assert!(problems.is_empty(), "{problems:?}");
+        let count: usize = expected_shapes(&config).values().map(|shape| shape.iter().product::<usize>()).sum();
+        assert_eq!(count, 8_015_581_184);
     }
 
     #[test]
