@@ -6,6 +6,9 @@
 //! - `objective/<name>/updates`: the gradients of two updates on 12 completions, with all that the method asks for before
 //!   them; `objective/<name>/passes`: the forward and backward passes alone that these take, on rows that are ready. What
 //!   the objective itself costs is their ratio, printed below them: of the best of alternating runs, since it is small.
+//! - `dropout/<model>`: how many times as long as without dropout an update takes with it, of the best of alternating runs
+//!   and of their medians; of the tiny model, and of a random one of 8 layers of width 512. Also in processor time (on Unix),
+//!   which is what to look at on one thread of a busy machine.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
@@ -13,7 +16,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use spg::config::{ActivationCheckpointing, AlgorithmTable, LoraTable, Recipe, TargetModules, TargetPreset};
 use spg::model::{Batch, Gradients, Llada, Pass, Weights};
 use spg::rng::{Key, Purpose};
@@ -28,12 +31,33 @@ const CANVAS: usize = 40;
 const ALTERNATIONS: usize = 20;
 
 fn model() -> Llada {
+    adapted(tiny(), LoraTable::default())
+}
+
+fn tiny() -> Llada {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sudoku-tiny");
-    let mut model = Llada::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("the shipped model");
+    Llada::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("the shipped model")
+}
+
+/// The tiny model's vocabulary and heads in 8 layers of width 512.
+fn middling() -> Llada {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sudoku-tiny/config.json");
+    let mut config: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(source).expect("the shipped config")).expect("JSON");
+    for (key, value) in [("d_model", 512), ("n_layers", 8), ("mlp_hidden_size", 1536)] {
+        config[key] = value.into();
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("config.json"), config.to_string()).expect("write");
+    Llada::random(dir.path(), 1, DType::F32, &Device::Cpu, Weights::Frozen).expect("a model")
+}
+
+/// With adapters of rank 16 on all linears.
+fn adapted(mut model: Llada, table: LoraTable) -> Llada {
     let table = LoraTable {
         r: NonZeroUsize::new(16),
         target_modules: Some(TargetModules::Preset(TargetPreset::AllLinear)),
-        ..LoraTable::default()
+        ..table
     };
     model.attach_lora(&table, 1).expect("adapters");
     model
@@ -60,25 +84,80 @@ fn rollout(c: &mut Criterion) {
 
 fn update(c: &mut Criterion) {
     let model = model();
-    let mask = model.config().mask_token_id;
-    let rows: Vec<Row> = (0..48)
-        .map(|i| {
-            let clean = ids(i, PROMPT + CANVAS);
-            let scored: Vec<usize> = (PROMPT + 8 * (i % 5)..PROMPT + CANVAS).collect();
-            let mut ids = clean.clone();
-            scored.iter().for_each(|&at| ids[at] = mask);
-            let targets = scored.iter().map(|&at| clean[at]).collect();
-            Row { ids, scored, targets, dropout: Key::new(1, Purpose::Dropout).prompt(i) }
-        })
-        .collect();
-    c.bench_function("update/gradients", |b| {
-        b.iter(|| {
-            let mut gradients = Gradients::new();
-            let even = |lps: &[f32]| Ok(vec![-1.0 / lps.len() as f64; lps.len()]);
-            accumulate(&model, black_box(&rows), ActivationCheckpointing::Off, &mut gradients, even).expect("update");
-            gradients
-        })
-    });
+    let rows = masked(48, model.config().mask_token_id);
+    c.bench_function("update/gradients", |b| b.iter(|| gradients(&model, black_box(&rows))));
+}
+
+/// Rows whose completions are masked from some block on.
+fn masked(count: usize, mask: u32) -> Vec<Row> {
+    let row = |i| {
+        let clean = ids(i, PROMPT + CANVAS);
+        let scored: Vec<usize> = (PROMPT + 8 * (i % 5)..PROMPT + CANVAS).collect();
+        let mut ids = clean.clone();
+        scored.iter().for_each(|&at| ids[at] = mask);
+        let targets = scored.iter().map(|&at| clean[at]).collect();
+        Row { ids, scored, targets, dropout: Key::new(1, Purpose::Dropout).prompt(i) }
+    };
+    (0..count).map(row).collect()
+}
+
+fn gradients(model: &Llada, rows: &[Row]) -> Gradients {
+    let mut gradients = Gradients::new();
+    let even = |lps: &[f32]| Ok(vec![-1.0 / lps.len() as f64; lps.len()]);
+    accumulate(model, rows, ActivationCheckpointing::Off, &mut gradients, even).expect("update");
+    gradients
+}
+
+fn dropout(_: &mut Criterion) {
+    compare_dropout("dropout/tiny", tiny, 48);
+    compare_dropout("dropout/middling", middling, 12);
+}
+
+fn compare_dropout(name: &str, load: fn() -> Llada, count: usize) {
+    if !is_wanted(name) {
+        return;
+    }
+    let with = |p: &str| adapted(load(), toml::from_str(&format!("lora_dropout = {p}")).expect("a probability"));
+    let (with, without) = (with("0.05"), with("0.0"));
+    let rows = masked(count, with.config().mask_token_id);
+    let (mut longer, mut shorter) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
+    for _ in 0..ALTERNATIONS {
+        for (model, taken) in [(&with, &mut longer), (&without, &mut shorter)] {
+            let (wall, processor) = (Instant::now(), processor_seconds());
+            drop(black_box(gradients(model, &rows)));
+            taken[0].push(wall.elapsed().as_secs_f64());
+            taken[1].push(processor_seconds() - processor);
+        }
+    }
+    for (kind, (mut with, mut without)) in ["wall", "processor"].into_iter().zip(longer.into_iter().zip(shorter)) {
+        [&mut with, &mut without].into_iter().for_each(|seconds| seconds.sort_by(f64::total_cmp));
+        let (best, median) = (with[0] / without[0], with[ALTERNATIONS / 2] / without[ALTERNATIONS / 2]);
+        println!(
+            "{name}: {kind} time {best:.3} times that without ({:.1} ms), of medians {median:.3}",
+            1e3 * without[0]
+        );
+    }
+    println!();
+}
+
+/// What the threads of this process have worked, which other processes do not change much.
+#[cfg(unix)]
+fn processor_seconds() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a `timespec`, which the call fills.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+#[cfg(not(unix))]
+fn processor_seconds() -> f64 {
+    f64::NAN
+}
+
+/// Whether the command line asks for this: criterion keeps its filter to itself.
+fn is_wanted(name: &str) -> bool {
+    let mut filters = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    filters.peek().is_none() || filters.any(|filter| name.contains(&filter))
 }
 
 /// Two updates a phase on two groups of six completions, which end anywhere and earn anything.
@@ -133,13 +212,7 @@ impl Phase {
         if weighs {
             forward(&rows[1], Policy::Current);
         }
-        [0, 1].map(|inner| {
-            let mut gradients = Gradients::new();
-            let even = |lps: &[f32]| Ok(vec![-1.0 / lps.len() as f64; lps.len()]);
-            let checkpointing = self.micro_batches.checkpointing;
-            accumulate(&self.model, &rows[inner], checkpointing, &mut gradients, even).expect("gradients");
-            gradients
-        })
+        [0, 1].map(|inner| gradients(&self.model, &rows[inner]))
     }
 }
 
@@ -148,7 +221,7 @@ fn number(n: usize) -> NonZeroUsize {
 }
 
 fn objectives(c: &mut Criterion) {
-    for name in AlgorithmTable::NAMES {
+    for name in AlgorithmTable::NAMES.iter().filter(|name| is_wanted(&format!("objective/{name}"))) {
         let phase = Phase::new(name);
         let rows = phase.rows();
         let mut group = c.benchmark_group(format!("objective/{name}"));
@@ -173,6 +246,12 @@ fn seconds<T>(work: impl Fn() -> T) -> f64 {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10);
-    targets = rollout, update, objectives
+    targets = rollout, update, dropout, objectives
 }
-criterion_main!(benches);
+
+/// Like the program, with its memory and on its pool.
+fn main() {
+    spg::runtime::prepare();
+    spg::runtime::on_pool(benches);
+    Criterion::default().configure_from_args().final_summary();
+}
