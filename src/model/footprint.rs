@@ -8,7 +8,7 @@
 //! |---|---|
 //! | kept of a block | `x` nD, `q mid` 2wD, `k v` 2nK', `gate up` 2wF, `attended` wD if attn_out is trained; f32: R a row and adapter; with dropout a bit an input |
 //! | forward, nothing kept | attention: `x h q k v attended mid`; MLP: `x mid h gate up` |
-//! | backward beside the kept | ff_out: `dy down`, and `activated` with its dropout if it is trained; gate and up: `dy h`, three of D |
+//! | backward beside the kept | ff_out: `dy down`, and `activated` if it is trained (elsewhere than on the CPU with its dropout); gate and up: `dy h`, three of D |
 //! | products, CPU | the wider of D and F, n rows in bf16 if weights are bf16; unpacked rows of a quantised weight |
 //! | head, forward | CPU: logits of a slice of words for a few rows; elsewhere of all words for a chunk of rows |
 //! | head, with slopes | the same, turned into probabilities in place (elsewhere than on the CPU 5 of that size); `x`, slopes and their copy, D a scored row |
@@ -223,9 +223,15 @@ fn wants_input(linear: &Linear) -> bool {
     linear.weight.is_trainable() || linear.adapter.is_some()
 }
 
-/// Copies of a layer's input that dropout takes: the input with what is kept of it; composed, what to multiply it with, too.
+/// Copies of a layer's input that dropout takes going forward: the input with what is kept of it; composed, what to
+/// multiply it with, too.
 fn dropout_copies(linear: &Linear, composed: bool) -> usize {
     linear.adapter.as_ref().map_or(0, |a| if a.dropout > 0.0 { 1 + usize::from(composed) } else { 0 })
+}
+
+/// The same going back. On the CPU the gradient of the input takes that place later, dropout or not.
+fn dropout_copies_back(linear: &Linear, composed: bool) -> usize {
+    if composed { dropout_copies(linear, composed) } else { 0 }
 }
 
 /// What is kept of a layer's dropout.
@@ -259,9 +265,9 @@ impl Block {
     /// What the backward takes beside what is kept.
     fn backward_bytes(&self, s: &Sizes) -> usize {
         let (wd, wf) = (s.w * s.d, s.w * s.f);
-        let trained = if wants_input(&self.ff_out) { 1 + dropout_copies(&self.ff_out, s.composed) } else { 0 };
+        let trained = if wants_input(&self.ff_out) { 1 + dropout_copies_back(&self.ff_out, s.composed) } else { 0 };
         let out = wd + (1 + trained) * wf;
-        let in_ = (5 + dropout_copies(&self.up_proj, s.composed)) * wd;
+        let in_ = (5 + dropout_copies_back(&self.up_proj, s.composed)) * wd;
         let composed = if s.composed { 5 * s.scores + 8 * wf * DType::F32.size_in_bytes() } else { 2 * s.scores };
         out.max(in_) * s.unit + composed
     }

@@ -5,8 +5,9 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::batch::Span;
+use super::ops::cpu;
 use super::ops::dropout::{Dropout, Run, Words};
-use super::ops::products::{Product, sum_of_products};
+use super::ops::products::{Product, add_product, least_rows, sum_of_products};
 use super::param::{Gradients, Param};
 use super::weight::Weight;
 
@@ -131,7 +132,7 @@ impl Linear {
             None => sum_of_products(None, &[frozen, through]).map(Some),
             Some(dropout) => {
                 let through = dropout.apply_in_place(sum_of_products(None, &[through])?)?.to_dtype(dy.dtype())?;
-                sum_of_products(Some(&through), &[frozen]).map(Some)
+                added(through, frozen).map(Some)
             }
         }
     }
@@ -164,4 +165,15 @@ fn dropped(x: &Tensor, dropout: Option<&Dropout>) -> Result<Tensor> {
         Some(dropout) => dropout.apply(&x),
         None => Ok(x),
     }
+}
+
+/// `sum + product`; on the CPU in the memory of `sum`, which nobody else may share.
+fn added(sum: Tensor, product: Product<'_>) -> Result<Tensor> {
+    let (n, m) = sum.dims2()?;
+    if !cpu::serves(&sum) || n < least_rows(m) {
+        return sum_of_products(Some(&sum), &[product]);
+    }
+    let mut done = Ok(());
+    cpu::modify(&sum, |sum| done = add_product(sum, product))?;
+    done.map(|()| sum)
 }

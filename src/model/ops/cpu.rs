@@ -1,7 +1,7 @@
 //! What the fused CPU kernels share: f32 views of tensors, row-parallel loops, vectorisable maths.
 //!
-//! The kernels are plain loops that the compiler vectorises; [`wide`] compiles them for AVX2 as well and picks what the
-//! machine has at run time. They use no fused multiply-add and sum in a fixed number of lanes, so a row's result
+//! The kernels are plain loops that the compiler vectorises; [`wide`] compiles them for AVX2 as well, some for AVX-512
+//! too, and picks what the machine has at run time. They use no fused multiply-add and sum in a fixed number of lanes, so a row's result
 //! depends neither on the instruction set nor on the other rows of the batch.
 
 use std::cell::Cell;
@@ -146,30 +146,41 @@ pub fn tensor<S: Into<candle_core::Shape>>(values: Vec<f32>, shape: S) -> Result
     Tensor::from_vec(values, shape.into(), &Device::Cpu)
 }
 
-/// Defines a function whose loops are compiled twice, once for AVX2, and runs what the machine has.
+/// Defines a function whose loops are compiled once more for AVX2, and runs what the machine has. With `#[avx512]` first
+/// they are compiled for AVX-512 as well, which pays where its rotations and masks do: most loops wait for memory.
 ///
 /// Arguments are what the loops need, as slices. (A closure passed to a function with other instructions stays a
 /// function of its own, for the oldest processors, unless it is small.)
 macro_rules! wide {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+    (#[avx512] $($function:tt)*) => { $crate::model::ops::cpu::wide! { @ ["avx512f", "avx2"] $($function)* } };
+    (@ $sets:tt $(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$doc])*
         $vis fn $name($($arg: $ty),*) $(-> $out)? {
             #[inline(always)]
             fn plain($($arg: $ty),*) $(-> $out)? $body
 
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx2")]
-                fn avx2($($arg: $ty),*) $(-> $out)? {
-                    plain($($arg),*)
-                }
-                if std::is_x86_feature_detected!("avx2") {
-                    // SAFETY: the instructions are there.
-                    return unsafe { avx2($($arg),*) };
-                }
-            }
+            $crate::model::ops::cpu::wide! { @run $sets plain ($($arg: $ty),*) ($($out)?) }
             plain($($arg),*)
         }
+    };
+    (@run [$($set:tt),*] $plain:ident $args:tt $out:tt) => {
+        $($crate::model::ops::cpu::wide! { @try $set $plain $args $out })*
+    };
+    (@try $set:tt $plain:ident ($($arg:ident: $ty:ty),*) ($($out:ty)?)) => {
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = $set)]
+            fn wide($($arg: $ty),*) $(-> $out)? {
+                $plain($($arg),*)
+            }
+            if std::is_x86_feature_detected!($set) {
+                // SAFETY: the instructions are there.
+                return unsafe { wide($($arg),*) };
+            }
+        }
+    };
+    ($(#[$doc:meta])* $vis:vis fn $($function:tt)*) => {
+        $crate::model::ops::cpu::wide! { @ ["avx2"] $(#[$doc])* $vis fn $($function)* }
     };
 }
 pub(crate) use wide;
@@ -189,12 +200,22 @@ pub fn for_rows<T: Send>(out: &mut [T], width: usize, f: impl Fn(usize, &mut [T]
 /// A buffer of rows, zero at first, that `f(first_row, rows)` fills as [`for_rows`] does. Every task clears what it is
 /// about to write, where clearing all of it first would keep the other threads waiting.
 pub fn made_of_rows(len: usize, width: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
-    let mut buffer = Vec::with_capacity(len);
-    for_rows(&mut buffer.spare_capacity_mut()[..len], width, |first, rows: &mut [MaybeUninit<f32>]| {
+    let write = |first, rows: &mut [MaybeUninit<f32>]| {
         rows.fill(MaybeUninit::new(0.0));
         // SAFETY: they are filled.
         f(first, unsafe { rows.assume_init_mut() });
-    });
+    };
+    // SAFETY: every row is filled.
+    unsafe { written_by_rows(len, width, write) }
+}
+
+/// As [`made_of_rows`], without clearing anything before.
+///
+/// # Safety
+/// `f` writes every number of the rows it is given.
+pub unsafe fn written_by_rows(len: usize, width: usize, f: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync) -> Vec<f32> {
+    let mut buffer = Vec::with_capacity(len);
+    for_rows(&mut buffer.spare_capacity_mut()[..len], width, f);
     // SAFETY: every number has been written.
     unsafe { buffer.set_len(len) };
     buffer
@@ -202,7 +223,11 @@ pub fn made_of_rows(len: usize, width: usize, f: impl Fn(usize, &mut [f32]) + Sy
 
 /// A copy.
 pub fn copied(x: &[f32]) -> Vec<f32> {
-    made_of_rows(x.len(), 1, |first, part| part.copy_from_slice(&x[first..][..part.len()]))
+    let write = |first: usize, part: &mut [MaybeUninit<f32>]| {
+        part.write_copy_of_slice(&x[first..][..part.len()]);
+    };
+    // SAFETY: the slices are of the same length.
+    unsafe { written_by_rows(x.len(), 1, write) }
 }
 
 /// Zeros.

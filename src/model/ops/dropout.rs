@@ -6,6 +6,9 @@
 //! as 16 bits.
 
 use std::array::from_fn;
+use std::hint::black_box;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -15,10 +18,10 @@ use crate::rng::Key;
 
 /// Words of a ChaCha block.
 const WORDS: usize = 16;
-/// Blocks that are computed side by side: some vectors, so that one need not wait for itself.
-const LANES: usize = 32;
+/// Blocks that are computed side by side: a vector of AVX-512, two of AVX2. More would be lost on short runs.
+const LANES: usize = 16;
 /// Blocks of a parallel task.
-const TASK_BLOCKS: usize = 64 * LANES;
+const TASK_BLOCKS: usize = 128 * LANES;
 /// Values of the 24 bits of a word that count.
 const VALUES: f32 = 16_777_216.0;
 
@@ -57,7 +60,7 @@ pub struct Dropout {
 impl Dropout {
     /// Draws the bits of rows of `width` elements, each dropped with probability `p`.
     pub fn draw(runs: &[Run], width: usize, p: f64) -> Self {
-        let threshold = threshold(p as f32);
+        let least = least(p as f32);
         let first = |words: Option<Words>| words.map_or(0, |words| words.first);
         let (mut starts, mut ends) = (Vec::new(), Vec::with_capacity(runs.len()));
         for &Run { rows, words } in runs {
@@ -71,12 +74,12 @@ impl Dropout {
         for (&Run { words, .. }, &end) in runs.iter().zip(&ends) {
             let (run, behind) = std::mem::take(&mut rest).split_at_mut(end - begin);
             (rest, begin) = (behind, end);
-            if let Some(Words { key, stream, first }) = words {
+            if let (Some(Words { key, stream, first }), Some(least)) = (words, least) {
                 let parts = run.chunks_mut(TASK_BLOCKS).zip((first / WORDS as u64..).step_by(TASK_BLOCKS));
-                tasks.extend(parts.map(|(bits, first)| (bits, key.words(), stream, first)));
+                tasks.extend(parts.map(|(bits, first)| (bits, key.words(), stream, first, least)));
             }
         }
-        tasks.into_par_iter().for_each(|(bits, key, stream, first)| keep(bits, &key, stream, first, threshold));
+        tasks.into_par_iter().for_each(|(bits, key, stream, first, least)| keep(bits, &key, stream, first, least));
         Self { width, bits, starts, scale: (1.0 / (1.0 - p)) as f32 }
     }
 
@@ -102,10 +105,9 @@ impl Dropout {
         }
         let values = cpu::View::new(x)?;
         let values: &[f32] = &values;
-        let out = cpu::made_of_rows(values.len(), self.width, |first, rows| {
-            rows.copy_from_slice(&values[first * self.width..][..rows.len()]);
-            self.scale_rows(first, rows);
-        });
+        let write = |first, rows: &mut [MaybeUninit<f32>]| self.write_rows(first, rows, &values[first * self.width..]);
+        // SAFETY: every number of the rows is written: `x` is as long as the buffer, and every row has a start.
+        let out = unsafe { cpu::written_by_rows(values.len(), self.width, write) };
         cpu::tensor(out, x.shape())
     }
 
@@ -136,41 +138,73 @@ impl Dropout {
         Tensor::from_vec(factors, x.shape(), x.device())
     }
 
-    fn scale_rows(&self, first: usize, rows: &mut [f32]) {
-        for (start, values) in self.starts[first..].iter().zip(rows.chunks_mut(self.width)) {
-            let bits = &self.bits[start / WORDS..];
-            match start % WORDS {
-                0 => scale(values, bits, self.scale),
-                skipped => scale_from(values, bits, skipped, self.scale),
+    /// Writes every number of the rows that begin with the `first`, from those of `x`.
+    fn write_rows(&self, first: usize, rows: &mut [MaybeUninit<f32>], x: &[f32]) {
+        for (range, bits, skipped) in self.parts(first, rows.len()) {
+            let (part, x) = (&mut rows[range.clone()], &x[range]);
+            match skipped {
+                0 => scale_to(part, x, bits, self.scale),
+                _ => scale_from(part.write_copy_of_slice(x), bits, skipped, self.scale),
             }
         }
     }
+
+    fn scale_rows(&self, first: usize, rows: &mut [f32]) {
+        for (range, bits, skipped) in self.parts(first, rows.len()) {
+            let part = &mut rows[range];
+            match skipped {
+                0 => scale(part, bits, self.scale),
+                _ => scale_from(part, bits, skipped, self.scale),
+            }
+        }
+    }
+
+    /// So many numbers from the row `first` on in parts whose bits follow one another, which are most of the rows of a run:
+    /// where they are, their bits, and how many of these belong to something else.
+    fn parts(&self, first: usize, numbers: usize) -> impl Iterator<Item = (Range<usize>, &[u16], usize)> {
+        let starts = &self.starts[first..][..numbers / self.width];
+        let mut end = 0;
+        starts.chunk_by(|one, next| next - one == self.width).map(move |rows| {
+            let begin = end;
+            end += rows.len() * self.width;
+            (begin..end, &self.bits[rows[0] / WORDS..], rows[0] % WORDS)
+        })
+    }
 }
 
-/// Elements are dropped whose 24 bits are below this: `bits * 2^-24 < p`.
-fn threshold(p: f32) -> u32 {
-    (p * VALUES).ceil() as u32
+/// The least word that keeps its element: one is dropped if the upper 24 bits of its word are `bits * 2^-24 < p`. None if
+/// every element is.
+fn least(p: f32) -> Option<u32> {
+    ((p * VALUES).ceil() as u32).checked_mul(1 << 8)
 }
 
 cpu::wide! {
-    /// `bits[i]` gets bit `j` if word `16 (first + i) + j` of the stream keeps its element.
-    fn keep(bits: &mut [u16], key: &[u32; 8], stream: u64, first: u64, threshold: u32) {
-        for (i, bits) in bits.chunks_mut(LANES).enumerate() {
-            let kept = kept(key, stream, first + (i * LANES) as u64, threshold);
-            bits.copy_from_slice(&kept[..bits.len()]);
+    #[avx512]
+    /// `bits[i]` gets bit `j` if word `16 (first + i) + j` of the stream keeps its element: if it is at least `least`.
+    fn keep(bits: &mut [u16], key: &[u32; 8], stream: u64, first: u64, least: u32) {
+        let (mut bits, mut first) = (bits, first);
+        while !bits.is_empty() {
+            // the upper half of a block's number is the same for all until the lower one is 0 again
+            let (low, high) = (first as u32, (first >> 32) as u32);
+            let until_next = (1 << 32) - u64::from(low);
+            let count = until_next.min(bits.len() as u64);
+            let (now, later) = std::mem::take(&mut bits).split_at_mut(count as usize);
+            for (i, bits) in now.chunks_mut(LANES).enumerate() {
+                let kept = kept(key, stream, [low.wrapping_add((i * LANES) as u32), high], least);
+                bits.copy_from_slice(&kept[..bits.len()]);
+            }
+            (bits, first) = (later, first.wrapping_add(count));
         }
     }
 }
 
 /// As [`keep`], of `LANES` blocks.
 #[inline(always)]
-fn kept(key: &[u32; 8], stream: u64, first: u64, threshold: u32) -> [u16; LANES] {
-    let counters: [u64; LANES] = from_fn(|lane| first + lane as u64);
-    let (low, high) = (counters.map(|c| c as u32), counters.map(|c| (c >> 32) as u32));
+fn kept(key: &[u32; 8], stream: u64, [low, high]: [u32; 2], least: u32) -> [u16; LANES] {
     let [k0, k1, k2, k3, k4, k5, k6, k7] = *key;
     let (s0, s1) = (stream as u32, (stream >> 32) as u32);
     let mut bits = [0u32; LANES];
-    for lane in 0..LANES {
+    for (lane, bits) in (0u32..).zip(&mut bits) {
         // the constants are "expand 32-byte k"
         let start = [
             0x6170_7865,
@@ -185,19 +219,19 @@ fn kept(key: &[u32; 8], stream: u64, first: u64, threshold: u32) -> [u16; LANES]
             k5,
             k6,
             k7,
-            low[lane],
-            high[lane],
+            low.wrapping_add(lane),
+            high,
             s0,
             s1,
         ];
-        bits[lane] = kept_of(start, threshold);
+        *bits = kept_of(start, least);
     }
     bits.map(|bits| bits as u16)
 }
 
 /// The bits of one block; straight through, for the loop around it becomes vectors.
 #[inline(always)]
-fn kept_of(start: [u32; WORDS], threshold: u32) -> u32 {
+fn kept_of(start: [u32; WORDS], least: u32) -> u32 {
     let mut x = start;
     // eight rounds
     double_round(&mut x);
@@ -205,7 +239,7 @@ fn kept_of(start: [u32; WORDS], threshold: u32) -> u32 {
     double_round(&mut x);
     double_round(&mut x);
     macro_rules! bits {
-        ($($word:literal)*) => { 0 $(| u32::from(x[$word].wrapping_add(start[$word]) >> 8 >= threshold) << $word)* };
+        ($($word:literal)*) => { 0 $(| u32::from(x[$word].wrapping_add(start[$word]) >= least) << $word)* };
     }
     bits!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
 }
@@ -235,26 +269,55 @@ cpu::wide! {
     fn scale(values: &mut [f32], bits: &[u16], scale: f32) {
         let (groups, rest) = values.as_chunks_mut::<WORDS>();
         for (group, &bits) in groups.iter_mut().zip(bits) {
-            for (j, value) in group.iter_mut().enumerate() {
-                *value *= factor(bits, j, scale);
+            let factors = factors_of(bits, scale);
+            for (value, factor) in group.iter_mut().zip(factors) {
+                *value *= factor;
             }
         }
         for (j, value) in rest.iter_mut().enumerate() {
-            *value *= factor(bits[groups.len()], j, scale);
+            *value *= factor(bits[groups.len()].into(), j, scale);
         }
     }
+}
+
+cpu::wide! {
+    /// As [`scale`], from `x` to every number of `out`.
+    ///
+    /// # Panics
+    /// If one is longer than the other.
+    fn scale_to(out: &mut [MaybeUninit<f32>], x: &[f32], bits: &[u16], scale: f32) {
+        let ((groups, rest), (xs, x_rest)) = (out.as_chunks_mut::<WORDS>(), x.as_chunks::<WORDS>());
+        assert!(groups.len() == xs.len() && groups.len() <= bits.len() && rest.len() == x_rest.len(), "numbers to scale");
+        for ((group, x), &bits) in groups.iter_mut().zip(xs).zip(bits) {
+            let factors = factors_of(bits, scale);
+            for (j, out) in group.iter_mut().enumerate() {
+                out.write(x[j] * factors[j]);
+            }
+        }
+        for (j, (out, &x)) in rest.iter_mut().zip(x_rest).enumerate() {
+            out.write(x * factor(bits[groups.len()].into(), j, scale));
+        }
+    }
+}
+
+/// What 16 elements are multiplied with. The compiler does not see where the bits are from: it would make vectors of one
+/// element of each of several groups, and spend three times as long on gathering them.
+#[inline(always)]
+fn factors_of(bits: u16, scale: f32) -> [f32; WORDS] {
+    let bits = black_box(u32::from(bits));
+    from_fn(|j| factor(bits, j, scale))
 }
 
 /// As [`scale`], where the first bits belong to something else.
 fn scale_from(values: &mut [f32], bits: &[u16], skipped: usize, scale: f32) {
     for (j, value) in (skipped..).zip(values) {
-        *value *= factor(bits[j / WORDS], j % WORDS, scale);
+        *value *= factor(bits[j / WORDS].into(), j % WORDS, scale);
     }
 }
 
 #[inline(always)]
-fn factor(bits: u16, j: usize, scale: f32) -> f32 {
-    if u32::from(bits) >> j & 1 == 1 { scale } else { 0.0 }
+fn factor(bits: u32, j: usize, scale: f32) -> f32 {
+    if bits >> j & 1 == 1 { scale } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -308,11 +371,13 @@ mod tests {
 
     #[test]
     fn a_value_at_the_probability_is_kept_and_the_one_below_is_not() {
-        // 24 bits times 2^-24 are exact, so a threshold on the bits is the comparison of the numbers
+        // 24 bits times 2^-24 are exact, so a comparison of the bits is one of the numbers
+        let value = |word: u32| (word >> 8) as f32 / VALUES;
         for p in [0.05f32, 0.1, 0.5, 1.0 / 3.0, 0.899] {
-            let t = threshold(p);
-            assert!(t as f32 / VALUES >= p && ((t - 1) as f32 / VALUES) < p, "{p}");
+            let least = least(p).unwrap();
+            assert!(value(least) >= p && value(least - 1) < p, "{p}");
         }
+        assert_eq!((least(0.0), least(1.0)), (Some(0), None));
     }
 
     #[test]
