@@ -1,4 +1,4 @@
-//! Records the revision the binary is built from, so that a run folder can name it.
+//! Records the revision the binary is built from, so that a run folder can name it, and compiles the kernels for CUDA.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,6 +15,23 @@ fn main() {
     }
     let revision = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
     println!("cargo::rustc-env=SPG_REVISION={revision}");
+    compile_kernels();
+}
+
+#[cfg(not(feature = "cuda"))]
+fn compile_kernels() {}
+
+/// To PTX, which the driver makes the GPU's code of.
+#[cfg(feature = "cuda")]
+fn compile_kernels() {
+    let folder = "src/model/ops/gpu/kernels";
+    println!("cargo::rerun-if-changed={folder}");
+    println!("cargo::rerun-if-env-changed=SPG_CUDA_LIBRARIES");
+    let out = std::env::var_os("OUT_DIR").expect("cargo names a folder");
+    let text = format!("{folder}/cuda.cu");
+    let kernels = cudaforge::KernelBuilder::new().source_files([text]).watch([folder]).args(["-std=c++17", "-O3"]);
+    let written = kernels.build_ptx().and_then(|ptx| ptx.write(Path::new(&out).join("kernels.rs")));
+    written.expect("nvcc compiles the kernels");
 }
 
 fn git(args: &[&str]) -> Option<String> {

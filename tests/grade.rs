@@ -9,7 +9,12 @@ use serde_json::{Value, json};
 
 fn grade(args: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("spg"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("RUST_LOG").env("SPG_DEVICE", "cpu").arg("grade").args(args);
+    command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("RUST_LOG")
+        .env("SPG_DEVICE", "cpu")
+        .arg("grade")
+        .args(args);
     command
 }
 

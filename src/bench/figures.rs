@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::model::ops::gpu::Traffic;
 use crate::profile::{Part, Profile};
 
 /// The figures of one benchmark.
@@ -21,6 +22,23 @@ pub struct Figures {
     pub gemm_peak_gflops: f64,
     /// The most memory the process held, MiB.
     pub peak_memory_mib: Option<f64>,
+    /// What passed between host and accelerator, if there is one.
+    pub traffic: Option<PassTraffic>,
+}
+
+/// Costs of passes on an accelerator beside arithmetic.
+#[derive(Clone, Copy, Debug)]
+pub struct PassTraffic {
+    /// Of a denoising step, if there was a rollout.
+    pub step: Option<Traffic>,
+    /// Of an update, if there was one.
+    pub update: Option<Traffic>,
+}
+
+impl PassTraffic {
+    fn passes(self) -> impl Iterator<Item = (&'static str, Traffic)> {
+        [("step", self.step), ("update", self.update)].into_iter().filter_map(|(name, of)| Some((name, of?)))
+    }
 }
 
 impl Figures {
@@ -63,6 +81,19 @@ impl Figures {
             "gemm_gflops": self.gemm_gflops(),
             "gemm_peak_gflops": self.gemm_peak_gflops,
             "gemm_share": self.profile.gemm_seconds / self.seconds,
+            "traffic": self.traffic.map(|traffic| {
+                let of = |(name, t): (&str, Traffic)| {
+                    let Traffic { launches, bytes_to_device, uploads, bytes_to_host } = t;
+                    let figures = json!({
+                        "launches": launches,
+                        "uploads": uploads,
+                        "bytes_to_device": bytes_to_device,
+                        "bytes_to_host": bytes_to_host,
+                    });
+                    (name.to_owned(), figures)
+                };
+                traffic.passes().map(of).collect::<Map<_, _>>()
+            }),
             "share": shares,
         })
     }
@@ -90,6 +121,19 @@ impl Figures {
                 ),
             );
         }
+        for (name, t) in self.traffic.into_iter().flat_map(PassTraffic::passes) {
+            let kb = |bytes: u64| bytes as f64 / 1e3;
+            line(
+                name,
+                format!(
+                    "{} launches, {} uploads of {:.1} kB, {:.1} kB to the host",
+                    t.launches,
+                    t.uploads,
+                    kb(t.bytes_to_device),
+                    kb(t.bytes_to_host)
+                ),
+            );
+        }
         let shares: Vec<String> =
             self.shares().into_iter().map(|(name, share)| format!("{name} {:.1} %", 100.0 * share)).collect();
         line("share", shares.join(", "));
@@ -112,6 +156,7 @@ mod tests {
             profile,
             gemm_peak_gflops: 4.0,
             peak_memory_mib: None,
+            traffic: None,
         }
     }
 
@@ -125,6 +170,16 @@ mod tests {
         let shares = json["share"].as_object().unwrap();
         assert_eq!(shares.values().filter_map(Value::as_f64).sum::<f64>(), 1.0);
         assert_eq!(shares.len(), Part::ALL.len() + 1);
+    }
+
+    #[test]
+    fn costs_of_an_accelerator_have_a_line_a_pass() {
+        let step = Traffic { launches: 930, bytes_to_device: 22_100, uploads: 6, bytes_to_host: 771_072 };
+        let figures = Figures { traffic: Some(PassTraffic { step: Some(step), update: None }), ..figures() };
+        let text = figures.as_text();
+        assert!(text.contains("step         930 launches, 6 uploads of 22.1 kB, 771.1 kB to the host"), "{text}");
+        let json = figures.as_json();
+        assert_eq!((json["traffic"]["step"]["launches"].as_u64(), json["traffic"].get("update")), (Some(930), None));
     }
 
     #[test]

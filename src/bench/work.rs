@@ -8,6 +8,7 @@ use candle_core::{DType, Tensor};
 
 use crate::config::{BenchRequest, LoraTable, Positive, SpgTable};
 use crate::error::Usage;
+use crate::model::ops::gpu::{self, Traffic};
 use crate::model::ops::products::{Product, sum_of_products};
 use crate::model::{Batch, Llada, LladaConfig, Pass, Weight};
 use crate::optim::{AdamW, AdamWParams, clip};
@@ -34,6 +35,15 @@ const PEAK_TRIES: usize = 8;
 const ADAM: AdamWParams = AdamWParams { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 };
 const LEARNING_RATE: f64 = 3e-6;
 const MAX_GRAD_NORM: f64 = 0.2;
+
+/// What some work took.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// Its time.
+    pub seconds: f64,
+    /// What it gave an accelerator to do, and what passed between that and the host.
+    pub traffic: Traffic,
+}
 
 /// The greedy decoding that is asked for.
 ///
@@ -113,28 +123,28 @@ pub fn warm_up(model: &Llada, request: &BenchRequest) -> Result<()> {
     Ok(())
 }
 
-/// Decodes one batch; the time in seconds.
+/// Decodes one batch.
 ///
 /// # Errors
 /// Logits that are not finite.
-pub fn rollout(model: &Llada, request: &BenchRequest, decoding: &Decoding) -> Result<f64> {
+pub fn rollout(model: &Llada, request: &BenchRequest, decoding: &Decoding) -> Result<Measured> {
     let key = Key::new(SEED, Purpose::Rollout);
     let prompts: Vec<Prompt> = (0..request.batch.get())
         .map(|row| Prompt { ids: random_ids(model, row, request.prompt), key: key.prompt(row) })
         .collect();
-    let started = Instant::now();
-    let merged = request.merge_adapters.then(|| model.merged()).transpose()?;
-    let model = merged.as_ref().unwrap_or(model);
-    let sampler = Sampler { model, decoding, pass: Pass::INFERENCE, stop: &Stop::default() };
-    sampler.complete(&prompts, prompts.len(), |_| ())?;
-    Ok(started.elapsed().as_secs_f64())
+    measured(model, || {
+        let model = model.for_sampling(request.merge_adapters)?;
+        let sampler = Sampler { model: &model, decoding, pass: Pass::INFERENCE, stop: &Stop::default() };
+        sampler.complete(&prompts, prompts.len(), |_| ())?;
+        Ok(())
+    })
 }
 
-/// Updates the adapters on random completions, half of them good, half of them bad; the time of each, in seconds.
+/// Updates the adapters on random completions, half of them good, half of them bad.
 ///
 /// # Errors
 /// If the maths fails.
-pub fn updates(model: &Llada, request: &BenchRequest) -> Result<Vec<f64>> {
+pub fn updates(model: &Llada, request: &BenchRequest) -> Result<Vec<Measured>> {
     if request.train == 0 {
         return Ok(Vec::new());
     }
@@ -142,18 +152,23 @@ pub fn updates(model: &Llada, request: &BenchRequest) -> Result<Vec<f64>> {
     let passes = MicroBatches { size: request.batch, checkpointing: request.activation_checkpointing };
     let update = PolicyUpdate::new(&SpgTable::default().recipe(), request.block, passes, SEED);
     let mut optimizer = AdamW::new(model.trainable(), ADAM)?;
-    let mut seconds = Vec::with_capacity(request.train);
-    for step in 0..request.train {
-        let started = Instant::now();
+    let mut one = |step| {
         let anchors = update.anchors(model, model, &completions, step, &Stop::default())?;
         let (gradients, _) = update.gradients(model, &completions, &anchors, 0, &Stop::default())?;
-        profile::measure(Part::Optimiser, model.device(), || -> Result<()> {
+        profile::measure(Part::Optimiser, model.device(), || {
             let clip = clip(gradients.by_name(), MAX_GRAD_NORM)?;
             Ok(optimizer.step(gradients.by_name(), LEARNING_RATE, clip.scale)?)
-        })?;
-        seconds.push(started.elapsed().as_secs_f64());
-    }
-    Ok(seconds)
+        })
+    };
+    (0..request.train).map(|step| measured(model, || one(step))).collect()
+}
+
+/// Runs `work` until the model's device is done with it.
+fn measured(model: &Llada, work: impl FnOnce() -> Result<()>) -> Result<Measured> {
+    let (started, before) = (Instant::now(), gpu::traffic());
+    work()?;
+    model.device().synchronize()?;
+    Ok(Measured { seconds: started.elapsed().as_secs_f64(), traffic: gpu::traffic().since(before) })
 }
 
 /// A completion that fills its canvas.

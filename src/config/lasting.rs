@@ -39,6 +39,7 @@ const RULES: &[(&str, Rule)] = &[
     ("lora.r", StaysIfWritten),
     ("lora.lora_alpha", StaysIfWritten),
     ("lora.lora_dropout", May),
+    ("lora.tf32", May),
     ("lora.target_modules", StaysIfWritten),
     // its adapters are in the checkpoint by now
     ("lora.init_from", May),

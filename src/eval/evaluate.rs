@@ -1,5 +1,6 @@
 //! Decoding and grading a set of records, setting by setting.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -99,13 +100,15 @@ impl Evaluator {
     /// # Errors
     /// If decoding fails, or a reward; [`Interrupted`](crate::signal::Interrupted) as soon as `stop` asks for it.
     pub fn outcomes(&self, session: &Session, pass: Pass<'_>, stop: &Stop) -> Result<Vec<Outcome>> {
-        let merged = (self.rollout.merge_adapters && pass.adapters).then(|| session.model.merged()).transpose()?;
-        let model = merged.as_ref().unwrap_or(&session.model);
+        let model = match pass.adapters {
+            true => session.model.for_sampling(self.rollout.merge_adapters)?,
+            false => Cow::Borrowed(&session.model),
+        };
         let run = |(i, setting): (usize, &Setting)| {
             let of =
                 if self.settings.len() > 1 { format!(" ({} of {})", i + 1, self.settings.len()) } else { "".into() };
             let started = Instant::now();
-            let decoded = self.decode(model, pass, stop, setting, &format!("{}{of}", setting.label))?;
+            let decoded = self.decode(&model, pass, stop, setting, &format!("{}{of}", setting.label))?;
             let seconds = started.elapsed().as_secs_f64();
             let samples = self.grade(session, decoded, stop)?;
             Ok(Outcome { evaluation: Evaluation::of(setting, &samples, seconds), samples })

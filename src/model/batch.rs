@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
 
+use super::ops::gpu::{self, dropout::Rows};
+use super::ops::padding::Padding;
+use super::uploaded::Uploaded;
 use super::window::{Place, Window};
 use crate::rng::Key;
 
@@ -70,12 +73,14 @@ pub struct Span<'a> {
     pub width: usize,
     /// Places in these columns; none for all of them, row after row.
     pub places: Option<&'a [Place]>,
+    /// The same for an accelerator's kernels; none on the host.
+    pub uploaded: Option<&'a Uploaded>,
 }
 
 impl<'a> Span<'a> {
     /// All columns of a batch.
     pub fn full(batch: &'a Batch, pass: Pass<'a>) -> Self {
-        Self { pass, pad: &batch.pad, start: 0, width: batch.columns(), places: None }
+        Self { pass, pad: &batch.pad, start: 0, width: batch.columns(), places: None, uploaded: None }
     }
 
     /// The columns of `window` only.
@@ -88,16 +93,33 @@ impl<'a> Span<'a> {
         Self { places: window.places.as_deref(), ..self.window(&window.columns) }
     }
 
+    /// This span with what was uploaded for its pass.
+    pub fn with(self, uploaded: Option<&'a Uploaded>) -> Self {
+        Self { uploaded, ..self }
+    }
+
+    /// The padding of the rows.
+    pub fn padding(&self) -> Padding<'a> {
+        Padding { columns: self.pad, uploaded: self.uploaded.map(|uploaded| &uploaded.pad) }
+    }
+
+    /// Where the dropout of the tensor's rows is drawn, if an accelerator draws it.
+    pub fn keyed_rows(&self) -> Option<&'a Rows> {
+        self.uploaded?.rows(self)
+    }
+
     /// Picks this span's rows out of those of `all`, whole columns that it lies in: `[B * all.width, D]` -> `[N, D]`.
     pub fn take(&self, x: &Tensor, all: &Span<'_>) -> Result<Tensor> {
         if let Some(places) = self.places {
-            return x.index_select(&index(places, all, x.device())?, 0);
+            gpu::noted(1);
+            return x.index_select(&self.index(places, all, x.device())?, 0);
         }
         if self.width == all.width {
             return Ok(x.clone());
         }
         let (b, d) = (self.pad.len(), x.dim(1)?);
         let columns = x.reshape((b, all.width, d))?.narrow(1, self.start - all.start, self.width)?;
+        gpu::noted(1);
         columns.contiguous()?.reshape((b * self.width, d))
     }
 
@@ -105,15 +127,25 @@ impl<'a> Span<'a> {
     pub fn put(&self, x: &Tensor, all: &Span<'_>) -> Result<Tensor> {
         let (b, d) = (self.pad.len(), x.dim(1)?);
         if let Some(places) = self.places {
+            gpu::noted(3); // zeros, their copy, and what is added
             let zeros = Tensor::zeros((b * all.width, d), x.dtype(), x.device())?;
-            return zeros.index_add(&index(places, all, x.device())?, x, 0);
+            return zeros.index_add(&self.index(places, all, x.device())?, x, 0);
         }
         if self.width == all.width {
             return Ok(x.clone());
         }
         let before = self.start - all.start;
         let after = all.width - before - self.width;
+        gpu::noted(3);
         x.reshape((b, self.width, d))?.pad_with_zeros(1, before, after)?.reshape((b * all.width, d))
+    }
+
+    /// The rows of the places among those of the columns of `all`.
+    fn index(&self, places: &[Place], all: &Span<'_>, device: &Device) -> Result<Tensor> {
+        match self.uploaded.and_then(|uploaded| uploaded.index(all.start, all.width)) {
+            Some(index) => Ok(index.clone()),
+            None => index(places, all.start, all.width, device),
+        }
     }
 
     /// What the tensor's rows stand for, in order: rows of the batch with neighbouring columns.
@@ -132,10 +164,10 @@ impl<'a> Span<'a> {
     }
 }
 
-/// The rows of `places` among those of the columns of `all`.
-fn index(places: &[Place], all: &Span<'_>, device: &Device) -> Result<Tensor> {
-    let index: Vec<u32> = places.iter().map(|(row, column)| (row * all.width + column - all.start) as u32).collect();
-    Tensor::from_vec(index, places.len(), device)
+/// The rows of `places` among those of `width` columns from `start` on.
+pub fn index(places: &[Place], start: usize, width: usize, device: &Device) -> Result<Tensor> {
+    let index: Vec<u32> = places.iter().map(|(row, column)| (row * width + column - start) as u32).collect();
+    gpu::upload(&index, places.len(), device)
 }
 
 /// How a forward pass is run.

@@ -112,7 +112,7 @@ impl Shared<'_> {
     /// `[B*columns, heads*E]` -> rotated `[B, columns, heads, E]`.
     fn rotate(&self, x: Tensor, heads: usize, span: &Span<'_>, turn: Turn) -> Result<Tensor> {
         let x = x.reshape((span.pad.len(), span.width, heads, self.config.head_dim()))?;
-        self.tables.rotate(x, Positions { start: span.start, pad: span.pad }, turn)
+        self.tables.rotate(x, Positions { start: span.start, pad: span.padding() }, turn)
     }
 }
 
@@ -139,7 +139,7 @@ impl Block {
         let q = shared.rotate(picked.put(&q, window)?, config.n_heads, window, Turn::Forward)?;
         let k = shared.rotate(k, config.n_kv_heads, full, Turn::Forward)?;
         let v = v.reshape(k.shape())?;
-        let attended = picked.take(&attention::forward(&q, &k, &v, full.pad)?.flatten(0, 1)?, window)?; // [N, H*E]
+        let attended = picked.take(&attention::forward(&q, &k, &v, full.padding())?.flatten(0, 1)?, window)?; // [N, H*E]
         let (mid, out_low) = self.attn_out.forward(Some(&picked.take(x, full)?), &attended, picked)?;
         let attended = self.attn_out.needs_input(picked).then_some(attended);
         Ok((mid, AttentionSaved { q, k, v, attended, q_low, k_low, v_low, out_low }))

@@ -9,6 +9,8 @@ use candle_core::{Result, Tensor, bail};
 
 use super::batch::{Batch, Pass, Span};
 use super::llada::Llada;
+use super::ops::gpu;
+use super::uploaded::Uploaded;
 use super::window::Window;
 
 /// Rotated keys, and values, of one layer: `[B, C, K, E]` each, of the first `C` columns.
@@ -124,8 +126,10 @@ impl Llada {
     ) -> Result<Tensor> {
         let columns = batch.columns().max(1);
         let ids: Vec<u32> = batch.ids.chunks(columns).flat_map(|row| &row[fed.clone()]).copied().collect();
-        let ids = Tensor::from_vec(ids, batch.len() * fed.len(), self.device())?;
+        let ids = gpu::upload(&ids, batch.len() * fed.len(), self.device())?;
         let full = Span::full(batch, pass).window(&fed);
+        let uploaded = Uploaded::of(&full, window, self.device())?;
+        let full = full.with(uploaded.as_ref());
         let mut x = self.embed(&ids)?; // [B*F, D]
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward_fed(&x, &self.shared(full, window, i), |new| join(i, new))?;

@@ -8,11 +8,12 @@
 //! |---|---|
 //! | kept of a block | `x` nD, `q mid` 2wD, `k v` 2nK', `gate up` 2wF, `attended` wD if attn_out is trained; f32: R a row and adapter; with dropout a bit an input |
 //! | forward, nothing kept | attention: `x h q k v attended mid`; MLP: `x mid h gate up` |
-//! | backward beside the kept | ff_out: `dy down`, and `activated` if it is trained (elsewhere than on the CPU with its dropout); gate and up: `dy h`, three of D |
+//! | backward beside the kept | ff_out: `dy down`, and `activated` if it is trained; gate and up: `dy h`, three of D |
 //! | products, CPU | the wider of D and F, n rows in bf16 if weights are bf16; unpacked rows of a quantised weight |
-//! | head, forward | CPU: logits of a slice of words for a few rows; elsewhere of all words for a chunk of rows |
+//! | products, elsewhere | an adapter in f32 beside activations of 16 bits: its input, its update and their gradients in f32; the widest quantised weight, unpacked |
+//! | head, forward | CPU: logits of a slice of words for a few rows; elsewhere f32 of all words for a chunk of rows |
 //! | head, with slopes | the same, turned into probabilities in place (elsewhere than on the CPU 5 of that size); `x`, slopes and their copy, D a scored row |
-//! | attention inside | CPU: scores and their gradient, f32 WT a thread; elsewhere f32 BHWT, 3 forward, 5 backward |
+//! | attention inside | CPU: scores and their gradient, f32 WT a thread; elsewhere of all heads, `S = BHWT`: f32 S and S of probabilities forward, f32 S and 2S of probabilities and gradients backward, and `q k v` by heads, with gradients backward |
 //!
 //! Adapters, gradients and moments are f32, 4 bytes a parameter each.
 
@@ -24,6 +25,7 @@ use super::block::Block;
 use super::linear::{Adapter, Linear};
 use super::llada::Llada;
 use super::ops::dropout::Dropout;
+use super::ops::gpu;
 use super::ops::products::activations_are_f32;
 use super::ops::rope;
 use super::param::Param;
@@ -63,9 +65,9 @@ struct Sizes {
     d: usize,
     kv: usize,
     f: usize,
-    /// Bytes of a score matrix, `W T` a thread or `B H W T`, and whether it is the latter.
+    /// Bytes of f32 scores, `W T` a thread or `B H W T`, and whether it is the latter: on an accelerator.
     scores: usize,
-    composed: bool,
+    device: bool,
 }
 
 impl Llada {
@@ -80,8 +82,13 @@ impl Llada {
         rope::Tables::bytes(columns, self.config.head_dim())
     }
 
-    /// Bytes of the weights that [`Llada::merged`] copies.
-    pub fn merged_bytes(&self) -> usize {
+    /// Bytes that [`Llada::for_sampling`] copies, of weights or of adapters.
+    pub fn sampling_bytes(&self, merge: bool) -> usize {
+        if !merge {
+            let adapters = self.blocks.iter().flat_map(|b| b.linears()).filter_map(|(_, l)| l.adapter.as_ref());
+            let numbers = adapters.map(|a| a.a.value().elem_count() + a.b.value().elem_count()).sum::<usize>();
+            return if self.samples_with_copies() { numbers * self.unit() } else { 0 };
+        }
         let adapted = self.blocks.iter().flat_map(|b| b.linears()).filter(|(_, l)| l.adapter.is_some());
         adapted.map(|(_, l)| &l.weight).filter(|w| !w.is_quantised()).map(Weight::bytes).sum()
     }
@@ -97,8 +104,14 @@ impl Llada {
         2 * self.blocks.len() * rows * columns * self.config.n_kv_heads * self.config.head_dim() * self.unit()
     }
 
-    /// What a product takes on the CPU beside its operands: the left one rounded to bf16, and unpacked blocks.
+    /// What a product takes beside its operands: on the CPU the left one rounded to bf16, and unpacked blocks; elsewhere a
+    /// whole quantised weight, in f32 and in the dtype of activations.
     fn product_bytes(&self, extent: Extent) -> usize {
+        if !gpu::is_host(self.device()) {
+            let packed = self.matrices().into_iter().filter(|w| w.is_quantised()).filter_map(|w| w.dims2().ok());
+            let widest = packed.map(|(out, input)| out * input).max().unwrap_or(0);
+            return widest * (DType::F32.size_in_bytes() + self.unit());
+        }
         let width = self.config.d_model.max(self.config.mlp_hidden_size);
         let rounded = match activations_are_f32(self.dtype(), self.device()) {
             true => extent.rows * extent.columns * width * DType::BF16.size_in_bytes(),
@@ -114,9 +127,9 @@ impl Llada {
     /// # Errors
     /// None that a loaded model has.
     pub fn logits_bytes(&self, rows: usize) -> Result<usize> {
-        match self.device().is_cpu() {
+        match gpu::is_host(self.device()) {
             true => self.head.slice_bytes(rows),
-            false => Ok(rows.min(self.head.chunk_rows()?) * self.config.embedding_size * self.unit()),
+            false => Ok(rows.min(self.head.chunk_rows()?) * self.config.embedding_size * DType::F32.size_in_bytes()),
         }
     }
 
@@ -172,7 +185,7 @@ impl Llada {
         }
         let scored = extent.rows * extent.window;
         let row = self.config.d_model * self.unit();
-        let cpu = self.device().is_cpu();
+        let cpu = gpu::is_host(self.device());
         // the CPU goes over slices of words, unless it trains the head's own weight
         let chunk = match cpu && !self.head.weight.is_trainable() {
             true => self.head.slice_bytes(scored)?,
@@ -192,14 +205,14 @@ impl Llada {
     }
 
     fn unit(&self) -> usize {
-        if self.device().is_cpu() { DType::F32.size_in_bytes() } else { self.dtype().size_in_bytes() }
+        self.activations().size_in_bytes()
     }
 
     fn sizes(&self, Extent { rows, columns, window }: Extent, block: usize) -> Sizes {
         let config = &self.config;
         let window = if block + 1 == self.blocks.len() { window } else { columns };
-        let composed = !self.device().is_cpu();
-        let matrices = if composed { rows * config.n_heads } else { rayon::current_num_threads() };
+        let device = !gpu::is_host(self.device());
+        let matrices = if device { rows * config.n_heads } else { rayon::current_num_threads() };
         Sizes {
             unit: self.unit(),
             n: rows * columns,
@@ -208,7 +221,7 @@ impl Llada {
             kv: config.n_kv_heads * config.head_dim(),
             f: config.mlp_hidden_size,
             scores: matrices * window * columns * DType::F32.size_in_bytes(),
-            composed,
+            device,
         }
     }
 }
@@ -223,21 +236,30 @@ fn wants_input(linear: &Linear) -> bool {
     linear.weight.is_trainable() || linear.adapter.is_some()
 }
 
-/// Copies of a layer's input that dropout takes going forward: the input with what is kept of it; composed, what to
-/// multiply it with, too.
-fn dropout_copies(linear: &Linear, composed: bool) -> usize {
-    linear.adapter.as_ref().map_or(0, |a| if a.dropout > 0.0 { 1 + usize::from(composed) } else { 0 })
+/// Copies of a layer's input that dropout takes on the CPU going forward: the input with what is kept of it. (Going back
+/// the gradient of the input takes that place later, dropout or not.)
+fn dropout_copies(linear: &Linear, device: bool) -> usize {
+    linear.adapter.as_ref().map_or(0, |a| usize::from(a.dropout > 0.0 && !device))
 }
 
-/// The same going back. On the CPU the gradient of the input takes that place later, dropout or not.
-fn dropout_copies_back(linear: &Linear, composed: bool) -> usize {
-    if composed { dropout_copies(linear, composed) } else { 0 }
-}
-
-/// What is kept of a layer's dropout.
-fn dropout_bytes(linear: &Linear, rows: usize) -> usize {
+/// What is kept of a layer's dropout on the CPU.
+fn dropout_bytes(linear: &Linear, rows: usize, device: bool) -> usize {
     let width = |a: &Adapter| a.a.value().dims()[1];
-    linear.adapter.as_ref().map_or(0, |a| if a.dropout > 0.0 { Dropout::bytes_of(rows, width(a)) } else { 0 })
+    let drawn = |a: &&Adapter| a.dropout > 0.0 && !device;
+    linear.adapter.as_ref().filter(drawn).map_or(0, |a| Dropout::bytes_of(rows, width(a)))
+}
+
+/// What an adapter in f32 takes on an accelerator beside activations of 16 bits, or with dropout: its input and its update,
+/// or their gradients, in f32.
+fn adapter_bytes(linear: &Linear, rows: usize, s: &Sizes) -> usize {
+    let f32_bytes = DType::F32.size_in_bytes();
+    let (Some(adapter), true) = (&linear.adapter, s.device) else { return 0 };
+    let (input, out) = (adapter.a.value().dims()[1], adapter.b.value().dims()[0]);
+    match (adapter.a.value().dtype().size_in_bytes() > s.unit, adapter.dropout > 0.0) {
+        (true, _) => rows * (input + out) * f32_bytes,
+        (false, true) => rows * input * f32_bytes,
+        (false, false) => 0,
+    }
 }
 
 impl Block {
@@ -247,28 +269,45 @@ impl Block {
         let of_window =
             [&self.q_proj, &self.attn_out, &self.ff_proj, &self.up_proj, &self.ff_out].map(|linear| (linear, s.w));
         let low = |(linear, rows): &(&Linear, usize)| {
-            rank(linear) * rows * DType::F32.size_in_bytes() + dropout_bytes(linear, *rows)
+            rank(linear) * rows * DType::F32.size_in_bytes() + dropout_bytes(linear, *rows, s.device)
         };
         let activations = s.n * s.d + 2 * s.w * s.d + 2 * s.n * s.kv + 2 * s.w * s.f + attended;
         activations * s.unit + of_all.iter().chain(&of_window).map(low).sum::<usize>()
     }
 
+    /// The most that the adapters of the MLP take, and those of attention.
+    fn adapters_bytes(&self, s: &Sizes) -> (usize, usize) {
+        let most = |linears: &[&Linear], rows| linears.iter().map(|l| adapter_bytes(l, rows, s)).max().unwrap_or(0);
+        let mlp = most(&[&self.ff_proj, &self.up_proj, &self.ff_out], s.w);
+        (mlp, most(&[&self.k_proj, &self.v_proj], s.n).max(most(&[&self.q_proj, &self.attn_out], s.w)))
+    }
+
     fn forward_bytes(&self, s: &Sizes) -> usize {
-        let scores = if s.composed { 3 * s.scores + 3 * s.n * s.d * s.unit } else { s.scores };
-        let attention = (2 * s.n * s.d + 2 * s.n * s.kv + 3 * s.w * s.d) * s.unit + scores;
-        let dropped = dropout_copies(&self.up_proj, s.composed) * s.w * s.d;
-        let mlp = (s.n * s.d + 2 * s.w * s.d + 2 * s.w * s.f + dropped) * s.unit;
-        let composed = if s.composed { s.w * s.f * s.unit } else { 0 };
-        attention.max(mlp + composed)
+        let (mlp_adapters, adapters) = self.adapters_bytes(s);
+        // probabilities have the dtype of activations
+        let scores = match s.device {
+            true => s.scores + s.scores * s.unit / 4 + (2 * s.w * s.d + 2 * s.n * s.kv) * s.unit,
+            false => s.scores,
+        };
+        let attention = (2 * s.n * s.d + 2 * s.n * s.kv + 3 * s.w * s.d) * s.unit + scores.max(adapters);
+        let dropped = dropout_copies(&self.up_proj, s.device) * s.w * s.d;
+        let mlp = (s.n * s.d + 2 * s.w * s.d + 2 * s.w * s.f + dropped) * s.unit + mlp_adapters;
+        let activated = if s.device { s.w * s.f * s.unit } else { 0 };
+        attention.max(mlp + activated)
     }
 
     /// What the backward takes beside what is kept.
     fn backward_bytes(&self, s: &Sizes) -> usize {
         let (wd, wf) = (s.w * s.d, s.w * s.f);
-        let trained = if wants_input(&self.ff_out) { 1 + dropout_copies_back(&self.ff_out, s.composed) } else { 0 };
-        let out = wd + (1 + trained) * wf;
-        let in_ = (5 + dropout_copies_back(&self.up_proj, s.composed)) * wd;
-        let composed = if s.composed { 5 * s.scores + 8 * wf * DType::F32.size_in_bytes() } else { 2 * s.scores };
-        out.max(in_) * s.unit + composed
+        let trained = usize::from(wants_input(&self.ff_out));
+        let (out, in_) = (wd + (1 + trained) * wf, 5 * wd);
+        if !s.device {
+            return out.max(in_) * s.unit + 2 * s.scores;
+        }
+        let (mlp_adapters, adapters) = self.adapters_bytes(s);
+        // by heads: q, k, v and the gradient of what was attended, then the gradients of q, k and v
+        let heads = (4 * wd + 4 * s.n * s.kv) * s.unit;
+        let attention = 2 * wd * s.unit + (heads + s.scores + s.scores * s.unit / 2).max(adapters);
+        (out.max(in_) * s.unit + mlp_adapters).max(attention)
     }
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use super::ops::gpu::{self, Operand};
 use super::ops::products::{Product, sum_of_products};
 use super::ops::vocabulary::Words as _;
 use super::ops::{cpu, log_prob, rms_norm, vocabulary};
@@ -91,11 +92,24 @@ impl Head {
         let hs: Vec<Tensor> = xs.iter().map(normed).collect::<Result<_>>()?;
         if !hs.iter().all(cpu::serves) {
             let logits = |h| sum_of_products(None, &[Product::forward(h, &self.weight)])?.to_dtype(DType::F32);
-            let all: Result<Vec<Tensor>> =
-                hs.iter().map(|h| logits(h)?.to_device(&Device::Cpu)?.contiguous()).collect();
-            return f(0, all?);
+            return f(0, hs.iter().map(logits).collect::<Result<_>>()?);
         }
         vocabulary::for_slices(&hs, &self.weight, |start, _, logits| f(start, logits))
+    }
+
+    /// Logits of a few rows, f32 where they are computed: on an accelerator.
+    ///
+    /// # Shapes
+    /// `x` `[n, D]`, before the final norm; returns `[n, V]`.
+    pub fn logits_on_device(&self, x: &Tensor) -> Result<Tensor> {
+        let h = rms_norm::forward(x, self.norm.value(), self.eps)?;
+        match self.weight.dense() {
+            Some(weight) => {
+                let (h, w) = (Operand::plain(&h), Operand::transposed(weight.value()));
+                gpu::cast(&gpu::product(None, h, w, 1.0, gpu::unrounded(h.x), false)?, DType::F32)
+            }
+            None => gpu::cast(&sum_of_products(None, &[Product::forward(&h, &self.weight)])?, DType::F32),
+        }
     }
 
     /// Logits of some words, f32 in main memory: `[N, words]`.

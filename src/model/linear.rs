@@ -7,11 +7,13 @@ use candle_core::{DType, Result, Tensor};
 use super::batch::Span;
 use super::ops::cpu;
 use super::ops::dropout::{Dropout, Run, Words};
+use super::ops::gpu;
 use super::ops::products::{Product, add_product, least_rows, sum_of_products};
 use super::param::{Gradients, Param};
 use super::weight::Weight;
 
-/// The low-rank update of one linear layer; `a` `[R, in]` and `b` `[out, R]` are f32 and trainable.
+/// The low-rank update of one linear layer; `a` `[R, in]` and `b` `[out, R]` are f32 and trainable, but in models that only
+/// sample.
 #[derive(Clone, Debug)]
 pub struct Adapter {
     /// Down-projection `[R, in]`.
@@ -22,6 +24,8 @@ pub struct Adapter {
     pub scale: f64,
     /// Probability of dropping an input while training.
     pub dropout: f64,
+    /// Whether its products may be in TF32 where the weight has 16 bits.
+    pub tf32: bool,
     /// Index of the module within the model: its dropout stream.
     pub module: u64,
 }
@@ -41,7 +45,16 @@ pub struct Low {
     /// `drop(x) A^T`, `[N, R]`.
     projected: Tensor,
     /// What was kept of the input; nothing without dropout.
-    dropout: Option<Dropout>,
+    dropout: Option<Mask>,
+}
+
+/// Dropout of a layer's input.
+#[derive(Clone, Debug)]
+enum Mask {
+    /// Drawn on the host.
+    Bits(Dropout),
+    /// Drawn by the accelerator whenever it is asked for.
+    Keyed(gpu::dropout::Dropout),
 }
 
 #[cfg(test)]
@@ -49,7 +62,8 @@ impl Low {
     /// What is held, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let projected = self.projected.elem_count() * self.projected.dtype().size_in_bytes();
-        projected + self.dropout.as_ref().map_or(0, Dropout::bytes)
+        let bits = |mask: &Mask| if let Mask::Bits(dropout) = mask { dropout.bytes() } else { 0 };
+        projected + self.dropout.as_ref().map_or(0, bits)
     }
 }
 
@@ -79,10 +93,11 @@ impl Linear {
         let frozen = Product::forward(x, &self.weight);
         let Some(adapter) = self.active(span) else { return Ok((sum_of_products(start, &[frozen])?, None)) };
         let dropout = adapter.dropout(span)?;
-        let input = dropped(x, dropout.as_ref())?;
-        let down = Product::forward(&input, adapter.a.value()).like(&self.weight);
+        let input = adapter.input(x, dropout.as_ref())?;
+        let down = Product::forward(&input, adapter.a.value()).like(&self.weight).fast(adapter.may_round(x));
         let projected = sum_of_products(None, &[down])?; // [N, R]
-        let update = Product::forward(&projected, adapter.b.value()).like(&self.weight).scaled(adapter.scale);
+        let update = Product::forward(&projected, adapter.b.value()).like(&self.weight).fast(adapter.may_round(x));
+        let update = update.scaled(adapter.scale);
         let y = sum_of_products(start, &[frozen, update])?;
         Ok((y, Some(Low { projected, dropout })))
     }
@@ -94,8 +109,9 @@ impl Linear {
     pub fn project(&self, x: &Tensor, span: &Span<'_>) -> Result<Projected> {
         let Some(adapter) = self.active(span) else { return Ok(None) };
         let dropout = adapter.dropout(span)?;
-        let input = dropped(x, dropout.as_ref())?;
-        let projected = sum_of_products(None, &[Product::forward(&input, adapter.a.value())])?;
+        let input = adapter.input(x, dropout.as_ref())?;
+        let down = Product::forward(&input, adapter.a.value()).fast(adapter.may_round(x));
+        let projected = sum_of_products(None, &[down])?;
         Ok(Some(Low { projected, dropout }))
     }
 
@@ -119,18 +135,25 @@ impl Linear {
         let (Some(adapter), Some(Low { projected, dropout }), Some(x)) = (self.active(span), low, x) else {
             return if want_dx { sum_of_products(None, &[frozen]).map(Some) } else { Ok(None) };
         };
-        let like = |product: Product<'_>| sum_of_products(None, &[product.like(&self.weight)]);
-        let dy32 = dy.to_dtype(DType::F32)?;
+        let like =
+            |product: Product<'_>| sum_of_products(None, &[product.like(&self.weight).fast(adapter.may_round(dy))]);
+        let dy32 = gpu::cast(dy, DType::F32)?;
         gradients.add(adapter.b.name(), like(Product::gradient(&dy32, projected).scaled(adapter.scale))?)?;
         let d_projected = like(Product::backward(&dy32, adapter.b.value()).scaled(adapter.scale))?; // [N, R]
-        gradients.add(adapter.a.name(), like(Product::gradient(&d_projected, &dropped(x, dropout.as_ref())?))?)?;
+        gradients
+            .add(adapter.a.name(), like(Product::gradient(&d_projected, &adapter.input(x, dropout.as_ref())?))?)?;
         if !want_dx {
             return Ok(None);
         }
-        let through = Product::backward(&d_projected, adapter.a.value()).like(&self.weight);
+        let through = Product::backward(&d_projected, adapter.a.value()).like(&self.weight).fast(adapter.may_round(dy));
         match dropout {
             None => sum_of_products(None, &[frozen, through]).map(Some),
-            Some(dropout) => {
+            Some(Mask::Keyed(dropout)) => {
+                let dx = sum_of_products(None, &[frozen])?;
+                dropout.add(&dx, &sum_of_products(None, &[through])?)?;
+                Ok(Some(dx))
+            }
+            Some(Mask::Bits(dropout)) => {
                 let through = dropout.apply_in_place(sum_of_products(None, &[through])?)?.to_dtype(dy.dtype())?;
                 added(through, frozen).map(Some)
             }
@@ -141,8 +164,12 @@ impl Linear {
 impl Adapter {
     /// Which inputs of this pass are kept; nothing without dropout. Words are counted from a sequence's first real token, so
     /// that padding changes nothing; padding itself is dropped.
-    fn dropout(&self, span: &Span<'_>) -> Result<Option<Dropout>> {
+    fn dropout(&self, span: &Span<'_>) -> Result<Option<Mask>> {
         let Some(keys) = span.pass.dropout.filter(|_| self.dropout > 0.0) else { return Ok(None) };
+        if let Some(rows) = span.keyed_rows() {
+            let rows = rows.clone();
+            return Ok(Some(Mask::Keyed(gpu::dropout::Dropout { rows, stream: self.module, p: self.dropout })));
+        }
         let width = self.a.value().dim(1)?;
         let mut runs = Vec::new();
         for (row, columns) in span.runs() {
@@ -154,16 +181,21 @@ impl Adapter {
                 words: Some(Words { key: keys[row], stream: self.module, first }),
             });
         }
-        Ok(Some(Dropout::draw(&runs, width, self.dropout)))
+        Ok(Some(Mask::Bits(Dropout::draw(&runs, width, self.dropout))))
     }
-}
 
-/// The input in f32, with dropout applied.
-fn dropped(x: &Tensor, dropout: Option<&Dropout>) -> Result<Tensor> {
-    let x = x.to_dtype(DType::F32)?;
-    match dropout {
-        Some(dropout) => dropout.apply(&x),
-        None => Ok(x),
+    /// Whether products beside activations like `x` may be in TF32.
+    fn may_round(&self, x: &Tensor) -> bool {
+        self.tf32 && x.dtype() != DType::F32
+    }
+
+    /// The input in the dtype of the adapter, with dropout applied.
+    fn input(&self, x: &Tensor, dropout: Option<&Mask>) -> Result<Tensor> {
+        match dropout {
+            Some(Mask::Bits(dropout)) => dropout.apply(&x.to_dtype(DType::F32)?),
+            Some(Mask::Keyed(dropout)) => dropout.apply(x),
+            None => gpu::cast(x, self.a.value().dtype()),
+        }
     }
 }
 

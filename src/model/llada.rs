@@ -14,8 +14,9 @@ use super::footprint::Extent;
 use super::head::Head;
 use super::lora::AdapterConfig;
 use super::ops::products::activations_are_f32;
-use super::ops::rope;
+use super::ops::{gpu, rope};
 use super::param::{Gradients, Param};
+use super::uploaded::Uploaded;
 use super::weight::Weight;
 use super::window::Window;
 use crate::config::ActivationCheckpointing;
@@ -109,8 +110,10 @@ impl Llada {
     /// # Shapes
     /// Returns `[N, D]` in the order of the places; `[B * W, D]`, row after row, if `window` is all of some columns.
     pub fn hidden(&self, batch: &Batch, window: impl Into<Window>, pass: Pass<'_>) -> Result<Tensor> {
-        let x = self.embed(&self.ids(batch)?)?; // [B*T, D]
-        self.run(x, 0..self.blocks.len(), batch, &window.into(), pass, false).map(|(x, _)| x)
+        let (window, x) = (window.into(), self.embed(&self.ids(batch)?)?); // [B*T, D]
+        let full = Span::full(batch, pass);
+        let uploaded = Uploaded::of(&full, &window, self.device())?;
+        self.run(x, 0..self.blocks.len(), full.with(uploaded.as_ref()), &window, false).map(|(x, _)| x)
     }
 
     /// As [`Llada::hidden`], keeping what [`Llada::backward`] needs.
@@ -136,11 +139,14 @@ impl Llada {
                 (layers.get().min(n), self.keeps_last(extent, layers)?)
             }
         };
+        let full = Span::full(batch, pass);
+        let uploaded = Uploaded::of(&full, &window, self.device())?;
+        let full = full.with(uploaded.as_ref());
         let mut segments = Vec::new();
         for first in (0..n).step_by(length) {
             let blocks = first..n.min(first + length);
             let keep = keep_last && blocks.end == n;
-            let (y, saved) = self.run(x.clone(), blocks.clone(), batch, &window, pass, keep)?;
+            let (y, saved) = self.run(x.clone(), blocks.clone(), full, &window, keep)?;
             segments.push(Segment { blocks, kept: if keep { Kept::Saved(saved) } else { Kept::Input(x) } });
             x = y;
         }
@@ -148,7 +154,7 @@ impl Llada {
     }
 
     fn ids(&self, batch: &Batch) -> Result<Tensor> {
-        Tensor::from_slice(&batch.ids, batch.ids.len(), self.device())
+        gpu::upload(&batch.ids, batch.ids.len(), self.device())
     }
 
     /// Runs some blocks on the input of the first of them.
@@ -156,14 +162,13 @@ impl Llada {
         &self,
         mut x: Tensor,
         blocks: Range<usize>,
-        batch: &Batch,
+        full: Span<'_>,
         window: &Window,
-        pass: Pass<'_>,
         keep: bool,
     ) -> Result<(Tensor, Vec<Saved>)> {
         let mut all = Vec::new();
         for i in blocks {
-            let (y, saved) = self.blocks[i].forward(&x, &self.shared(Span::full(batch, pass), window, i), keep)?;
+            let (y, saved) = self.blocks[i].forward(&x, &self.shared(full, window, i), keep)?;
             x = y;
             all.extend(saved);
         }
@@ -171,23 +176,17 @@ impl Llada {
     }
 
     /// Runs some blocks again, up to what the backward of the last one needs.
-    fn rerun(
-        &self,
-        x: Tensor,
-        blocks: Range<usize>,
-        batch: &Batch,
-        window: &Window,
-        pass: Pass<'_>,
-    ) -> Result<Vec<Saved>> {
+    fn rerun(&self, x: Tensor, blocks: Range<usize>, full: Span<'_>, window: &Window) -> Result<Vec<Saved>> {
         let Range { start, end } = blocks;
-        let (x, mut all) = self.run(x, start..end - 1, batch, window, pass, true)?;
-        all.push(self.blocks[end - 1].save(x, &self.shared(Span::full(batch, pass), window, end - 1))?);
+        let (x, mut all) = self.run(x, start..end - 1, full, window, true)?;
+        all.push(self.blocks[end - 1].save(x, &self.shared(full, window, end - 1))?);
         Ok(all)
     }
 
     /// Embeddings of tokens, as activations: `[N, D]`.
     pub(super) fn embed(&self, ids: &Tensor) -> Result<Tensor> {
-        self.wte.rows(ids)?.to_dtype(self.activations())
+        gpu::noted(1);
+        gpu::cast(&self.wte.rows(ids)?, self.activations())
     }
 
     /// Only the last block may leave places out: the others feed keys and values to all of its queries.
@@ -212,14 +211,17 @@ impl Llada {
         gradients: &mut Gradients,
     ) -> Result<()> {
         let Tape { ids, window, segments } = tape;
+        let full = Span::full(batch, pass);
+        let uploaded = Uploaded::of(&full, &window, self.device())?;
+        let full = full.with(uploaded.as_ref());
         let mut dx = dx;
         for Segment { blocks, kept } in segments.into_iter().rev() {
             let saved = match kept {
                 Kept::Saved(saved) => saved,
-                Kept::Input(x) => self.rerun(x, blocks.clone(), batch, &window, pass)?,
+                Kept::Input(x) => self.rerun(x, blocks.clone(), full, &window)?,
             };
             for (i, saved) in blocks.zip(saved).rev() {
-                let shared = self.shared(Span::full(batch, pass), &window, i);
+                let shared = self.shared(full, &window, i);
                 match self.blocks[i].backward(&dx, saved, &shared, self.has_trainable_before(i), gradients)? {
                     Some(below) => dx = below,
                     None => return Ok(()),

@@ -24,6 +24,7 @@ mod random;
 pub mod source;
 #[cfg(test)]
 mod tests;
+mod uploaded;
 mod weight;
 mod weights;
 mod window;

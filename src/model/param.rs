@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Result, Tensor, Var};
 
-use super::ops::cpu;
+use super::ops::{cpu, gpu};
 
 /// A weight of the model. Trainable ones live in a [`Var`] that the optimiser writes in place;
 /// the maths sees `value`, which shares the storage but records no graph.
@@ -71,11 +71,12 @@ impl Gradients {
         Self::default()
     }
 
-    /// Adds `gradient`, which nobody else may hold, to what is there under `name`: on the CPU in the same memory.
+    /// Adds `gradient`, which nobody else may hold, to what is there under `name`, in the same memory.
     pub fn add(&mut self, name: &str, gradient: Tensor) -> Result<()> {
         let gradient = gradient.to_dtype(DType::F32)?.contiguous()?;
         match self.0.get_mut(name) {
             Some(sum) if cpu::serves(sum) => cpu::add_in_place(sum, &gradient)?,
+            Some(sum) if gpu::serves(sum) => gpu::add(sum, &gradient)?,
             Some(sum) => *sum = (&*sum + gradient)?,
             None => {
                 self.0.insert(name.to_owned(), gradient);

@@ -1,6 +1,7 @@
 //! The model as a whole: invariants, finite differences through every kind of trainable weight, files.
 
 mod checkpointing;
+mod device;
 mod places;
 
 use std::path::PathBuf;

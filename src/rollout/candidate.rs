@@ -7,9 +7,10 @@ use anyhow::Result;
 use crate::config::Remasking;
 use crate::model::VOCABULARY_PART as PART;
 use crate::model::ops::cpu;
+use crate::model::ops::gpu::tally::{GRAIN, PART as DEVICE_PART, PartSums};
 
-/// Words whose sum leads a sample to them: so many logits are asked for once more.
-const GRAIN: usize = 128;
+// a device sums up the same words
+const _: () = assert!(PART == DEVICE_PART);
 
 /// A token that may be committed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,6 +81,29 @@ impl Tally {
         Self { rule, parts, grains, words: 0, best: (f32::NEG_INFINITY, 0), second: f32::NEG_INFINITY }
     }
 
+    /// After the last word, of the sums that a device made.
+    pub fn of_parts(rule: Rule, words: usize, parts: impl Iterator<Item = PartSums>) -> Self {
+        let mut tally = Self { words, ..Self::new(rule) };
+        for PartSums { top, total, weighted, best, word, second, tempered } in parts {
+            let (total, weighted) = (total as f64, weighted as f64);
+            let tempered = if rule.temperature > 0.0 { tempered as f64 } else { 0.0 };
+            tally.parts.push(Part { top, total, weighted, best, tempered });
+            tally.rank(best, word, second);
+        }
+        tally
+    }
+
+    /// Takes in the largest logit of a part, its word, and the next one.
+    #[inline(always)]
+    fn rank(&mut self, best: f32, word: usize, next: f32) {
+        if best > self.best.0 {
+            self.second = greater(self.best.0, next);
+            self.best = (best, word);
+        } else {
+            self.second = greater(self.second, best);
+        }
+    }
+
     /// Takes in the logits of the next words: whole parts, until the last.
     pub fn pass(&mut self, logits: &[f32]) {
         pass(self, logits);
@@ -109,8 +133,7 @@ impl Tally {
                 Remasking::Margin => largest_without(part, [at, excluded.unwrap_or(at)]),
                 Remasking::LowConfidence | Remasking::Random | Remasking::NegEntropy => f32::NEG_INFINITY,
             };
-            self.second = greater(self.best.0, next);
-            self.best = (best, self.words + at);
+            self.rank(best, self.words + at, next);
         } else {
             self.second = greater(self.second, best);
         }
@@ -147,6 +170,21 @@ impl Tally {
     /// # Errors
     /// Those of `logits_of`.
     pub fn settle(self, uniform: f64, logits_of: impl FnOnce(Range<usize>) -> Result<Vec<f32>>) -> Result<Candidate> {
+        let chosen = match self.choose_part(uniform) {
+            None => None,
+            Some(cut) => {
+                let grains = self.grains.iter().skip(cut.chosen * (PART / GRAIN)).take(PART / GRAIN);
+                match self.choose_grain(cut, grains.copied()) {
+                    None => None,
+                    Some(cut) => Some(self.choose_word(cut, &logits_of(self.words_of(cut))?)),
+                }
+            }
+        };
+        Ok(self.settled(chosen))
+    }
+
+    /// The candidate, if this logit and token were chosen; without, the most likely one.
+    pub fn settled(&self, chosen: Option<(f32, usize)>) -> Candidate {
         let top = self.parts.iter().fold(f32::NEG_INFINITY, |top, part| greater(top, part.top));
         let (mut total, mut weighted) = (0f64, 0f64);
         for part in &self.parts {
@@ -158,7 +196,7 @@ impl Tally {
             total += part.total * shift.exp();
             weighted += (part.weighted + shift * part.total) * shift.exp();
         }
-        let (logit, token) = if self.rule.temperature == 0.0 { self.best } else { self.sample(uniform, logits_of)? };
+        let (logit, token) = chosen.unwrap_or(self.best);
         let probability = |logit: f32| ((logit - top) as f64).exp() / total;
         let confidence = match self.rule.remasking {
             Remasking::LowConfidence | Remasking::Random => probability(logit),
@@ -167,28 +205,58 @@ impl Tally {
             Remasking::NegEntropy => weighted / total - total.ln(),
         };
         let entropy = if self.rule.with_entropy { total.ln() - weighted / total } else { 0.0 };
-        Ok(Candidate { token: token as u32, confidence, entropy })
+        Candidate { token: token as u32, confidence, entropy }
     }
 
-    /// A token of the tempered distribution, with its logit.
-    fn sample(&self, uniform: f64, logits_of: impl FnOnce(Range<usize>) -> Result<Vec<f32>>) -> Result<(f32, usize)> {
+    /// The part in which a sample of the tempered distribution falls; none if the most likely token is to be taken.
+    pub fn choose_part(&self, uniform: f64) -> Option<Cut> {
+        if self.rule.temperature == 0.0 {
+            return None;
+        }
         let factor = |part: &Part| ((part.best - self.best.0) as f64 / self.rule.temperature).exp();
         let share = |part: &Part| if part.tempered == 0.0 { 0.0 } else { part.tempered * factor(part) };
         let mut left = uniform * self.parts.iter().map(share).sum::<f64>();
-        let Some(chosen) = cut(&mut left, self.parts.iter().map(share)) else { return Ok(self.best) };
-        let part = &self.parts[chosen];
-        left /= factor(part);
-        let grains = self.grains.iter().skip(chosen * (PART / GRAIN)).take(PART / GRAIN);
-        let Some(grain) = cut(&mut left, grains.map(|&sum| sum as f64)) else { return Ok(self.best) };
-        let first = chosen * PART + grain * GRAIN;
-        let logits = logits_of(first..(first + GRAIN).min(self.words))?;
-        let weight = self.weight(part.best);
+        let chosen = cut(&mut left, self.parts.iter().map(share))?;
+        Some(Cut { chosen, left: left / factor(&self.parts[chosen]) })
+    }
+
+    /// The grain of the chosen part, by the sums of its grains.
+    pub fn choose_grain(&self, part: Cut, grains: impl Iterator<Item = f32>) -> Option<Cut> {
+        let mut left = part.left;
+        let grain = cut(&mut left, grains.map(f64::from))?;
+        Some(Cut { chosen: part.chosen * (PART / GRAIN) + grain, left })
+    }
+
+    /// The words of a grain.
+    pub fn words_of(&self, grain: Cut) -> Range<usize> {
+        let first = grain.chosen * GRAIN;
+        first..(first + GRAIN).min(self.words)
+    }
+
+    /// The word of the chosen grain with its logit, by the logits of its words.
+    pub fn choose_word(&self, grain: Cut, logits: &[f32]) -> (f32, usize) {
+        let (first, mut left) = (grain.chosen * GRAIN, grain.left);
+        let weight = self.weight(self.parts[first / PART].best);
         let weights = logits.iter().enumerate().map(|(j, &logit)| match first + j == self.rule.excluded {
             true => 0.0,
             false => weight(logit) as f64,
         });
         let word = cut(&mut left, weights);
-        Ok(word.map_or(self.best, |j| (logits[j], first + j)))
+        word.map_or(self.best, |j| (logits[j], first + j))
+    }
+}
+
+/// Where a sample falls among parts or grains, and what is left to go in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    chosen: usize,
+    left: f64,
+}
+
+impl Cut {
+    /// The number of the part, or of the grain.
+    pub fn chosen(self) -> usize {
+        self.chosen
     }
 }
 

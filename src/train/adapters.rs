@@ -37,6 +37,7 @@ pub fn attach(config: &RunConfig, lora: &LoraTable, session: &mut Session) -> Re
     }
     found.warn_unless_made_for(&config.model().name_or_path);
     session.model.set_dropout(lora.lora_dropout.get());
+    session.model.set_tf32(lora.tf32);
     let modules = session.model.trainable().len() / 2;
     tracing::info!("adapters of {modules} modules from {}, with its ranks, scales and modules", dir.display());
     Ok(())

@@ -89,9 +89,8 @@ impl Generator {
         let prompts: Vec<Prompt> = (0..chosen.len() * g)
             .map(|c| Prompt { ids: self.examples[chosen[c / g]].prompt.to_vec(), key: key.prompt(c / g).sample(c % g) })
             .collect();
-        let merged = self.merge_adapters.then(|| session.model.merged()).transpose()?;
-        let model = merged.as_ref().unwrap_or(&session.model);
-        let (decoded, drift) = self.decoder.decode(model, &prompts, stop)?;
+        let model = session.model.for_sampling(self.merge_adapters)?;
+        let (decoded, drift) = self.decoder.decode(&model, &prompts, stop)?;
         let canvases: Vec<Vec<u32>> = decoded.into_iter().map(|d| d.canvas).collect();
 
         let (eos, tokenizer) = (session.model.config().eos_token_id, session.encoder.tokenizer());

@@ -28,7 +28,8 @@ pub fn report(request: &RunRequest, session: &Session) -> Result<()> {
     let example = train.first().context("the training set is empty")?;
     let key = Key::new(config.run().seed, Purpose::Rollout);
     let prompt = Prompt { ids: example.prompt.to_vec(), key };
-    let sampler = Sampler { model: &session.model, decoding: &decoding, pass: Pass::INFERENCE, stop: &Stop::default() };
+    let model = session.model.for_sampling(false)?;
+    let sampler = Sampler { model: &model, decoding: &decoding, pass: Pass::INFERENCE, stop: &Stop::default() };
     let decoded = sampler.complete(&[prompt], 1, |_| ())?;
     let canvas = &decoded.first().context("nothing was decoded")?.canvas;
     let tokenizer = session.encoder.tokenizer();

@@ -166,7 +166,7 @@ impl<'a> Memory<'a> {
     }
 
     fn merged(&self) -> usize {
-        if self.merged { self.model.merged_bytes() } else { 0 }
+        self.model.sampling_bytes(self.merged)
     }
 
     /// Blocks, with the keys and values that are kept, and logits of decoding a batch: one runs after the other.
@@ -248,8 +248,9 @@ impl<'a> Memory<'a> {
             part("snapshot", self.snapshot(), format!("{what} and moments at the beginning of a phase"));
         }
         let (mut phases, evaluation) = (Vec::new(), self.evaluation);
-        if self.merged {
-            part("merged copy", self.merged(), "while decoding".into());
+        if self.merged() > 0 {
+            let name = if self.merged { "merged copy" } else { "adapters' copy" };
+            part(name, self.merged(), "while decoding".into());
         }
         if self.rollouts {
             let (blocks, logits) = self.rollout(self.batch_size)?;

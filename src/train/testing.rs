@@ -40,7 +40,8 @@ impl Tiny<'_> {
     pub fn request(&self, dir: &Path, resume: Option<Resume>, more: &[&str]) -> RunRequest {
         let name = if self.command == Command::Sft { "sudoku-tiny-sft" } else { "sudoku-tiny" };
         let set = TINY.iter().chain(self.changes).chain(more).map(|a| a.parse().expect("an assignment")).collect();
-        let overrides = Overrides { set, output_dir: Some(dir.to_owned()), device: Some(DeviceSpec::Cpu), ..Overrides::default() };
+        let overrides =
+            Overrides { set, output_dir: Some(dir.to_owned()), device: Some(DeviceSpec::Cpu), ..Overrides::default() };
         let text = shipped(name).expect("shipped");
         let config = from_text("a.toml".as_ref(), text, &overrides, self.command).expect("a config");
         RunRequest { config, resume, dry_run: false, memory_gib: None }

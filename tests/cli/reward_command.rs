@@ -185,7 +185,12 @@ fn no_program_outlives_the_trainer() {
         let file =
             write(path("own.toml"), &config(&script).replace("time_limit_seconds = 10", "time_limit_seconds = 1000"));
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("spg"));
-        command.current_dir(env!("CARGO_MANIFEST_DIR")).env("SPG_DEVICE", "cpu").args(["train", "--config", &file, "--output-dir"]);
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).env("SPG_DEVICE", "cpu").args([
+            "train",
+            "--config",
+            &file,
+            "--output-dir",
+        ]);
         command.arg(path("out")).stdout(Stdio::null()).stderr(Stdio::null());
         let mut trainer = command.spawn().unwrap();
         wait_until("the program is asked", &|| path("asked").exists());

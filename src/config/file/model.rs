@@ -50,6 +50,8 @@ pub struct LoraTable {
     pub lora_alpha: Option<Positive>,
     /// Dropout on the adapter's input while training.
     pub lora_dropout: ProperFraction,
+    /// Let CUDA round operands of the adapters' f32 products to TF32, beside weights of 16 bits.
+    pub tf32: bool,
     /// Preset or list of layer names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_modules: Option<TargetModules>,
@@ -60,7 +62,14 @@ pub struct LoraTable {
 
 impl Default for LoraTable {
     fn default() -> Self {
-        Self { r: None, lora_alpha: None, lora_dropout: number!(0.05), target_modules: None, init_from: None }
+        Self {
+            r: None,
+            lora_alpha: None,
+            lora_dropout: number!(0.05),
+            tf32: true,
+            target_modules: None,
+            init_from: None,
+        }
     }
 }
 

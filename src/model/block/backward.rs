@@ -84,7 +84,7 @@ impl Block {
         let (b, w) = (full.pad.len(), window.width);
         let d_heads = d_heads.reshape((b, w, config.d_model))?;
         let AttentionSaved { q, k, v, q_low, k_low, v_low, .. } = saved;
-        let (dq, dk, dv) = attention::backward(&q, &k, &v, full.pad, &d_heads)?;
+        let (dq, dk, dv) = attention::backward(&q, &k, &v, full.padding(), &d_heads)?;
         drop((d_heads, q, k, v));
         let dq = shared.rotate(dq, config.n_heads, window, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
         let dq = picked.take(&dq, window)?; // [N, H*E]

@@ -39,7 +39,7 @@ impl Block {
         let k = shared.rotate(k, config.n_kv_heads, fed, Turn::Forward)?;
         let v = v.reshape(k.shape())?;
         let all = join(KeyValues { k, v })?; // [B, T, K, E]
-        let attended = attention::forward(&q, &all.k, &all.v, fed.pad)?.flatten(0, 1)?; // [B*W, H*E]
+        let attended = attention::forward(&q, &all.k, &all.v, fed.padding())?.flatten(0, 1)?; // [B*W, H*E]
         let attended = picked.take(&attended, window)?; // [N, H*E]
         let (mid, _) = self.attn_out.forward(Some(&picked.take(x, fed)?), &attended, picked)?;
         Ok(mid)

@@ -58,6 +58,7 @@ impl Llada {
                     b: Param::trainable(b.clone(), &files.load(&b, DType::F32, &device)?)?,
                     scale: *scale,
                     dropout: config.lora_dropout,
+                    tf32: true,
                     module: module as u64,
                 }),
             });

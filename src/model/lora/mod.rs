@@ -11,6 +11,7 @@ mod save;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 use super::linear::{Adapter, Linear};
 use super::llada::Llada;
+use super::ops::gpu;
 use super::param::Param;
 use super::weight::Weight;
 use crate::config::{LoraTable, TargetModules, TargetPreset};
@@ -52,6 +54,7 @@ impl Llada {
                 b: Param::trainable(b_name, &b)?,
                 scale: shape.scale,
                 dropout: table.lora_dropout.get(),
+                tf32: table.tf32,
                 module: module as u64,
             });
         }
@@ -69,6 +72,15 @@ impl Llada {
         for (_, linear) in self.named_linears_mut() {
             if let Some(adapter) = &mut linear.adapter {
                 adapter.dropout = dropout;
+            }
+        }
+    }
+
+    /// Says whether products of the adapters may be in TF32 where weights have 16 bits.
+    pub fn set_tf32(&mut self, tf32: bool) {
+        for (_, linear) in self.named_linears_mut() {
+            if let Some(adapter) = &mut linear.adapter {
+                adapter.tf32 = tf32;
             }
         }
     }
@@ -91,6 +103,32 @@ impl Llada {
             linear.weight = Weight::frozen(linear.weight.name(), (w + update)?)?;
         }
         Ok(merged)
+    }
+
+    /// The model that samples: with adapters merged if `merge`, else with copies of them in the dtype of activations where
+    /// an accelerator has that in 16 bits. Its adapters are not trained.
+    ///
+    /// # Errors
+    /// If the maths fails.
+    pub fn for_sampling(&self, merge: bool) -> candle_core::Result<Cow<'_, Self>> {
+        if merge {
+            return self.merged().map(Cow::Owned);
+        }
+        if !self.samples_with_copies() {
+            return Ok(Cow::Borrowed(self));
+        }
+        let (mut model, dtype) = (self.clone(), self.activations());
+        for adapter in model.named_linears_mut().filter_map(|(_, linear)| linear.adapter.as_mut()) {
+            for param in [&mut adapter.a, &mut adapter.b] {
+                *param = Param::frozen(param.name(), param.value().to_dtype(dtype)?);
+            }
+        }
+        Ok(Cow::Owned(model))
+    }
+
+    /// Whether [`Llada::for_sampling`] copies adapters that are not merged.
+    pub(super) fn samples_with_copies(&self) -> bool {
+        self.adapters.is_some() && !gpu::is_host(self.device()) && self.activations() != DType::F32
     }
 
     /// Path and layer of every linear layer of the blocks.

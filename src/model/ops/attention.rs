@@ -1,15 +1,17 @@
 //! Bidirectional grouped-query attention with a key mask for left padding, forward and backward.
 //!
 //! The mask is a number of padding columns per row. On the CPU the padded keys are left out of the
-//! computation altogether, so a padded row has the very bits of the unpadded one; elsewhere their scores are
-//! minus infinity. Probabilities are not kept for the backward pass: recomputing them costs one product of
+//! computation altogether, so a padded row has the very bits of the unpadded one; elsewhere their probabilities are
+//! zero. Probabilities are not kept for the backward pass: recomputing them costs one product of
 //! six, keeping them costs `[B, H, W, T]` numbers a layer.
 
 use candle_core::{D, DType, Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu;
+use super::gpu::{self, Launch, Operand};
 use super::matrix::{Matrix, MatrixMut, multiply};
+use super::padding::Padding;
 
 /// Sizes that the three operands share.
 #[derive(Clone, Copy, Debug)]
@@ -46,9 +48,13 @@ impl Dims {
 /// `softmax(q k^T / sqrt(E)) v`, every query head `h` attending to key head `h / (H/K)`.
 ///
 /// # Shapes
-/// `q` `[B, W, H, E]`, `k`, `v` `[B, T, K, E]`, all contiguous, `pad` of length `B`; returns `[B, W, H*E]`.
-pub fn forward(q: &Tensor, k: &Tensor, v: &Tensor, pad: &[usize]) -> Result<Tensor> {
+/// `q` `[B, W, H, E]`, `k`, `v` `[B, T, K, E]`, all contiguous, `pad` of `B` rows; returns `[B, W, H*E]`.
+pub fn forward(q: &Tensor, k: &Tensor, v: &Tensor, pad: Padding<'_>) -> Result<Tensor> {
     let dims = Dims::of(q, k)?;
+    if gpu::serves(q) {
+        return forward_on_device(dims, q, k, v, pad);
+    }
+    let pad = pad.columns;
     if !cpu::serves(q) {
         return forward_composed(dims, q, k, v, pad);
     }
@@ -79,8 +85,18 @@ pub fn forward(q: &Tensor, k: &Tensor, v: &Tensor, pad: &[usize]) -> Result<Tens
 ///
 /// # Shapes
 /// `q`, `k`, `v` as in [`forward`], `d_out` `[B, W, H*E]`; returns `(dq, dk, dv)` shaped like `(q, k, v)`.
-pub fn backward(q: &Tensor, k: &Tensor, v: &Tensor, pad: &[usize], d_out: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+pub fn backward(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    pad: Padding<'_>,
+    d_out: &Tensor,
+) -> Result<(Tensor, Tensor, Tensor)> {
     let dims = Dims::of(q, k)?;
+    if gpu::serves(q) {
+        return backward_on_device(dims, q, k, v, pad, d_out);
+    }
+    let pad = pad.columns;
     if !cpu::serves(q) {
         return backward_composed(dims, q, k, v, pad, d_out);
     }
@@ -173,6 +189,65 @@ impl Shared {
     }
 }
 
+impl Dims {
+    /// `[B, rows, heads, E]` -> `[B*K, rows of all query heads of a key head, E]`.
+    fn by_key_head(&self, x: &Tensor) -> Result<Tensor> {
+        let (b, rows, heads, e) = x.dims4()?;
+        gpu::swapped(x)?.reshape((b * self.kv_heads, heads / self.kv_heads * rows, e))
+    }
+
+    /// Back again, `rows` of each of `heads` heads.
+    fn by_row(&self, x: &Tensor, heads: usize, rows: usize) -> Result<Tensor> {
+        gpu::swapped(&x.reshape((self.b, heads, rows, self.e))?)
+    }
+
+    /// `softmax(scale q k^T)` of heads as [`Dims::by_key_head`] has them: `[B*K, H/K*W, T]`.
+    fn probabilities_on_device(&self, q: &Tensor, k: &Tensor, pad: Padding<'_>) -> Result<Tensor> {
+        let (dtype, pad) = (gpu::unrounded(q), pad.on(q.device())?);
+        let scores = gpu::product(None, Operand::plain(q), Operand::transposed(k), 1.0, dtype, false)?;
+        let rows = self.b * self.heads * self.w;
+        let probs = gpu::empty(scores.shape(), q.dtype(), q.device())?;
+        let kernel = gpu::named("softmax", &[dtype, q.dtype()])?;
+        let launch = Launch::of_rows(&kernel, rows).input(&scores).output(&probs).input(&pad);
+        launch.size(rows)?.size(self.heads * self.w)?.size(self.t)?.number(self.scale()).run()?;
+        Ok(probs)
+    }
+}
+
+fn forward_on_device(dims: Dims, q: &Tensor, k: &Tensor, v: &Tensor, pad: Padding<'_>) -> Result<Tensor> {
+    let probs = dims.probabilities_on_device(&dims.by_key_head(q)?, &dims.by_key_head(k)?, pad)?;
+    let v = dims.by_key_head(v)?;
+    let out = gpu::product(None, Operand::plain(&probs), Operand::plain(&v), 1.0, q.dtype(), false)?;
+    dims.by_row(&out, dims.heads, dims.w)?.reshape((dims.b, dims.w, dims.heads * dims.e))
+}
+
+fn backward_on_device(
+    dims: Dims,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    pad: Padding<'_>,
+    d_out: &Tensor,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let d_out = d_out.reshape((dims.b, dims.w, dims.heads, dims.e))?;
+    let (q, k, v) = (dims.by_key_head(q)?, dims.by_key_head(k)?, dims.by_key_head(v)?);
+    let g = dims.by_key_head(&d_out)?;
+    let probs = dims.probabilities_on_device(&q, &k, pad)?;
+    let (dtype, wide) = (q.dtype(), gpu::unrounded(&q));
+    let d_probs = gpu::product(None, Operand::plain(&g), Operand::transposed(&v), 1.0, wide, false)?;
+    let dv = gpu::product(None, Operand::transposed(&probs), Operand::plain(&g), 1.0, dtype, false)?;
+    let d_scores = gpu::empty(probs.shape(), dtype, probs.device())?;
+    let rows = dims.b * dims.heads * dims.w;
+    let kernel = gpu::named("softmax_backward", &[wide, dtype])?;
+    let launch = Launch::of_rows(&kernel, rows).input(&probs).input(&d_probs).output(&d_scores);
+    launch.size(rows)?.size(dims.t)?.number(dims.scale()).run()?;
+    drop((probs, d_probs));
+    let dq = gpu::product(None, Operand::plain(&d_scores), Operand::plain(&k), 1.0, dtype, false)?;
+    let dk = gpu::product(None, Operand::transposed(&d_scores), Operand::plain(&q), 1.0, dtype, false)?;
+    let keys = |x: Tensor| dims.by_row(&x, dims.kv_heads, dims.t);
+    Ok((dims.by_row(&dq, dims.heads, dims.w)?, keys(dk)?, keys(dv)?))
+}
+
 /// `[B, rows, heads, E]` -> `[B, H, rows, E]`, key heads repeated for their query heads.
 fn per_head(x: &Tensor, heads: usize) -> Result<Tensor> {
     let x = x.transpose(1, 2)?.contiguous()?;
@@ -230,7 +305,7 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    const PAD: [usize; 2] = [0, 2];
+    const PAD: Padding<'_> = Padding { columns: &[0, 2], uploaded: None };
 
     fn operands() -> Result<(Tensor, Tensor, Tensor, Tensor)> {
         Ok((random(1, (2, 3, 4, 8))?, random(2, (2, 5, 2, 8))?, random(3, (2, 5, 2, 8))?, random(4, (2, 3, 32))?))
@@ -240,9 +315,9 @@ mod tests {
     fn fused_equals_composed() -> Result<()> {
         let (q, k, v, g) = operands()?;
         let dims = Dims::of(&q, &k)?;
-        assert_close(&forward(&q, &k, &v, &PAD)?, &forward_composed(dims, &q, &k, &v, &PAD)?, 1e-5);
-        let (dq, dk, dv) = backward(&q, &k, &v, &PAD, &g)?;
-        let (cq, ck, cv) = backward_composed(dims, &q, &k, &v, &PAD, &g)?;
+        assert_close(&forward(&q, &k, &v, PAD)?, &forward_composed(dims, &q, &k, &v, PAD.columns)?, 1e-5);
+        let (dq, dk, dv) = backward(&q, &k, &v, PAD, &g)?;
+        let (cq, ck, cv) = backward_composed(dims, &q, &k, &v, PAD.columns, &g)?;
         for (fused, composed) in [(dq, cq), (dk, ck), (dv, cv)] {
             assert_close(&fused, &composed, 1e-5);
         }
@@ -252,19 +327,24 @@ mod tests {
     #[test]
     fn gradients_match_finite_differences() -> Result<()> {
         let (q, k, v, g) = operands()?;
-        let (dq, dk, dv) = backward(&q, &k, &v, &PAD, &g)?;
-        check_gradient(&q, &g, |q| forward(q, &k, &v, &PAD), &dq);
-        check_gradient(&k, &g, |k| forward(&q, k, &v, &PAD), &dk);
-        check_gradient(&v, &g, |v| forward(&q, &k, v, &PAD), &dv);
+        let (dq, dk, dv) = backward(&q, &k, &v, PAD, &g)?;
+        check_gradient(&q, &g, |q| forward(q, &k, &v, PAD), &dq);
+        check_gradient(&k, &g, |k| forward(&q, k, &v, PAD), &dk);
+        check_gradient(&v, &g, |v| forward(&q, &k, v, PAD), &dv);
         Ok(())
     }
 
     #[test]
     fn padded_keys_change_no_bit() -> Result<()> {
         let (q, k, v, _) = operands()?;
-        let padded = forward(&q, &k, &v, &PAD)?.narrow(0, 1, 1)?;
+        let padded = forward(&q, &k, &v, PAD)?.narrow(0, 1, 1)?;
         let cut = |x: &Tensor| x.narrow(0, 1, 1)?.narrow(1, 2, 3)?.contiguous();
-        let plain = forward(&q.narrow(0, 1, 1)?.contiguous()?, &cut(&k)?, &cut(&v)?, &[0])?;
+        let plain = forward(
+            &q.narrow(0, 1, 1)?.contiguous()?,
+            &cut(&k)?,
+            &cut(&v)?,
+            Padding { columns: &[0], uploaded: None },
+        )?;
         assert_eq!(padded.flatten_all()?.to_vec1::<f32>()?, plain.flatten_all()?.to_vec1::<f32>()?);
         Ok(())
     }

@@ -13,6 +13,8 @@ use candle_core::{
 };
 use rayon::prelude::*;
 
+use super::gpu;
+
 /// Partial sums kept by reductions; a multiple of every vector width in use.
 pub const LANES: usize = 16;
 
@@ -21,7 +23,7 @@ const TASK_ELEMENTS: usize = 16 * 1024;
 
 /// Whether the fused kernels serve this tensor: f32 in main memory.
 pub fn serves(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32
+    gpu::is_host(x.device()) && x.dtype() == DType::F32
 }
 
 /// A contiguous f32 CPU tensor seen as a slice.
@@ -110,8 +112,11 @@ pub fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a
     }
 }
 
-/// `a + b`; on the CPU in the memory of `a`, which nobody else may share.
+/// `a + b`, in the memory of `a` where kernels serve it, which nobody else may share.
 pub fn sum(a: Tensor, b: &Tensor) -> Result<Tensor> {
+    if gpu::serves(&a) {
+        return gpu::add(&a, b).map(|()| a);
+    }
     if !serves(&a) || !serves(b) {
         return a + b;
     }

@@ -80,7 +80,7 @@ impl Dropout {
             }
         }
         tasks.into_par_iter().for_each(|(bits, key, stream, first, least)| keep(bits, &key, stream, first, least));
-        Self { width, bits, starts, scale: (1.0 / (1.0 - p)) as f32 }
+        Self { width, bits, starts, scale: scale_of(p) }
     }
 
     /// Bytes that the mask of so many rows takes.
@@ -172,10 +172,19 @@ impl Dropout {
     }
 }
 
-/// The least word that keeps its element: one is dropped if the upper 24 bits of its word are `bits * 2^-24 < p`. None if
-/// every element is.
+/// What kept elements are multiplied with.
+pub(super) fn scale_of(p: f64) -> f32 {
+    (1.0 / (1.0 - p)) as f32
+}
+
+/// Elements are dropped whose upper 24 bits are below this: `bits * 2^-24 < p`.
+pub(super) fn threshold(p: f32) -> u32 {
+    (p * VALUES).ceil() as u32
+}
+
+/// The least word that keeps its element; none if every element is dropped.
 fn least(p: f32) -> Option<u32> {
-    ((p * VALUES).ceil() as u32).checked_mul(1 << 8)
+    threshold(p).checked_mul(1 << 8)
 }
 
 cpu::wide! {

@@ -2,13 +2,16 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
-use super::cpu;
+use super::{cpu, gpu};
 
 /// `y = w * x / sqrt(mean(x^2) + eps)`, the mean over the last dimension.
 ///
 /// # Shapes
 /// `x` `[N, D]` contiguous, `w` `[D]`; returns `[N, D]`.
 pub fn forward(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
+    if gpu::serves(x) {
+        return gpu::rms_norm(x, w, eps);
+    }
     if !cpu::serves(x) {
         return normalised(x, eps)?.0.to_dtype(x.dtype())?.broadcast_mul(w);
     }
@@ -39,6 +42,13 @@ cpu::wide! {
 /// # Shapes
 /// `x`, `dy` `[N, D]`, `w` `[D]`; returns `[N, D]`.
 pub fn backward(x: &Tensor, w: &Tensor, eps: f64, dy: &Tensor) -> Result<Tensor> {
+    if gpu::serves(x) {
+        let ((n, d), dx) = (x.dims2()?, gpu::empty(x.shape(), x.dtype(), x.device())?);
+        let kernel = gpu::named("rms_norm_backward", &[x.dtype()])?;
+        let launch = gpu::Launch::of_rows(&kernel, n).input(x).input(w).input(dy).output(&dx);
+        launch.size(n)?.size(d)?.number(eps as f32).run()?;
+        return Ok(dx);
+    }
     if !cpu::serves(x) {
         let (x_hat, r) = normalised(x, eps)?;
         let g = dy.to_dtype(DType::F32)?.broadcast_mul(&w.to_dtype(DType::F32)?)?;

@@ -8,7 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::cpu;
+use super::padding::Padding;
+use super::{cpu, gpu};
 
 /// The positions that f32 counts exactly: beyond them neighbours would have the same angles.
 pub const MOST_POSITIONS: usize = 1 << 24;
@@ -36,12 +37,12 @@ pub struct Positions<'a> {
     /// Index of the window's first column in the padded row.
     pub start: usize,
     /// Padding columns at the left of every batch row.
-    pub pad: &'a [usize],
+    pub pad: Padding<'a>,
 }
 
 impl Positions<'_> {
     fn of(&self, row: usize, column: usize) -> usize {
-        (self.start + column).saturating_sub(self.pad[row])
+        (self.start + column).saturating_sub(self.pad.columns[row])
     }
 }
 
@@ -101,12 +102,15 @@ impl Tables {
         Ok(longer)
     }
 
-    /// Rotates every head of `x`; on the CPU in its memory, which nobody else may share.
+    /// Rotates every head of `x`, in its memory where kernels serve it, which nobody else may share.
     ///
     /// # Shapes
     /// `x` `[B, W, heads, E]` contiguous, `positions.pad` of length `B`; returns the same shape.
     pub fn rotate(&self, x: Tensor, positions: Positions<'_>, turn: Turn) -> Result<Tensor> {
         let table = self.of(positions.start + x.dim(1)?)?;
+        if gpu::serves(&x) {
+            return self.rotate_on_device(&table, x, positions, turn);
+        }
         if !cpu::serves(&x) {
             return self.rotate_composed(&table, &x, positions, turn);
         }
@@ -128,6 +132,16 @@ impl Tables {
                 }
             });
         })
+    }
+
+    fn rotate_on_device(&self, table: &Table, x: Tensor, positions: Positions<'_>, turn: Turn) -> Result<Tensor> {
+        let ((b, w, heads, _), half) = (x.dims4()?, self.half());
+        let (pad, total) = (positions.pad.on(x.device())?, b * w * heads * half);
+        let kernel = gpu::named("rotate", &[x.dtype()])?;
+        let launch = gpu::Launch::new(&kernel, total).output(&x).input(&table.cos).input(&table.sin).input(&pad);
+        let launch = launch.size(total)?.size(w)?.size(heads)?.size(half)?.size(positions.start)?;
+        launch.number(if turn == Turn::Forward { 1.0 } else { -1.0 }).run()?;
+        Ok(x)
     }
 
     fn rotate_composed(&self, table: &Table, x: &Tensor, positions: Positions<'_>, turn: Turn) -> Result<Tensor> {
@@ -171,7 +185,7 @@ mod tests {
     #[test]
     fn fused_equals_composed() -> Result<()> {
         let (t, x) = (tables()?, random(1, (2, 5, 3, 8))?);
-        let positions = Positions { start: 4, pad: &[0, 6] };
+        let positions = Positions { start: 4, pad: Padding { columns: &[0, 6], uploaded: None } };
         for turn in [Turn::Forward, Turn::Back] {
             let composed = t.rotate_composed(&t.of(9)?, &x, positions, turn)?;
             assert_close(&t.rotate(x.copy()?, positions, turn)?, &composed, 1e-6);
@@ -184,7 +198,9 @@ mod tests {
         let t = tables()?;
         let rows = |start| -> Result<Vec<f32>> {
             let x = random(1, (1, 5, 3, 8))?;
-            t.rotate(x, Positions { start, pad: &[0] }, Turn::Forward)?.flatten_all()?.to_vec1()
+            t.rotate(x, Positions { start, pad: Padding { columns: &[0], uploaded: None } }, Turn::Forward)?
+                .flatten_all()?
+                .to_vec1()
         };
         let first = rows(3)?;
         assert_eq!(t.of(0)?.cos.dims(), [8, 4]);
@@ -198,7 +214,7 @@ mod tests {
     #[test]
     fn turning_back_undoes_the_rotation() -> Result<()> {
         let (t, x) = (tables()?, random(1, (2, 5, 3, 8))?);
-        let positions = Positions { start: 1, pad: &[0, 2] };
+        let positions = Positions { start: 1, pad: Padding { columns: &[0, 2], uploaded: None } };
         let there = t.rotate(x.copy()?, positions, Turn::Forward)?;
         assert_close(&t.rotate(there, positions, Turn::Back)?, &x, 1e-5);
         Ok(())
@@ -208,7 +224,9 @@ mod tests {
     fn first_components_turn_by_the_position() -> Result<()> {
         // the first pair has frequency 1: (1, 0) at position p becomes (cos p, sin p)
         let x = Tensor::from_vec(vec![1f32, 0., 0., 0., 0., 0., 0., 0.], (1, 1, 1, 8), &Device::Cpu)?;
-        let y = tables()?.rotate(x, Positions { start: 5, pad: &[2] }, Turn::Forward)?.flatten_all()?;
+        let y = tables()?
+            .rotate(x, Positions { start: 5, pad: Padding { columns: &[2], uploaded: None } }, Turn::Forward)?
+            .flatten_all()?;
         let y: Vec<f32> = y.to_vec1()?;
         assert!((y[0] - 3f32.cos()).abs() < 1e-6 && (y[4] - 3f32.sin()).abs() < 1e-6);
         Ok(())

@@ -2,13 +2,17 @@
 
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor};
 
-use super::cpu;
+use super::{cpu, gpu};
 
 /// `y = gate * sigmoid(gate) * up`, element by element.
 ///
 /// # Shapes
 /// `gate`, `up` `[N, F]` contiguous; returns `[N, F]`.
 pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    if gpu::serves(gate) {
+        let y = gpu::empty(gate.shape(), gate.dtype(), gate.device())?;
+        return on_device(gate, up, &y).map(|()| y);
+    }
     if !cpu::serves(gate) {
         return gate.silu()? * up;
     }
@@ -41,11 +45,20 @@ cpu::wide! {
     }
 }
 
-/// As [`forward`], on the CPU in the memory of `gate`, which nobody else may share.
+/// `out = silu(gate) * up`; `out` may be one of the two.
+fn on_device(gate: &Tensor, up: &Tensor, out: &Tensor) -> Result<()> {
+    let (kernel, n) = (gpu::named("swiglu", &[gate.dtype()])?, gate.elem_count());
+    gpu::Launch::new(&kernel, n.div_ceil(2)).input(gate).input(up).output(out).size(n)?.run()
+}
+
+/// As [`forward`], in the memory of `gate` where kernels serve it, which nobody else may share.
 ///
 /// # Shapes
 /// As [`forward`].
 pub fn forward_in_place(gate: Tensor, up: &Tensor) -> Result<Tensor> {
+    if gpu::serves(&gate) {
+        return on_device(&gate, up, &gate).map(|()| gate);
+    }
     if !cpu::serves(&gate) {
         return forward(&gate, up);
     }
@@ -54,11 +67,16 @@ pub fn forward_in_place(gate: Tensor, up: &Tensor) -> Result<Tensor> {
 }
 
 /// Gradients of [`forward`]: `d_gate = dy up s (1 + gate (1 - s))`, `d_up = dy gate s`, `s = sigmoid(gate)`;
-/// on the CPU in the memory of `up` and `dy`, which nobody else may share.
+/// in the memory of `up` and `dy` where kernels serve them, which nobody else may share.
 ///
 /// # Shapes
 /// All `[N, F]`; returns `(d_gate, d_up)`.
 pub fn backward(gate: &Tensor, up: Tensor, dy: Tensor) -> Result<(Tensor, Tensor)> {
+    if gpu::serves(gate) {
+        let (kernel, n) = (gpu::named("swiglu_backward", &[gate.dtype()])?, gate.elem_count());
+        gpu::Launch::new(&kernel, n.div_ceil(2)).input(gate).output(&up).output(&dy).size(n)?.run()?;
+        return Ok((up, dy));
+    }
     if !cpu::serves(gate) {
         let (g, u, dy32) = (gate.to_dtype(DType::F32)?, up.to_dtype(DType::F32)?, dy.to_dtype(DType::F32)?);
         let s = ((g.neg()?.exp()? + 1.0)?).recip()?;

@@ -15,7 +15,7 @@ mod rounded;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::cpu;
+use super::{cpu, gpu};
 use crate::profile;
 use fused::fused;
 pub use panels::{PANEL, Panels};
@@ -75,6 +75,8 @@ pub struct Product<'a> {
     scale: f64,
     /// Whether the operands are rounded to bf16 (on the CPU; elsewhere their dtypes say what is computed).
     rounded: bool,
+    /// Whether accelerators that have TF32 may round f32 operands to it.
+    fast: bool,
 }
 
 /// Products of at most this many elements go through a kernel of their own in the `gemm` crate, and so do
@@ -85,7 +87,7 @@ const SMALL_SIDE: usize = 64;
 /// Whether activations beside weights of this dtype are f32: on the CPU, where bf16 is a matter of weights and products.
 /// Elsewhere activations have the dtype of the weights.
 pub fn activations_are_f32(dtype: DType, device: &Device) -> bool {
-    device.is_cpu() && dtype == DType::BF16
+    gpu::is_host(device) && dtype == DType::BF16
 }
 
 impl<'a> Product<'a> {
@@ -105,7 +107,7 @@ impl<'a> Product<'a> {
     }
 
     fn new(a: &'a Tensor, a_transposed: bool, b: Right<'a>, b_transposed: bool) -> Self {
-        Self { a, a_transposed, b, b_transposed, scale: 1.0, rounded: b.rounds() }
+        Self { a, a_transposed, b, b_transposed, scale: 1.0, rounded: b.rounds(), fast: false }
     }
 
     /// The same, times `scale`.
@@ -116,6 +118,11 @@ impl<'a> Product<'a> {
     /// The same, computed as precisely as products with `weight` are.
     pub fn like(self, weight: impl Into<Right<'a>>) -> Self {
         Self { rounded: weight.into().rounds(), ..self }
+    }
+
+    /// The same; accelerators may round f32 operands to TF32 if `fast`.
+    pub fn fast(self, fast: bool) -> Self {
+        Self { fast, ..self }
     }
 
     /// `[n, k, m]` of `[n, k] x [k, m]`.
@@ -144,6 +151,28 @@ impl<'a> Product<'a> {
         })
     }
 
+    /// The product, added to `sum` in its memory if there is one, on an accelerator.
+    fn added(&self, sum: Option<Tensor>, dtype: DType) -> Result<Tensor> {
+        let times = |b: &Tensor, sum, dtype| {
+            let a = gpu::Operand { x: self.a, transposed: self.a_transposed };
+            let b = gpu::Operand { x: b, transposed: self.b_transposed };
+            gpu::product(sum, a, b, self.scale, dtype, self.fast)
+        };
+        let apart = match self.b {
+            Right::Dense(b) if self.a.dtype() == dtype => return times(b, sum, dtype),
+            Right::Dense(b) => times(b, None, self.a.dtype())?,
+            Right::Panels(_) => candle_core::bail!("panels are for the CPU"),
+            Right::Quantised(weight) => {
+                let product = weight.product(self.a, self.b_transposed)?;
+                if self.scale == 1.0 { product } else { (product * self.scale)? }
+            }
+        };
+        match sum {
+            Some(sum) => gpu::add(&sum, &apart).map(|()| sum),
+            None => gpu::cast(&apart, dtype),
+        }
+    }
+
     /// Whether the fused products of the CPU can compute it.
     fn is_served(&self) -> bool {
         // with Apple's Accelerate candle's own product of f32 numbers is the faster one
@@ -166,6 +195,9 @@ pub fn sum_of_products(start: Option<&Tensor>, products: &[Product<'_>]) -> Resu
     let [n, _, m] = first.sizes()?;
     let enough = least_rows(m);
     let any_number = products.iter().all(|p| p.rounded) && rounded::is_native();
+    if gpu::serves(first.a) {
+        return on_device(start, products);
+    }
     if first.a.device().is_cpu() && n > 0 && n < enough && !any_number {
         return padded(start, products, n, enough);
     }
@@ -180,6 +212,17 @@ pub fn sum_of_products(start: Option<&Tensor>, products: &[Product<'_>]) -> Resu
         Some(start) => start + sum,
         None => Ok(sum),
     }
+}
+
+/// [`sum_of_products`] on an accelerator, into one buffer as long as dtypes allow it.
+fn on_device(start: Option<&Tensor>, products: &[Product<'_>]) -> Result<Tensor> {
+    let mut sum = start.map(gpu::copy).transpose()?;
+    let Some(first) = products.first() else { candle_core::bail!("a sum of no products") };
+    let dtype = first.a.dtype();
+    for product in products {
+        sum = Some(profile::product(product.sizes()?, product.a.device(), || product.added(sum, dtype))?);
+    }
+    sum.ok_or_else(|| candle_core::Error::Msg("a sum of no products".into()))
 }
 
 /// Rows from which on products with `m` columns go through one kernel whatever their number.

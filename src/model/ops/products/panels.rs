@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 use rayon::prelude::*;
 
-use super::super::cpu;
+use super::super::{cpu, gpu};
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
 use super::rounded;
@@ -46,7 +46,7 @@ pub struct Panels {
 impl Panels {
     /// Whether products on this machine are the faster for them.
     pub fn serve(dtype: DType, device: &Device) -> bool {
-        device.is_cpu() && dtype == DType::BF16 && rounded::is_native()
+        gpu::is_host(device) && dtype == DType::BF16 && rounded::is_native()
     }
 
     /// Puts a weight `[out, in]` into panels; `load(start, len)` gives some of its rows in f32, which are rounded.
