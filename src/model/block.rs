@@ -20,6 +20,7 @@ use super::linear::Low;
 use super::linear::{Linear, Projected};
 use super::ops::{attention, rms_norm, rope, swiglu};
 use super::param::Param;
+use super::stack::{Stack, forward_all};
 use crate::profile::{self, Part};
 use rope::{Positions, Turn};
 
@@ -44,6 +45,10 @@ pub struct Block {
     pub up_proj: Linear,
     /// Output projection of the MLP.
     pub ff_out: Linear,
+    /// Where an accelerator has the weights of query, key and value projections, if together.
+    pub qkv: Option<Stack>,
+    /// The same of the MLP's gate and gated branch.
+    pub gate_up: Option<Stack>,
 }
 
 /// What a block keeps for its backward: what it would cost a product to compute again. Norms, probabilities and the
@@ -132,9 +137,7 @@ impl Block {
     fn attention_forward(&self, x: &Tensor, shared: &Shared<'_>) -> Result<(Tensor, AttentionSaved)> {
         let Shared { config, full, window, picked, .. } = shared;
         let h = rms_norm::forward(x, self.attn_norm.value(), config.rms_norm_eps)?;
-        let (k, k_low) = self.k_proj.forward(None, &h, full)?;
-        let (v, v_low) = self.v_proj.forward(None, &h, full)?;
-        let (q, q_low) = self.q_proj.forward(None, &picked.take(&h, full)?, picked)?;
+        let [(q, q_low), (k, k_low), (v, v_low)] = self.project(&h, shared)?;
         drop(h);
         let q = shared.rotate(picked.put(&q, window)?, config.n_heads, window, Turn::Forward)?;
         let k = shared.rotate(k, config.n_kv_heads, full, Turn::Forward)?;
@@ -143,6 +146,19 @@ impl Block {
         let (mid, out_low) = self.attn_out.forward(Some(&picked.take(x, full)?), &attended, picked)?;
         let attended = self.attn_out.needs_input(picked).then_some(attended);
         Ok((mid, AttentionSaved { q, k, v, attended, q_low, k_low, v_low, out_low }))
+    }
+
+    /// Queries of the places, keys and values of all columns, not rotated.
+    ///
+    /// # Shapes
+    /// `h` `[B*T, D]`; returns `[N, H*E]` and twice `[B*T, K*E]`, and the projections to keep.
+    fn project(&self, h: &Tensor, shared: &Shared<'_>) -> Result<[(Tensor, Projected); 3]> {
+        let (Shared { full, picked, .. }, stack) = (shared, self.qkv.as_ref());
+        if picked.places.is_none() && picked.width == full.width {
+            return forward_all(stack, [&self.q_proj, &self.k_proj, &self.v_proj], h, full);
+        }
+        let [k, v] = forward_all(stack, [&self.k_proj, &self.v_proj], h, full)?;
+        Ok([self.q_proj.forward(None, &picked.take(h, full)?, picked)?, k, v])
     }
 
     fn mlp_forward(&self, mid: &Tensor, shared: &Shared<'_>, keep: bool) -> Result<(Tensor, Option<MlpSaved>)> {
@@ -161,8 +177,8 @@ impl Block {
 
     fn gate_and_up(&self, mid: &Tensor, shared: &Shared<'_>) -> Result<MlpSaved> {
         let h = rms_norm::forward(mid, self.ff_norm.value(), shared.config.rms_norm_eps)?;
-        let (gate, gate_low) = self.ff_proj.forward(None, &h, &shared.picked)?;
-        let (up, up_low) = self.up_proj.forward(None, &h, &shared.picked)?;
+        let linears = [&self.ff_proj, &self.up_proj];
+        let [(gate, gate_low), (up, up_low)] = forward_all(self.gate_up.as_ref(), linears, &h, &shared.picked)?;
         Ok(MlpSaved { gate, up, gate_low, up_low, down_low: None })
     }
 

@@ -308,6 +308,7 @@ impl Block {
         // by heads: q, k, v and the gradient of what was attended, then the gradients of q, k and v
         let heads = (4 * wd + 4 * s.n * s.kv) * s.unit;
         let attention = 2 * wd * s.unit + (heads + s.scores + s.scores * s.unit / 2).max(adapters);
-        (out.max(in_) * s.unit + mlp_adapters).max(attention)
+        // gate and up are one buffer, which stays while one of them is needed
+        (out.max(in_ + wf) * s.unit + mlp_adapters).max(attention)
     }
 }

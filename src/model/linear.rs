@@ -8,7 +8,7 @@ use super::batch::Span;
 use super::ops::cpu;
 use super::ops::dropout::{Dropout, Run, Words};
 use super::ops::gpu;
-use super::ops::products::{Product, add_product, least_rows, sum_of_products};
+use super::ops::products::{Product, add_product, added_on_device, least_rows, sum_of_products};
 use super::param::{Gradients, Param};
 use super::weight::Weight;
 
@@ -92,14 +92,20 @@ impl Linear {
     pub fn forward(&self, start: Option<&Tensor>, x: &Tensor, span: &Span<'_>) -> Result<(Tensor, Projected)> {
         let frozen = Product::forward(x, &self.weight);
         let Some(adapter) = self.active(span) else { return Ok((sum_of_products(start, &[frozen])?, None)) };
-        let dropout = adapter.dropout(span)?;
-        let input = adapter.input(x, dropout.as_ref())?;
-        let down = Product::forward(&input, adapter.a.value()).like(&self.weight).fast(adapter.may_round(x));
-        let projected = sum_of_products(None, &[down])?; // [N, R]
-        let update = Product::forward(&projected, adapter.b.value()).like(&self.weight).fast(adapter.may_round(x));
-        let update = update.scaled(adapter.scale);
-        let y = sum_of_products(start, &[frozen, update])?;
-        Ok((y, Some(Low { projected, dropout })))
+        let low = adapter.project(x, &self.weight, span)?;
+        let y = sum_of_products(start, &[frozen, adapter.update(x, &low, &self.weight)])?;
+        Ok((y, Some(low)))
+    }
+
+    /// As [`Linear::forward`] without a start, where `x W^T` is there, in memory that nobody else shares.
+    ///
+    /// # Shapes
+    /// `base` `[N, out]`.
+    pub fn forward_beside(&self, base: Tensor, x: &Tensor, span: &Span<'_>) -> Result<(Tensor, Projected)> {
+        let Some(adapter) = self.active(span) else { return Ok((base, None)) };
+        let low = adapter.project(x, &self.weight, span)?;
+        let y = added(base, adapter.update(x, &low, &self.weight))?;
+        Ok((y, Some(low)))
     }
 
     /// The projection alone that [`Linear::forward`] returns beside its output.
@@ -107,12 +113,7 @@ impl Linear {
     /// # Shapes
     /// `x` `[N, in]`.
     pub fn project(&self, x: &Tensor, span: &Span<'_>) -> Result<Projected> {
-        let Some(adapter) = self.active(span) else { return Ok(None) };
-        let dropout = adapter.dropout(span)?;
-        let input = adapter.input(x, dropout.as_ref())?;
-        let down = Product::forward(&input, adapter.a.value()).fast(adapter.may_round(x));
-        let projected = sum_of_products(None, &[down])?;
-        Ok(Some(Low { projected, dropout }))
+        self.active(span).map(|adapter| adapter.project(x, &self.weight, span)).transpose()
     }
 
     /// Adds the gradients of trainable parts to `gradients` and returns that of the input, if wanted.
@@ -162,6 +163,20 @@ impl Linear {
 }
 
 impl Adapter {
+    /// `drop(x) A^T`, as precisely as products with `weight` are.
+    fn project(&self, x: &Tensor, weight: &Weight, span: &Span<'_>) -> Result<Low> {
+        let dropout = self.dropout(span)?;
+        let input = self.input(x, dropout.as_ref())?;
+        let down = Product::forward(&input, self.a.value()).like(weight).fast(self.may_round(x));
+        Ok(Low { projected: sum_of_products(None, &[down])?, dropout }) // [N, R]
+    }
+
+    /// `scale * low B^T`.
+    fn update<'a>(&'a self, x: &Tensor, low: &'a Low, weight: &'a Weight) -> Product<'a> {
+        let up = Product::forward(&low.projected, self.b.value()).like(weight);
+        up.fast(self.may_round(x)).scaled(self.scale)
+    }
+
     /// Which inputs of this pass are kept; nothing without dropout. Words are counted from a sequence's first real token, so
     /// that padding changes nothing; padding itself is dropped.
     fn dropout(&self, span: &Span<'_>) -> Result<Option<Mask>> {
@@ -199,9 +214,12 @@ impl Adapter {
     }
 }
 
-/// `sum + product`; on the CPU in the memory of `sum`, which nobody else may share.
+/// `sum + product`, in the memory of `sum` where kernels serve it, which nobody else may share.
 fn added(sum: Tensor, product: Product<'_>) -> Result<Tensor> {
     let (n, m) = sum.dims2()?;
+    if gpu::serves(&sum) {
+        return added_on_device(sum, product);
+    }
     if !cpu::serves(&sum) || n < least_rows(m) {
         return sum_of_products(Some(&sum), &[product]);
     }

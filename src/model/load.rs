@@ -16,6 +16,7 @@ use super::llada::Llada;
 use super::ops::products::{Panels, Quantised, activations_are_f32};
 use super::ops::rope;
 use super::param::Param;
+use super::stack::Stack;
 use super::weight::Weight;
 use super::weights::{SINGLE_FILE, WeightFiles};
 use crate::config::BlockFormat;
@@ -115,7 +116,7 @@ impl Llada {
         let mut blocks = Vec::with_capacity(config.n_layers);
         for i in 0..config.n_layers {
             let mut leaf = |leaf: &str| weight(format!("{PREFIX}.blocks.{i}.{leaf}.weight"));
-            blocks.push(Block {
+            let mut block = Block {
                 attn_norm: norm(leaf("attn_norm")?)?,
                 q_proj: Linear::new(leaf("q_proj")?),
                 k_proj: Linear::new(leaf("k_proj")?),
@@ -125,7 +126,12 @@ impl Llada {
                 ff_proj: Linear::new(leaf("ff_proj")?),
                 up_proj: Linear::new(leaf("up_proj")?),
                 ff_out: Linear::new(leaf("ff_out")?),
-            });
+                qkv: None,
+                gate_up: None,
+            };
+            block.qkv = Stack::of(&mut [&mut block.q_proj, &mut block.k_proj, &mut block.v_proj])?;
+            block.gate_up = Stack::of(&mut [&mut block.ff_proj, &mut block.up_proj])?;
+            blocks.push(block);
         }
         let head = Head {
             norm: norm(weight(format!("{PREFIX}.ln_f.weight"))?)?,

@@ -22,6 +22,9 @@ pub(crate) mod ops;
 mod param;
 mod random;
 pub mod source;
+mod stack;
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod uploaded;

@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use rayon::prelude::*;
 
+use super::finite::sum_by_rows;
 use super::{Named, OptimError, Result};
 
 /// Summands added up in sequence; part of the result's bits, so independent of the number of threads.
@@ -45,8 +46,8 @@ fn sums_of_squares(gradients: &Named) -> candle_core::Result<Vec<f64>> {
     for gradient in gradients.values() {
         match gradient.device() {
             Device::Cpu => sums.push(sum_of_squares_cpu(gradient)?),
-            Device::Cuda(_) => on_device.push(gradient.to_dtype(DType::F64)?.sqr()?.sum_all()?),
-            Device::Metal(_) => on_device.push(gradient.to_dtype(DType::F32)?.sqr()?.sum_all()?),
+            Device::Cuda(_) => on_device.push(sum_by_rows(&gradient.to_dtype(DType::F64)?.sqr()?)?),
+            Device::Metal(_) => on_device.push(sum_by_rows(&gradient.to_dtype(DType::F32)?.sqr()?)?),
         }
     }
     if !on_device.is_empty() {

@@ -1,6 +1,6 @@
 //! Whether numbers are numbers.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
 use crate::model::ops::cpu::View;
@@ -25,12 +25,25 @@ pub fn is_finite(tensor: &Tensor) -> Result<bool> {
 
 /// A scalar on the tensor's device: zero if all elements are finite, else not a number.
 pub(super) fn residue(tensor: &Tensor) -> Result<Tensor> {
-    (tensor.to_dtype(DType::F32)? * 0.0)?.sum_all()
+    sum_by_rows(&(tensor.to_dtype(DType::F32)? * 0.0)?)
+}
+
+/// The sum of all elements. An accelerator adds up one sum with one of its blocks of threads, so rows go first.
+pub(super) fn sum_by_rows(x: &Tensor) -> Result<Tensor> {
+    if x.rank() > 1 { x.sum(D::Minus1)?.sum_all() } else { x.sum_all() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_by_rows_are_sums() {
+        for shape in [vec![6], vec![2, 3], vec![1, 2, 3]] {
+            let x = Tensor::arange(0f32, 6.0, &Device::Cpu).unwrap().reshape(shape).unwrap();
+            assert_eq!(sum_by_rows(&x).unwrap().to_scalar::<f32>().unwrap(), 15.0);
+        }
+    }
 
     #[test]
     fn one_element_is_enough() {

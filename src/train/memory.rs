@@ -25,6 +25,9 @@ use crate::objective::masking::Masking;
 use crate::runtime;
 
 const MIB: f64 = 1024.0 * 1024.0;
+/// What CUDA takes on a device before the first tensor: its context, the code of kernels, and cuBLAS's workspace (about
+/// 0.5 GB and 32 MiB on an H100).
+const CUDA_BYTES: usize = 600 << 20;
 /// Logits that guidance holds at once: of the prompt, of the masked prompt, and their difference.
 const GUIDED: usize = 3;
 
@@ -159,10 +162,17 @@ impl<'a> Memory<'a> {
         4 * self.trained() * if self.parts { 2 } else { 1 }
     }
 
+    /// What a device takes for itself.
+    fn context(&self) -> usize {
+        if self.model.device().is_cuda() { CUDA_BYTES } else { 0 }
+    }
+
     /// What lives all the time.
     fn always(&self) -> usize {
         let model = self.model.weight_bytes() + self.tables() + self.adapters() + self.reference();
-        self.process + model + self.optimizer() + self.snapshot()
+        // of a device's memory the process takes none
+        let host = if self.model.device().is_cpu() { self.process } else { 0 };
+        host + self.context() + model + self.optimizer() + self.snapshot()
     }
 
     fn merged(&self) -> usize {
@@ -232,6 +242,9 @@ impl<'a> Memory<'a> {
         let model = self.model;
         let place = if model.device().is_cpu() { "" } else { "; host memory, not counted below" };
         part("process", self.process, format!("program, runtime, tokenizer, data{place}"));
+        if self.context() > 0 {
+            part("device", self.context(), "CUDA's context, kernels and workspaces".into());
+        }
         let packed = model.matrices().into_iter().any(|w| w.is_quantised());
         let kept = if packed { "in blocks".to_owned() } else { format!("{:?}", model.dtype()) };
         part("weights", model.weight_bytes() + self.tables(), format!("{kept}, and rotary tables"));
@@ -337,3 +350,6 @@ impl<'a> Memory<'a> {
         if self.trains_all { "set train.trainable = \"adapters\"" } else { "lora.r" }
     }
 }
+
+#[cfg(test)]
+mod tests;

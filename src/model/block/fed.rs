@@ -32,9 +32,7 @@ impl Block {
     ) -> Result<Tensor> {
         let Shared { config, full: fed, window, picked, .. } = shared;
         let h = rms_norm::forward(x, self.attn_norm.value(), config.rms_norm_eps)?;
-        let (k, _) = self.k_proj.forward(None, &h, fed)?;
-        let (v, _) = self.v_proj.forward(None, &h, fed)?;
-        let (q, _) = self.q_proj.forward(None, &picked.take(&h, fed)?, picked)?;
+        let [(q, _), (k, _), (v, _)] = self.project(&h, shared)?;
         let q = shared.rotate(picked.put(&q, window)?, config.n_heads, window, Turn::Forward)?;
         let k = shared.rotate(k, config.n_kv_heads, fed, Turn::Forward)?;
         let v = v.reshape(k.shape())?;

@@ -44,6 +44,12 @@ fn dropout_is_the_same_when_layers_are_run_again() -> Result<()> {
     check(&adapted("mha_small", 0.3)?)
 }
 
+/// The projections of a layer's last product were rounded in a forward pass, and not when they were made again.
+#[test]
+fn so_are_gradients_on_weights_in_bf16() -> Result<()> {
+    check(&adapted_in_bf16("gqa_small")?)
+}
+
 #[test]
 fn so_are_the_gradients_of_all_weights() -> Result<()> {
     check(&Llada::load(&golden("mha_small"), DType::F32, &Device::Cpu, Weights::Trainable)?)

@@ -7,6 +7,7 @@ use candle_core::{DType, Device};
 use super::*;
 use crate::config::{CacheKind, Commit, Remasking};
 use crate::model::Weights;
+use crate::model::ops::gpu::host::as_device;
 use crate::rng::{Key, Purpose};
 
 pub(super) fn model() -> Llada {
@@ -139,4 +140,15 @@ fn a_canvas_that_does_not_fit_is_refused() {
     );
     let text = error.expect_err("266 of 256").to_string();
     assert!(text.contains("250 tokens") && text.contains("max_sequence_length 256"), "{text}");
+}
+
+/// With every rule and order, guidance and caches: the same tokens for the same random numbers.
+#[test]
+fn a_device_decodes_what_the_cpu_decodes() {
+    let model = model();
+    let prompts = prompts(&[5, 9, 7]);
+    for decoding in variants().into_iter().chain(fast_variants()) {
+        let expected = decode(&model, &decoding, &prompts, 3);
+        assert_eq!(as_device(|| decode(&model, &decoding, &prompts, 3)), expected, "{decoding:?}");
+    }
 }

@@ -72,7 +72,7 @@ pub fn product(
     device: &CudaDevice,
     out: &Tensor,
     (a, b): (Operand<'_>, Operand<'_>),
-    ByColumns { batch, m, n, k, transposed, widths, scale, adds, fast }: ByColumns,
+    ByColumns { batch, m, n, k, transposed, widths, steps, scale, adds, fast }: ByColumns,
 ) -> Result<()> {
     if n == 0 || m == 0 || batch == 0 {
         return Ok(());
@@ -102,11 +102,11 @@ pub fn product(
             at_b as *const _,
             data_type(b.x.dtype())?,
             widths[0] as i32,
-            (k * m) as i64,
+            steps[0] as i64,
             at_a as *const _,
             data_type(a.x.dtype())?,
             widths[1] as i32,
-            (n * k) as i64,
+            steps[1] as i64,
             (&raw const kept).cast(),
             at_out as *mut _,
             data_type(out.dtype())?,

@@ -96,7 +96,7 @@ pub(super) fn run(kernel: &str, threads: usize, arguments: &[Argument<'_>]) -> R
 
 /// A product as cuBLAS computes it, number by number.
 pub(super) fn product(out: &Tensor, (a, b): (Operand<'_>, Operand<'_>), by_columns: ByColumns) -> Result<()> {
-    let ByColumns { batch, m, n, k, transposed, widths, scale, adds, .. } = by_columns;
+    let ByColumns { batch, m, n, k, transposed, widths, steps, scale, adds, .. } = by_columns;
     let numbers = |x: &Tensor| x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     let (left, right, mut sums) = (numbers(b.x)?, numbers(a.x)?, numbers(out)?);
     let at = |i: usize, j: usize, which: usize| match transposed[which] {
@@ -104,7 +104,7 @@ pub(super) fn product(out: &Tensor, (a, b): (Operand<'_>, Operand<'_>), by_colum
         true => j + i * widths[which],
     };
     for one in 0..batch {
-        let (left, right) = (&left[one * m * k..], &right[one * k * n..]);
+        let (left, right) = (&left[one * steps[0]..], &right[one * steps[1]..]);
         let sums = &mut sums[one * m * n..];
         for (i, j) in (0..n).flat_map(|j| (0..m).map(move |i| (i, j))) {
             let sum: f32 = (0..k).map(|l| left[at(i, l, 0)] * right[at(l, j, 1)]).sum();

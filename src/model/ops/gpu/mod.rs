@@ -42,6 +42,11 @@ pub fn unrounded(x: &Tensor) -> DType {
     if x.device().is_metal() { x.dtype() } else { DType::F32 }
 }
 
+/// Whether products there can have one left operand for a batch of right ones.
+pub fn shares_operands(device: &Device) -> bool {
+    !is_host(device) && !device.is_metal()
+}
+
 /// The part of a kernel's name that says its dtype.
 fn suffix(dtype: DType) -> Result<&'static str> {
     match dtype {

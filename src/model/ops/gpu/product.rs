@@ -28,6 +28,8 @@ pub(super) struct ByColumns {
     pub transposed: [bool; 2],
     /// Numbers from column to column of a factor.
     pub widths: [usize; 2],
+    /// Numbers from matrix to matrix of a factor.
+    pub steps: [usize; 2],
     pub scale: f32,
     /// Whether the product is added to what is there.
     pub adds: bool,
@@ -69,7 +71,8 @@ impl<'a> Operand<'a> {
 /// dtypes; `fast` lets products of f32 numbers round them to TF32 where the device has it.
 ///
 /// # Shapes
-/// `a` `[N, K]`, `b` `[K, M]`, both with the same number of matrices in front or none; returns `[N, M]` likewise.
+/// `a` `[N, K]`, `b` `[K, M]`, both with the same number of matrices in front or none; returns `[N, M]` likewise. Where
+/// [`super::shares_operands`], `a` may be one matrix for all of `b`.
 ///
 /// # Errors
 /// If operands do not fit, or their dtypes differ; if `dtype` is neither theirs nor f32.
@@ -81,14 +84,16 @@ pub fn product(
     dtype: DType,
     fast: bool,
 ) -> Result<Tensor> {
-    let ((batch, n, k), (batches, rows, m)) = (a.dims()?, b.dims()?);
-    if k != rows || batch != batches || a.x.rank() != b.x.rank() || a.x.dtype() != b.x.dtype() {
+    let ((matrices, n, k), (batch, rows, m)) = (a.dims()?, b.dims()?);
+    let one_for_all = a.x.rank() < b.x.rank() && super::shares_operands(a.x.device());
+    let alike = a.x.rank() == b.x.rank() && matrices == batch;
+    if k != rows || !(alike || one_for_all) || a.x.dtype() != b.x.dtype() {
         bail!("{:?} of {:?} times {:?} of {:?} is no product", a.x.dtype(), a, b.x.dtype(), b);
     }
     if !a.x.is_contiguous() || !b.x.is_contiguous() {
         bail!("an operand of a product is not contiguous");
     }
-    let shape = if a.x.rank() == 2 { vec![n, m] } else { vec![batch, n, m] };
+    let shape = if b.x.rank() == 2 { vec![n, m] } else { vec![batch, n, m] };
     if sum.as_ref().is_some_and(|sum| sum.dims() != shape || sum.dtype() != dtype || !sum.is_contiguous()) {
         bail!("a product of {shape:?} in {dtype:?} cannot be added to {sum:?}");
     }
@@ -102,6 +107,7 @@ pub fn product(
         k,
         transposed: [b.transposed, a.transposed],
         widths: [pick(b, m, k), pick(a, k, n)],
+        steps: [k * m, if one_for_all { 0 } else { n * k }],
         scale: scale as f32,
         adds: sum.is_some(),
         fast,

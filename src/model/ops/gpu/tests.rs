@@ -210,3 +210,34 @@ fn launches_and_bytes_are_counted() -> Result<()> {
     assert_eq!((launches, bytes_to_device, uploads, bytes_to_host), (1, 24, 1, 24));
     Ok(())
 }
+
+/// No compiler of Metal's is here, so a C++ one reads its text, with the words that it lacks.
+#[test]
+fn the_text_for_metal_is_well_formed() {
+    const WORDS: &str = "#include <cmath>
+#include <cstring>
+#include <sys/types.h>
+#define kernel
+#define device
+#define constant const
+#define thread
+#define inline
+namespace metal {
+typedef _Float16 half;
+struct bfloat { unsigned short bits; explicit bfloat(float); explicit operator float() const; };
+struct uint4 { uint x, y, z, w; };
+template <typename T, typename F> T as_type(F);
+float simd_sum(float), simd_max(float), simd_min(float), exp(float), rsqrt(float), max(float, float), min(float, float);
+uint min(uint, uint);
+}
+";
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("metal_stdlib"), WORDS).expect("written");
+    let text = concat!(include_str!("kernels/metal.h"), include_str!("kernels/kernels.h"));
+    let file = dir.path().join("kernels.cpp");
+    std::fs::write(&file, text).expect("written");
+    let mut compiler = std::process::Command::new("c++");
+    compiler.args(["-std=c++17", "-fsyntax-only", "-Wno-attributes", "-Werror=return-type"]);
+    let output = compiler.arg("-I").arg(dir.path()).arg(&file).output().expect("a C++ compiler");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

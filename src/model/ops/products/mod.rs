@@ -225,6 +225,15 @@ fn on_device(start: Option<&Tensor>, products: &[Product<'_>]) -> Result<Tensor>
     sum.ok_or_else(|| candle_core::Error::Msg("a sum of no products".into()))
 }
 
+/// `sum + product` on an accelerator, in the memory of `sum`, which nobody else may share.
+///
+/// # Shapes
+/// Both `[N, M]`.
+pub fn added_on_device(sum: Tensor, product: Product<'_>) -> Result<Tensor> {
+    let dtype = sum.dtype();
+    profile::product(product.sizes()?, product.a.device(), || product.added(Some(sum), dtype))
+}
+
 /// Rows from which on products with `m` columns go through one kernel whatever their number.
 pub fn least_rows(m: usize) -> usize {
     (SMALL_PRODUCT / m.max(1) + 1).max(if m <= SMALL_SIDE { SMALL_SIDE + 1 } else { 2 })

@@ -1,0 +1,54 @@
+//! What LLaDA-8B takes on one GPU, by its sizes: the table of the README.
+
+use super::*;
+use crate::config::{Overrides, Shape, from_text, shipped};
+use crate::model::LladaConfig;
+use crate::model::ops::gpu::host::as_device;
+use crate::model::testing::hollow;
+
+const GB: f64 = 1e9;
+/// Tokens of the longest prompts of GSM8K with the chat template, about.
+const PROMPT: usize = 200;
+
+/// Bytes of an update of the shipped configuration's micro-batch, and of a rollout: of the weights, and of all else.
+fn peaks(model: &mut Llada, checkpointing: &str) -> Result<(usize, usize)> {
+    let set = vec![format!("train.activation_checkpointing={checkpointing}").parse().expect("an assignment")];
+    let overrides = Overrides { set, ..Overrides::default() };
+    let text = shipped("gsm8k").expect("shipped");
+    let config = from_text("a.toml".as_ref(), text, &overrides, Command::Train).expect("a config");
+    if model.adapter_config().is_none() {
+        model.attach_lora(config.lora().expect("adapters"), 0)?;
+    }
+    let memory = Memory::new(&config, model, PROMPT, PROMPT)?;
+    assert_eq!((memory.micro_batch_size, memory.views), (6, 2));
+    let weights = model.weight_bytes();
+    let peak = memory.update_peak(6)?.max(memory.rollout_peak(memory.batch_size)?);
+    Ok((weights, CUDA_BYTES + peak - weights))
+}
+
+/// Bytes of weights in blocks: all matrices; norms are too few to count.
+fn packed(model: &Llada, bytes: usize, of: usize) -> usize {
+    model.parameter_count() / of * bytes
+}
+
+#[test]
+fn llada_8b_fits_where_the_readme_says() -> Result<()> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))?;
+    let lines = as_device(|| -> Result<Vec<String>> {
+        let mut model = hollow(LladaConfig::from(Shape::Llada8b), DType::BF16)?;
+        let mut lines = Vec::new();
+        for checkpointing in ["off", "every-layer"] {
+            let (bf16, beside) = peaks(&mut model, checkpointing)?;
+            // going back a weight in blocks is unpacked, to f32 and to bf16: the widest is the head
+            let (out, input) = (model.config().embedding_size, model.config().d_model);
+            let unpacked = out * input * 6;
+            let all = [bf16, packed(&model, 34, 32) + unpacked, packed(&model, 144, 256) + unpacked];
+            let [bf16, q8_0, q4k] = all.map(|weights| (weights + beside) as f64 / GB);
+            lines.push(format!("| `{checkpointing}` | {bf16:.0} | {q8_0:.0} | {q4k:.0} |"));
+        }
+        Ok(lines)
+    })?;
+    let missing: Vec<String> = lines.into_iter().filter(|line| !text.contains(line)).collect();
+    assert!(missing.is_empty(), "the README does not have {missing:#?}");
+    Ok(())
+}
