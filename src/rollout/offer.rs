@@ -203,11 +203,14 @@ mod tests {
     #[test]
     fn a_device_offers_what_the_cpu_offers() {
         let (n, words) = (40, 2700);
-        let logits = (random(1, (n, words)).unwrap() * 3.0).unwrap();
+        let drawn = rows(&(random(1, (n, words)).unwrap() * 3.0).unwrap());
         for (i, remasking) in ORDERS.into_iter().enumerate() {
             for temperature in [0.0, 0.4, 1.3] {
-                // once it is among the likely ones, once in the last part, which is not full
+                // the likeliest of all, once in the first part, once in the last, which is not full
                 let excluded = if i % 2 == 0 { 17 } else { words - 1 };
+                let mut logits = drawn.clone();
+                logits.iter_mut().for_each(|row| row[excluded] = 12.0);
+                let logits = Tensor::new(logits, &Device::Cpu).unwrap();
                 let rule = Rule { excluded, temperature, remasking, with_entropy: i < 2 };
                 let (expected, found) = both(rule, &logits, &places(n));
                 for (row, (e, f)) in expected.iter().zip(&found).enumerate() {
