@@ -62,7 +62,7 @@ impl Cache {
     pub fn select(&self, rows: &[usize]) -> Result<Self> {
         let Some(first) = self.0.first() else { return Ok(self.clone()) };
         let rows: Vec<u32> = rows.iter().map(|&r| r as u32).collect();
-        let rows = Tensor::from_slice(&rows, rows.len(), first.k.device())?;
+        let rows = gpu::upload(&rows, rows.len(), first.k.device())?;
         let select = |layer: &KeyValues| {
             Ok(KeyValues { k: layer.k.index_select(&rows, 0)?, v: layer.v.index_select(&rows, 0)? })
         };

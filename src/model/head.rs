@@ -137,7 +137,7 @@ impl Head {
         self.for_logits(x, |start, logits| {
             let targets = &targets[start..start + logits.dim(0)?];
             let found = log_prob::forward(logits, targets)?;
-            let wanted = w.rows(&Tensor::from_slice(targets, targets.len(), x.device())?)?;
+            let wanted = w.rows(&gpu::upload(targets, targets.len(), x.device())?)?;
             let (wanted, probs) = (wanted.to_dtype(x.dtype())?, found.probs.to_dtype(x.dtype())?);
             slopes.push(sum_of_products(Some(&wanted), &[Product::backward(&probs, w).scaled(-1.0)])?);
             log_probs.extend(found.log_probs);
@@ -156,7 +156,7 @@ impl Head {
             let rows = x.narrow(0, i * vocabulary::ROWS, targets.len())?;
             let h = rms_norm::forward(&rows, self.norm.value(), self.eps)?;
             let found = vocabulary::log_probs(&h, &self.weight, targets)?;
-            let wanted = self.weight.rows(&Tensor::from_slice(targets, targets.len(), x.device())?)?;
+            let wanted = self.weight.rows(&gpu::upload(targets, targets.len(), x.device())?)?;
             slopes.push((wanted.to_dtype(DType::F32)? - found.mean_words)?);
             log_probs.extend(found.log_probs);
             entropies.extend(found.entropies);
@@ -171,7 +171,7 @@ impl Head {
     /// `d_lp` of length `N`; returns `[N, D]`.
     pub fn backward(&self, scored: &Scored, d_lp: &[f32], gradients: &mut Gradients) -> Result<Tensor> {
         let device = scored.x.device();
-        let d_lp = Tensor::from_slice(d_lp, (d_lp.len(), 1), device)?;
+        let d_lp = gpu::upload(d_lp, (d_lp.len(), 1), device)?;
         let dh = scored.slopes.broadcast_mul(&d_lp.to_dtype(scored.slopes.dtype())?)?;
         if self.norm.is_trainable() {
             gradients.add(self.norm.name(), rms_norm::weight_gradient(&scored.x, self.eps, &dh)?)?;
@@ -193,7 +193,7 @@ impl Head {
             let probs = log_prob::forward(logits, targets)?.probs;
             let rows = scaled.narrow(0, start, n)?.contiguous()?;
             dw = (&dw - probs.t()?.matmul(&rows)?)?;
-            dw = dw.index_add(&Tensor::from_slice(targets, n, rows.device())?, &rows, 0)?;
+            dw = dw.index_add(&gpu::upload(targets, n, rows.device())?, &rows, 0)?;
             Ok(())
         })?;
         Ok(dw)

@@ -13,6 +13,7 @@ use super::offer::{Hidden, Place};
 use super::row::Row;
 use super::sampler::Sampler;
 use crate::config::CacheKind;
+use crate::model::ops::gpu;
 use crate::model::{Batch, Cache, Window};
 
 /// Makes hidden states of a block's places, step after step.
@@ -67,7 +68,7 @@ impl<'a> Encoder<'a> {
             let source = inputs.iter().map(|(name, _)| *name).zip(at.iter().copied()).collect();
             Kept { cache, rows: first.len(), source }
         });
-        let pick = |like: &[u32]| hidden.index_select(&Tensor::from_slice(like, like.len(), hidden.device())?, 0);
+        let pick = |like: &[u32]| hidden.index_select(&gpu::upload(like, like.len(), hidden.device())?, 0);
         let (cond, uncond) = like.split_at(places.len());
         let uncond = (!uncond.is_empty()).then(|| pick(uncond)).transpose()?;
         Ok(Hidden { cond: pick(cond)?, uncond })

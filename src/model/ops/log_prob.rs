@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{CpuStorage, D, DType, InplaceOp1, Layout, Result, Tensor};
 use rayon::prelude::*;
 
-use super::cpu;
+use super::{cpu, gpu};
 
 /// What is known of rows of logits.
 #[derive(Debug)]
@@ -32,10 +32,10 @@ pub fn forward(logits: Tensor, targets: &[u32]) -> Result<Softmaxed> {
         let norm = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
         let log_probs = shifted.broadcast_sub(&norm)?;
         drop(shifted);
-        let ids = Tensor::from_slice(targets, (n, 1), log_probs.device())?;
-        let picked = log_probs.gather(&ids, 1)?.flatten_all()?.to_vec1()?;
+        let ids = gpu::upload(targets, (n, 1), log_probs.device())?;
+        let picked = gpu::download(&log_probs.gather(&ids, 1)?)?;
         let probs = log_probs.exp()?;
-        let entropies = (&probs * log_probs)?.sum(D::Minus1)?.neg()?.to_vec1()?;
+        let entropies = gpu::download(&(&probs * log_probs)?.sum(D::Minus1)?.neg()?)?;
         return Ok(Softmaxed { log_probs: picked, entropies, probs });
     }
     let softmax = Softmax { v, targets, found: Mutex::new(vec![(0f32, 0f32); n]) };

@@ -1,5 +1,8 @@
 // The kernels for a C++ compiler: for tests on machines without an accelerator. Threads run one after the other; the 32
 // lanes of a warp are fibers that meet where they exchange numbers.
+#ifdef __APPLE__
+#define _XOPEN_SOURCE 700 // else it has no fibers
+#endif
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
