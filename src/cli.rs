@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod eval;
 mod formats;
+mod generate;
 mod sweep;
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ Examples:
   spg train --config configs/sudoku-tiny.toml --resume
   spg eval --ckpt runs/sudoku-tiny --base
   spg eval --ckpt runs/sudoku-tiny --split test --temperature 0.9 --samples 8
+  spg generate --ckpt runs/gsm8k --prompt 'What is 7 times 8?' --watch
   spg grade --task gsm8k completions.jsonl --details verdicts.jsonl
   spg sweep --config sudoku-tiny --grid train.learning_rate=1e-4,3e-4 --seeds 1,2,3 --output-dir runs/lr
 
@@ -49,6 +51,9 @@ enum Job {
     /// Decode the held-out set with a checkpoint and grade it
     #[command(after_help = EVAL_HELP)]
     Eval(EvalArgs),
+    /// Complete prompts with a checkpoint
+    #[command(after_help = generate::GENERATE_HELP)]
+    Generate(generate::GenerateArgs),
     /// Grade completions from files
     #[command(after_help = GRADE_HELP)]
     Grade(GradeArgs),
@@ -228,6 +233,7 @@ impl Job {
             Self::Train(args) => spg::train::run(&args.request(Command::Train)?),
             Self::Sft(args) => spg::train::sft(&args.request(Command::Sft)?),
             Self::Eval(args) => spg::eval::run(&args.request()?),
+            Self::Generate(args) => spg::generate::run(&args.request()?),
             Self::Grade(args) => spg::grade::run(&args.request()),
             Self::Sweep(args) => args.run(),
             Self::Bench(args) => spg::bench::run(&args.request()),

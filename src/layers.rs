@@ -18,7 +18,7 @@ const PIPELINE: [&[&str]; 14] = [
     &["report"],
     &["session"],
     &["data"],
-    &["eval"],
+    &["eval", "generate"],
     &["grade"],
     &["train", "verify"],
     &["bench", "sweep"],

@@ -4,7 +4,7 @@
 //! Data moves one way; a module uses only modules to its left (and those that are shared by all):
 //!
 //! ```text
-//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> data -> eval -> grade -> train, verify -> bench, sweep
+//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> data -> eval, generate -> grade -> train, verify -> bench, sweep
 //! ```
 //!
 //! | module | what it holds |
@@ -20,6 +20,7 @@
 //! | [`session`] | model, tokenizer and task of a command |
 //! | [`data`] | records shown as prompts, and data sets made from a seed |
 //! | [`eval`], [`train`], [`verify`] | the loops that know everybody |
+//! | [`generate`] | completions of anybody's prompts |
 //! | [`grade`] | completions from files, by the tasks' graders |
 //! | [`bench`] | rollouts and updates of any model, timed by part |
 //! | [`sweep`] | the runs of a grid as child processes, and their comparison |
@@ -47,6 +48,7 @@ pub mod error;
 pub mod eval;
 pub mod files;
 pub mod foreign;
+pub mod generate;
 pub mod grade;
 pub mod hub;
 pub mod jinja;

@@ -42,6 +42,61 @@ pub enum Origin {
     Random(u64),
 }
 
+/// Model and tokenizer, without a task.
+pub struct Loaded {
+    /// The model, without adapters.
+    pub model: Llada,
+    /// Tokenizer and chat template.
+    pub encoder: PromptEncoder,
+    /// The folder the model came from.
+    pub dir: ModelDir,
+}
+
+impl Loaded {
+    /// Opens the frozen model that `config` names, or that of `dir`, which holds its own weights.
+    ///
+    /// # Errors
+    /// Names the file or key that is wrong.
+    pub fn open(config: &RunConfig, dir: Option<&Path>) -> Result<Self> {
+        let (dir, gguf) = match dir {
+            Some(dir) => (ModelDir { path: dir.to_owned(), commit: None }, None),
+            None => folder(config)?,
+        };
+        Self::open_with(config, dir, gguf.as_deref(), Origin::Checkpoint(Weights::Frozen))
+    }
+
+    fn open_with(config: &RunConfig, dir: ModelDir, gguf: Option<&Path>, origin: Origin) -> Result<Self> {
+        let table = config.model();
+        let device: Device = device::open(table.device)?;
+        let too_long = if config.rollout().truncate_prompts { TooLong::Truncate } else { TooLong::Skip };
+        let encoder = PromptEncoder::load(&dir.path, config.rollout().max_prompt_length, too_long)?;
+        let dtype = device::dtype(table.dtype);
+        let blocks = gguf.map(Blocks::Gguf).or(table.quantize.map(Blocks::Pack));
+        let model = match (origin, blocks) {
+            (Origin::Random(seed), _) => Llada::random(&dir.path, seed, DType::F32, &device, Weights::Trainable),
+            (Origin::Checkpoint(_), Some(blocks)) => Llada::load_quantised(&dir.path, dtype, &device, blocks),
+            (Origin::Checkpoint(weights), None) => Llada::load(&dir.path, dtype, &device, weights),
+        };
+        let model = model.with_context(|| format!("cannot load the model {}", table.name_or_path))?;
+        for (id, name) in
+            [(model.config().mask_token_id, "mask_token_id"), (model.config().eos_token_id, "eos_token_id")]
+        {
+            encoder.tokenizer().require_id(id, name)?;
+        }
+        Ok(Self { model, encoder, dir })
+    }
+}
+
+/// The folder of the model that a configuration names, and the file of its weights if they are not there.
+fn folder(config: &RunConfig) -> Result<(ModelDir, Option<PathBuf>)> {
+    let model = config.model();
+    let (name, revision) = (&model.name_or_path, model.revision.as_deref());
+    let Some(file) = &model.gguf_file else { return Ok((source::resolve(name, revision)?, None)) };
+    let dir = source::resolve_tokenizer(name, revision)?;
+    let file = source::resolve_gguf(file, name, &dir)?;
+    Ok((dir, Some(file)))
+}
+
 /// A record with its prompt, encoded.
 #[derive(Clone, Debug)]
 pub struct Example {
@@ -66,14 +121,8 @@ impl Session {
     /// # Errors
     /// Names the file or key that is wrong.
     pub fn open(config: &RunConfig, origin: Origin) -> Result<Self> {
-        let model = config.model();
-        let (name, revision) = (&model.name_or_path, model.revision.as_deref());
-        let Some(file) = &model.gguf_file else {
-            return Self::open_with(config, source::resolve(name, revision)?, None, origin);
-        };
-        let dir = source::resolve_tokenizer(name, revision)?;
-        let file = source::resolve_gguf(file, name, &dir)?;
-        Self::open_with(config, dir, Some(&file), origin)
+        let (dir, gguf) = folder(config)?;
+        Self::open_with(config, dir, gguf.as_deref(), origin)
     }
 
     /// As [`Session::open`], with the model of another folder, which holds its own weights.
@@ -85,26 +134,11 @@ impl Session {
     }
 
     fn open_with(config: &RunConfig, dir: ModelDir, gguf: Option<&Path>, origin: Origin) -> Result<Self> {
-        let ModelDir { path: model_dir, commit: model_commit } = dir;
-        let table = config.model();
-        let device: Device = device::open(table.device)?;
+        // before the model, which takes longer to be refused
         let task = Task::from_config(config.task(), config.eval().split == Split::Test)?;
         task.start_rewards(&Stop::default())?;
-        let too_long = if config.rollout().truncate_prompts { TooLong::Truncate } else { TooLong::Skip };
-        let encoder = PromptEncoder::load(&model_dir, config.rollout().max_prompt_length, too_long)?;
-        let dtype = device::dtype(table.dtype);
-        let blocks = gguf.map(Blocks::Gguf).or(table.quantize.map(Blocks::Pack));
-        let model = match (origin, blocks) {
-            (Origin::Random(seed), _) => Llada::random(&model_dir, seed, DType::F32, &device, Weights::Trainable),
-            (Origin::Checkpoint(_), Some(blocks)) => Llada::load_quantised(&model_dir, dtype, &device, blocks),
-            (Origin::Checkpoint(weights), None) => Llada::load(&model_dir, dtype, &device, weights),
-        };
-        let model = model.with_context(|| format!("cannot load the model {}", table.name_or_path))?;
-        for (id, name) in
-            [(model.config().mask_token_id, "mask_token_id"), (model.config().eos_token_id, "eos_token_id")]
-        {
-            encoder.tokenizer().require_id(id, name)?;
-        }
+        let Loaded { model, encoder, dir } = Loaded::open_with(config, dir, gguf, origin)?;
+        let ModelDir { path: model_dir, commit: model_commit } = dir;
         Ok(Self { model, encoder, task, model_dir, model_commit, gguf_file: gguf.map(Path::to_owned) })
     }
 

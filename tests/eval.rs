@@ -265,3 +265,58 @@ fn the_split_is_chosen_and_training_never_sees_the_test() {
         .code(2)
         .stderr(contains("spg eval --split test"));
 }
+
+/// `spg generate` on the model that ships.
+fn generate(args: &[&str]) -> Command {
+    const SHORT: [&str; 6] = ["--max-completion-length", "32", "--block-length", "8", "--diffusion-steps", "8"];
+    let mut command = spg(&["generate", "--ckpt", "examples/sudoku-tiny"]);
+    command.args(SHORT).args(args);
+    command
+}
+
+const PUZZLE: &str = " 0204032001400 2";
+
+#[test]
+fn prompts_are_completed_alone_as_in_a_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("prompts.jsonl");
+    let line = |prompt: &str| serde_json::json!({ "prompt": prompt }).to_string();
+    std::fs::write(&file, [line("1234"), line(PUZZLE)].join("\n")).unwrap();
+    let file = file.to_str().unwrap();
+    let lines = |args: &[&str]| -> Vec<serde_json::Value> {
+        printed(&mut generate(args)).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let together = lines(&["--file", file, "--samples", "2", "--temperature", "0.9", "--json"]);
+    assert_eq!(together.len(), 4);
+    assert_eq!((&together[2]["prompt"], &together[2]["sample"]), (&1.into(), &0.into()));
+    assert_eq!(together[2]["messages"][0]["content"], PUZZLE);
+    let apart = lines(&["--file", file, "--temperature", "0.9", "--json", "--set", "rollout.batch_size=1"]);
+    assert_eq!(together[0]["completion"], apart[0]["completion"]);
+    assert_eq!(together[2]["completion"], apart[1]["completion"]);
+    assert_ne!(together[0]["completion"], together[1]["completion"]);
+    // text of one completion is nothing but that
+    let alone = printed(&mut generate(&["--prompt", "1234", "--temperature", "0.9"]));
+    assert_eq!(alone.trim_end_matches('\n'), together[0]["completion"].as_str().unwrap().trim_end_matches('\n'));
+}
+
+#[test]
+fn standard_input_is_a_prompt() {
+    let greedy = |command: &mut Command| printed(command.args(["--temperature", "0"]));
+    let named = greedy(&mut generate(&["--prompt", PUZZLE]));
+    assert_eq!(greedy(generate(&["--file", "-"]).write_stdin(PUZZLE)), named);
+    let line = serde_json::json!({ "prompt": PUZZLE }).to_string();
+    assert_eq!(greedy(generate(&["--file", "-"]).write_stdin(line)), named);
+}
+
+#[test]
+fn what_cannot_be_completed_is_refused() {
+    let fails = |args: &[&str], code: i32, text: &str| {
+        generate(args).assert().code(code).stderr(predicates::str::contains(text));
+    };
+    fails(&["--prompt", "1", "--system", "be brief"], 1, "no chat template");
+    fails(&["--prompt", "1", "--watch"], 2, "terminal");
+    fails(&["--prompt", "1", "--set", "rollout.block_length=7"], 1, "multiple of block_length");
+    fails(&["--prompt", "1111111111", "--set", "rollout.max_prompt_length=4"], 1, "rollout.max_prompt_length");
+    fails(&["--file", "no/such.jsonl"], 1, "no/such.jsonl");
+    fails(&[], 2, "--prompt");
+}

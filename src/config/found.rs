@@ -3,13 +3,28 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Command, ConfigError, Overrides, RESOLVED_FILE, RewardCommandTable, RunConfig, TaskTable, load};
+use super::{
+    Assignment, Command, ConfigError, Overrides, RESOLVED_FILE, RewardCommandTable, RunConfig, TaskTable, from_text,
+    load, shipped,
+};
 
 /// What the names of checkpoint folders begin with; the step follows.
 pub const CHECKPOINT: &str = "checkpoint-";
 
 /// The checkpoint of a run that is kept apart from the others when an update breaks the weights.
 pub const LAST_GOOD: &str = "last-good";
+
+/// The configuration of a model that is only sampled from and has none of its own: the published one, which is shipped. Its
+/// task is not asked for anything.
+///
+/// # Errors
+/// As [`load`], of the command line's changes.
+pub fn for_model(name_or_path: &str, overrides: &Overrides) -> Result<RunConfig, ConfigError> {
+    const PUBLISHED: &str = "gsm8k";
+    let mut overrides = overrides.clone();
+    overrides.set.insert(0, Assignment::text("model.name_or_path", name_or_path));
+    from_text(PUBLISHED.as_ref(), shipped(PUBLISHED).unwrap_or_default(), &overrides, Command::Eval)
+}
 
 /// The longest command line that a message shows, characters.
 const LONGEST: usize = 2000;

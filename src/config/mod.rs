@@ -48,15 +48,16 @@ pub use error::{ConfigError, Problem};
 #[cfg(test)]
 pub(crate) use file::guide;
 pub use file::*;
-pub use found::{CHECKPOINT, LAST_GOOD, load_found, near_checkpoint};
+pub use found::{CHECKPOINT, LAST_GOOD, for_model, load_found, near_checkpoint};
 pub use grid::Setting;
 pub use lasting::{Change, Changes};
 pub use load::{RESOLVED_FILE, from_text, load, read};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use recipe::*;
 pub use request::{
-    BenchModel, BenchRequest, EvalRequest, GradeRequest, MakeDataRequest, PrecisionRequest, Resume, RunRequest, Shape,
-    ShowDataRequest, SweepAction, SweepReportOptions, SweepRequest, VerifyRequest,
+    BenchModel, BenchRequest, EvalRequest, GenerateRequest, GradeRequest, MakeDataRequest, PrecisionRequest,
+    PromptSource, Resume, RunRequest, Shape, ShowDataRequest, SweepAction, SweepReportOptions, SweepRequest,
+    VerifyRequest,
 };
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};

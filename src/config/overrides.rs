@@ -117,6 +117,12 @@ impl Assignment {
         is_of(&self.path, other.path.iter().map(String::as_str))
     }
 
+    /// That of a text to a key, names joined by dots.
+    pub(super) fn text(key: &str, value: &str) -> Self {
+        let path = key.split('.').map(str::to_owned).collect();
+        Self { origin: format!("{key} = {value}"), path, value: Value::String(value.to_owned()) }
+    }
+
     /// The assignment as another option than `--set` has it.
     pub(super) fn of(self, flag: &str) -> Self {
         let origin = format!("{flag} {self}");

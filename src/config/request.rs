@@ -57,6 +57,36 @@ pub struct EvalRequest {
     pub json: bool,
 }
 
+/// `spg generate`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateRequest {
+    /// A run folder, a checkpoint folder or a plain model folder.
+    pub checkpoint: PathBuf,
+    /// The configuration: base model, decoding, seed.
+    pub config: RunConfig,
+    /// What to complete.
+    pub prompts: PromptSource,
+    /// What comes before every conversation that has no system message of its own.
+    pub system: Option<String>,
+    /// Completions of every prompt.
+    pub samples: NonZeroUsize,
+    /// Use the base model without the checkpoint's adapters.
+    pub base: bool,
+    /// Draw the canvas while it is filled.
+    pub watch: bool,
+    /// Print a JSON line a completion instead of text.
+    pub json: bool,
+}
+
+/// Where prompts come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PromptSource {
+    /// The command line.
+    Text(String),
+    /// A file: JSON lines if it is called so, else one prompt. `-` is standard input, JSON lines if it begins with a brace.
+    File(PathBuf),
+}
+
 /// `spg grade`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GradeRequest {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use serde_json::json;
 
 use super::harness::Provenance;
@@ -11,20 +11,10 @@ use super::results_dir::ResultsDir;
 use super::timestamp::Timestamp;
 use super::{Column, Evaluation, Evaluator, render_table};
 use crate::config::EvalRequest;
-use crate::files::is_there;
-use crate::model::{ADAPTER_CONFIG, Pass, Weights};
-use crate::report::{print_json, print_result};
+use crate::model::{Pass, Weights};
+use crate::report::{Checkpoint, print_json, print_result};
 use crate::session::{Origin, Session};
 use crate::signal::Stop;
-
-/// What a folder holds.
-#[derive(Debug, PartialEq, Eq)]
-enum Checkpoint {
-    /// Adapters for the base model of the configuration.
-    Adapter(PathBuf),
-    /// A model of its own.
-    Model(PathBuf),
-}
 
 /// A model's name, its figures, and the file they were written to.
 struct Evaluated {
@@ -39,7 +29,7 @@ struct Evaluated {
 /// A folder without a checkpoint or model in it, or whatever fails on the way.
 pub fn run(request: &EvalRequest) -> Result<()> {
     let config = &request.config;
-    let checkpoint = find(&request.checkpoint)?;
+    let checkpoint = Checkpoint::find(&request.checkpoint)?;
     let job = Job { request, folder: ResultsDir::choose(request)? };
     let origin = Origin::Checkpoint(Weights::Frozen);
     let mut results = Vec::new();
@@ -98,25 +88,6 @@ impl Job<'_> {
     }
 }
 
-/// Looks for adapters, then for a model, then for the last checkpoint of a run.
-fn find(dir: &Path) -> Result<Checkpoint> {
-    if !dir.is_dir() {
-        bail!("{} is not a folder", dir.display());
-    }
-    let holds =
-        |name: &str| is_there(&dir.join(name)).with_context(|| format!("cannot read {}", dir.join(name).display()));
-    if holds(ADAPTER_CONFIG)? {
-        return Ok(Checkpoint::Adapter(dir.to_owned()));
-    }
-    if holds("config.json")? {
-        return Ok(Checkpoint::Model(dir.to_owned()));
-    }
-    match crate::report::checkpoints(dir).pop() {
-        Some((_, last)) => find(&last),
-        None => bail!("{} holds no adapter, no model and no checkpoint", dir.display()),
-    }
-}
-
 fn name(dir: &Path) -> String {
     let named = dir.canonicalize().ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned()));
     named.unwrap_or_else(|| dir.display().to_string())
@@ -132,25 +103,4 @@ fn as_json(request: &EvalRequest, results: &[Evaluated]) -> String {
     let model = |r: &Evaluated| json!({ "model": r.name, "results": r.evaluations, "file": r.file });
     let (config, models) = (&request.config, results.iter().map(model).collect::<Vec<_>>());
     json!({ "base_model": config.model().name_or_path, "split": config.eval().split, "models": models }).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_folder_stands_for_its_last_checkpoint() {
-        let run = tempfile::tempdir().expect("temporary folder");
-        assert!(find(run.path()).expect_err("empty").to_string().contains("no checkpoint"));
-        for step in [80, 160] {
-            let dir = run.path().join(format!("checkpoint-{step}"));
-            std::fs::create_dir(&dir).expect("create");
-            std::fs::write(dir.join(ADAPTER_CONFIG), "{}").expect("write");
-        }
-        let last = run.path().join("checkpoint-160");
-        assert_eq!(find(run.path()).expect("a run"), Checkpoint::Adapter(last.clone()));
-        assert_eq!(find(&last).expect("a checkpoint"), Checkpoint::Adapter(last.clone()));
-        std::fs::write(run.path().join("config.json"), "{}").expect("write");
-        assert_eq!(find(run.path()).expect("a model"), Checkpoint::Model(run.path().to_owned()));
-    }
 }

@@ -9,6 +9,7 @@ mod progress;
 mod run_files;
 mod table;
 mod transfer;
+mod which;
 
 pub use log::{LogFormat, Verbosity, init_log};
 pub use metrics::{MetricsError, MetricsFile, Row, read_metrics};
@@ -17,3 +18,4 @@ pub use plot::{Chart, Curve, Point};
 pub use progress::Progress;
 pub use run_files::{checkpoint_dir, checkpoint_step, checkpoints};
 pub use table::Table;
+pub use which::Checkpoint;

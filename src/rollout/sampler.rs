@@ -37,20 +37,28 @@ impl Sampler<'_> {
     pub fn complete(&self, prompts: &[Prompt], batch_size: usize, mut done: impl FnMut(usize)) -> Result<Vec<Decoded>> {
         let mut completions = Vec::with_capacity(prompts.len());
         for chunk in prompts.chunks(batch_size.max(1)) {
-            completions.extend(self.complete_batch(chunk)?);
+            completions.extend(self.complete_batch(chunk, &mut |_| ())?);
             done(completions.len());
         }
         Ok(completions)
     }
 
-    fn complete_batch(&self, prompts: &[Prompt]) -> Result<Vec<Decoded>> {
+    /// Completes one prompt; `seen` is shown the canvas after every denoising step.
+    ///
+    /// # Errors
+    /// As [`Sampler::complete`].
+    pub fn complete_watched(&self, prompt: &Prompt, mut seen: impl FnMut(&[u32])) -> Result<Vec<Decoded>> {
+        self.complete_batch(std::slice::from_ref(prompt), &mut |row| seen(&row.canvas))
+    }
+
+    fn complete_batch(&self, prompts: &[Prompt], seen: &mut dyn FnMut(&Row<'_>)) -> Result<Vec<Decoded>> {
         let mut rows = self.rows(prompts)?;
         for block in 0..self.decoding.blocks() {
             let live: Vec<&mut Row<'_>> = rows.iter_mut().filter(|row| !row.is_stopped()).collect();
             if live.is_empty() {
                 break;
             }
-            self.fill_block(live, block)?;
+            self.fill_block(live, block, seen)?;
             if self.decoding.early_stop {
                 let (decoded, eos) = ((block + 1) * self.decoding.block_length, self.model.config().eos_token_id);
                 rows.iter_mut().for_each(|row| row.stop_at_end(decoded, eos));
@@ -79,8 +87,9 @@ impl Sampler<'_> {
         Encoder::new(*self, longest + self.decoding.canvas, block * length..(block + 1) * length)
     }
 
-    /// Decodes a block of the rows; one whose block is full leaves, so that the others are encoded without it.
-    fn fill_block(&self, mut rows: Vec<&mut Row<'_>>, block: usize) -> Result<()> {
+    /// Decodes a block of the rows; one whose block is full leaves, so that the others are encoded without it. `seen` is
+    /// shown every row after every step.
+    fn fill_block(&self, mut rows: Vec<&mut Row<'_>>, block: usize, seen: &mut dyn FnMut(&Row<'_>)) -> Result<()> {
         let (length, mask) = (self.decoding.block_length, self.model.config().mask_token_id);
         let span = block * length..(block + 1) * length;
         let mut encoder = self.encoder(&rows, block);
@@ -99,6 +108,7 @@ impl Sampler<'_> {
                 let row = &mut rows[offers[0].row];
                 offers[..self.decoding.commit_count(&offers, step)].iter().for_each(|offer| row.commit(offer));
                 row.count_step();
+                seen(row);
             }
         }
         Ok(())

@@ -34,6 +34,9 @@ pub enum TextError {
         /// What the model calls it.
         name: String,
     },
+    /// A conversation, and nothing that says how the model reads one.
+    #[error("the model has no chat template: give it one prompt, without a system message and earlier turns")]
+    NoChatTemplate,
     /// A text could not be tokenized.
     #[error("the text {text:?} cannot be tokenized: {reason}")]
     Encode {

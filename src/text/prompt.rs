@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::settings::Settings;
-use super::{ChatTemplate, Message, Result, Tokenizer};
+use super::{ChatTemplate, Message, Result, TextError, Tokenizer};
 
 /// What happens to a prompt that is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +82,19 @@ impl PromptEncoder {
     /// # Errors
     /// If the chat template fails.
     pub fn render(&self, prompt: &str) -> Result<String> {
-        match &self.chat {
-            Some(chat) => chat.render(&[Message::user(prompt)], true),
-            None => Ok(prompt.to_owned()),
+        self.render_turns(&[Message::user(prompt)])
+    }
+
+    /// The text the model is given for a conversation: rendered by the chat template; without one, a single turn of the user
+    /// as it is.
+    ///
+    /// # Errors
+    /// If the chat template fails, or there is none for what is more than one turn of the user.
+    pub fn render_turns(&self, turns: &[Message]) -> Result<String> {
+        match (&self.chat, turns) {
+            (Some(chat), _) => chat.render(turns, true),
+            (None, [Message { role, content }]) if role == "user" => Ok(content.clone()),
+            (None, _) => Err(TextError::NoChatTemplate),
         }
     }
 
@@ -93,7 +103,15 @@ impl PromptEncoder {
     /// # Errors
     /// If the chat template or the tokenizer fails.
     pub fn encode(&self, prompt: &str) -> Result<Prompt> {
-        let mut ids = self.tokenizer.encode(&self.render(prompt)?)?;
+        self.encode_turns(&[Message::user(prompt)])
+    }
+
+    /// Encodes a conversation.
+    ///
+    /// # Errors
+    /// As [`PromptEncoder::render_turns`], or if the tokenizer fails.
+    pub fn encode_turns(&self, turns: &[Message]) -> Result<Prompt> {
+        let mut ids = self.tokenizer.encode(&self.render_turns(turns)?)?;
         let full_length = ids.len();
         if full_length <= self.max_prompt_length {
             return Ok(Prompt::Whole(ids));

@@ -1,0 +1,121 @@
+//! `spg generate`: completes prompts with a checkpoint.
+
+mod input;
+mod watch;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+
+use crate::config::GenerateRequest;
+use crate::model::Pass;
+use crate::report::{Checkpoint, Progress, print_json, print_result};
+use crate::rng::{Key, Purpose};
+use crate::rollout::{Decoded, Decoding, Prompt, Sampler};
+use crate::session::Loaded;
+use crate::signal::Stop;
+use crate::text::{Message, PromptEncoder, completion_length};
+
+/// Decodes what `request` asks for, and prints a completion as soon as its batch is done.
+///
+/// Completions are keyed by `run.seed`, prompt and sample: they depend neither on the batch nor on the other prompts.
+///
+/// # Errors
+/// A folder without a model, prompts that cannot be read or are too long, or whatever fails on the way.
+pub fn run(request: &GenerateRequest) -> Result<()> {
+    let GenerateRequest { config, samples, .. } = request;
+    let conversations = input::conversations(&request.prompts, request.system.as_deref())?;
+    let canvas = if request.watch { Some(watch::Screen::open()?) } else { None };
+    let decoding = Decoding::from_table(config.rollout())?;
+    let (loaded, pass) = open(request)?;
+    let Loaded { model, encoder, .. } = &loaded;
+    let encoded: Vec<Vec<u32>> =
+        conversations.iter().enumerate().map(|(i, turns)| encoded(encoder, i, turns)).collect::<Result<_>>()?;
+    let key = Key::new(config.run().seed, Purpose::EvalRollout);
+    let prompts: Vec<Prompt> = encoded
+        .iter()
+        .enumerate()
+        .flat_map(|(i, ids)| (0..samples.get()).map(move |k| Prompt { ids: ids.clone(), key: key.prompt(i).sample(k) }))
+        .collect();
+    let model = model.for_sampling(config.rollout().merge_adapters && pass.adapters)?;
+    let sampler = Sampler { model: &model, decoding: &decoding, pass, stop: &Stop::default() };
+    let printer = Printer { request, encoder, eos: model.config().eos_token_id, all: prompts.len() };
+    if let Some(mut screen) = canvas {
+        let (tokenizer, mask) = (encoder.tokenizer(), model.config().mask_token_id);
+        for (i, prompt) in prompts.iter().enumerate() {
+            let decoded = sampler.complete_watched(prompt, |canvas| screen.draw(tokenizer, canvas, mask))?;
+            screen.clear();
+            decoded.iter().try_for_each(|decoded| printer.print(i, &conversations[i / samples.get()], decoded))?;
+        }
+        return Ok(());
+    }
+    let mut progress = Progress::new("generate", prompts.len(), 0);
+    let batch = config.rollout().batch_size.get();
+    for (first, chunk) in prompts.chunks(batch).enumerate().map(|(i, chunk)| (i * batch, chunk)) {
+        for (i, decoded) in sampler.complete(chunk, batch, |_| ())?.iter().enumerate() {
+            printer.print(first + i, &conversations[(first + i) / samples.get()], decoded)?;
+        }
+        progress.update(first + chunk.len(), "");
+    }
+    Ok(())
+}
+
+/// The model, with adapters if there are any and they are wanted.
+fn open(request: &GenerateRequest) -> Result<(Loaded, Pass<'static>)> {
+    match Checkpoint::find(&request.checkpoint)? {
+        Checkpoint::Adapter(dir) => {
+            let mut loaded = Loaded::open(&request.config, None)?;
+            if request.base {
+                return Ok((loaded, Pass::BASE));
+            }
+            loaded.model.load_adapter(&dir)?.warn_unless_made_for(&request.config.model().name_or_path);
+            Ok((loaded, Pass::INFERENCE))
+        }
+        Checkpoint::Model(_) if request.base => Ok((Loaded::open(&request.config, None)?, Pass::BASE)),
+        Checkpoint::Model(dir) => Ok((Loaded::open(&request.config, Some(&dir))?, Pass::BASE)),
+    }
+}
+
+fn encoded(encoder: &PromptEncoder, i: usize, turns: &[Message]) -> Result<Vec<u32>> {
+    let prompt = encoder.encode_turns(turns).with_context(|| format!("prompt {} cannot be encoded", i + 1))?;
+    let ids = prompt.ids().map(<[u32]>::to_vec);
+    ensure!(
+        ids.is_some(),
+        "prompt {} is longer than rollout.max_prompt_length: raise it, or set rollout.truncate_prompts=true",
+        i + 1
+    );
+    Ok(ids.unwrap_or_default())
+}
+
+/// Writes completions to standard output.
+struct Printer<'a> {
+    request: &'a GenerateRequest,
+    encoder: &'a PromptEncoder,
+    eos: u32,
+    /// Completions in all.
+    all: usize,
+}
+
+impl Printer<'_> {
+    fn print(&self, i: usize, turns: &[Message], Decoded { canvas, steps, .. }: &Decoded) -> Result<()> {
+        let samples = self.request.samples.get();
+        let length = completion_length(canvas, self.eos);
+        let text = self.encoder.tokenizer().decode(&canvas[..length]);
+        let (prompt, sample) = (i / samples, i % samples);
+        if self.request.json {
+            let line = json!({
+                "prompt": prompt,
+                "sample": sample,
+                "messages": turns,
+                "completion": text,
+                "tokens": length,
+                "ended": canvas.contains(&self.eos),
+                "decoding_steps": steps,
+            });
+            return print_json(&line.to_string());
+        }
+        match self.all {
+            1 => print_result(&text),
+            _ => print_result(&format!("[prompt {}, sample {}]\n{text}\n", prompt + 1, sample + 1)),
+        }
+    }
+}
