@@ -1,4 +1,5 @@
-//! `spg eval` from the outside, on the tiny model: settings, samples, result files, and `spg grade` on them.
+//! `spg eval` from the outside, on the tiny model: settings, samples, result files, and `spg grade` on them; and
+//! `spg generate`.
 
 use std::path::{Path, PathBuf};
 
@@ -315,7 +316,7 @@ fn what_cannot_be_completed_is_refused() {
     };
     fails(&["--prompt", "1", "--system", "be brief"], 1, "no chat template");
     fails(&["--prompt", "1", "--watch"], 2, "terminal");
-    fails(&["--prompt", "1", "--set", "rollout.block_length=7"], 1, "multiple of block_length");
+    fails(&["--prompt", "1", "--set", "rollout.blocks=7"], 2, "blocks");
     fails(&["--prompt", "1111111111", "--set", "rollout.max_prompt_length=4"], 1, "rollout.max_prompt_length");
     fails(&["--file", "no/such.jsonl"], 1, "no/such.jsonl");
     fails(&[], 2, "--prompt");
