@@ -4,6 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::config::CHECKPOINT;
 
+/// Where the metrics of a run are, or will be.
+pub fn metrics_file(run: &Path) -> PathBuf {
+    run.join("metrics.jsonl")
+}
+
 /// The folder of the checkpoint of a step.
 pub fn checkpoint_dir(run: &Path, step: usize) -> PathBuf {
     run.join(format!("{CHECKPOINT}{step}"))

@@ -13,9 +13,8 @@ use super::plan::Run;
 use super::state::State;
 use super::tail::{Tail, last_lines};
 use crate::error::STOPPED;
-use crate::report::Progress;
+use crate::report::{Progress, metrics_file};
 use crate::signal::Stop;
-use crate::train::RunDir;
 
 /// Time between two looks at the children, and at their metrics.
 const LOOK: Duration = Duration::from_millis(50);
@@ -159,7 +158,7 @@ impl<'a> Sweep<'a> {
         }
         let (first, now) = (first.unwrap_or(0), Instant::now());
         let progress = Progress::new(&run.name, run.config.train().max_steps.get(), first);
-        let metrics = Tail::of(RunDir::metrics_of(&dir));
+        let metrics = Tail::of(metrics_file(&dir));
         let (began, watched, reward) = (now, now, None);
         Ok(Begun::Running(Box::new(Job { run, child, _lock: log, began, watched, progress, metrics, first, reward })))
     }

@@ -24,7 +24,7 @@ use crate::config::{RunConfig, RunRequest};
 use crate::error::{Stopped, has};
 use crate::eval::{Column, Evaluation, Evaluator, render_table};
 use crate::model::Pass;
-use crate::report::{MetricsFile, Progress, Row, print_result};
+use crate::report::{Progress, Recorder, Row, print_result};
 use crate::runtime;
 use crate::signal::{Interrupted, Stop};
 
@@ -62,7 +62,7 @@ pub fn drive(
         return Ok(());
     }
     let stop = listen()?;
-    let (dir, metrics) = start.open(request, trainer.session.model_commit.as_deref())?;
+    let (dir, recorder) = start.open(request, trainer.session.model_commit.as_deref())?;
     let mut decline = Decline::default();
     start.rows.iter().for_each(|row| drop(decline.observe(row)));
     let first = start.rows.iter().find(|row| row.step() == 0 && row.is_evaluation());
@@ -79,7 +79,7 @@ pub fn drive(
         evaluator,
         belongs,
         stop,
-        metrics,
+        recorder,
         decline,
     };
     match run.go(method) {
@@ -96,7 +96,7 @@ struct Run<'a> {
     evaluator: Evaluator,
     belongs: Belongs,
     stop: Stop,
-    metrics: MetricsFile,
+    recorder: Recorder,
     decline: Decline,
     /// The step at which this process began.
     began: usize,
@@ -135,7 +135,7 @@ impl Run<'_> {
             let progress = progress.get_or_insert_with(|| Progress::new(self.config.command().name(), total, step));
             let rows = method.phase(&mut self.trainer, step, &self.stop)?;
             for row in &rows {
-                self.metrics.append(row)?;
+                self.recorder.row(row)?;
                 progress.update(row.step(), &method.headline(row));
                 if let Some(warning) = self.decline.observe(row) {
                     tracing::warn!("{warning}; lower train.learning_rate, or look at the rewards");
@@ -159,7 +159,7 @@ impl Run<'_> {
             return Ok(());
         }
         self.evaluator.probe(&self.trainer.session.model)?;
-        self.metrics.sync()?;
+        self.recorder.sync()?;
         let state = TrainerState::new(self.config, &self.belongs, self.step);
         checkpoint::write_folder(&self.dir, &self.dir.checkpoint(self.step), &self.trainer, &state)?;
         self.saved = Some(self.step);
@@ -180,7 +180,7 @@ impl Run<'_> {
                 e.reward
             );
         }
-        self.metrics.append(&row)?;
+        self.recorder.row(&row)?;
         self.decline.observe(&row);
         self.evaluated = Some(step);
         if step == 0 {

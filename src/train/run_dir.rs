@@ -7,12 +7,11 @@ use serde_json::{Map, Value, json};
 
 use crate::config::{Change, Changes, LAST_GOOD, RESOLVED_FILE, RunConfig};
 use crate::error::Usage;
-use crate::report::{checkpoint_dir, checkpoints};
+use crate::report::{checkpoint_dir, checkpoints, metrics_file};
 use crate::runtime;
 
 /// Provenance of a run: version, revision, commit of the base model, seeds, command line.
 const RUN_FILE: &str = "run.json";
-const METRICS_FILE: &str = "metrics.jsonl";
 
 /// A run folder.
 #[derive(Clone, Debug)]
@@ -66,12 +65,7 @@ impl RunDir {
 
     /// Where metrics go.
     pub fn metrics(&self) -> PathBuf {
-        Self::metrics_of(&self.0)
-    }
-
-    /// Where the metrics of a run go that may not have begun.
-    pub fn metrics_of(root: &Path) -> PathBuf {
-        root.join(METRICS_FILE)
+        metrics_file(&self.0)
     }
 
     /// Writes the resolved config and the provenance, to which that of earlier starts is a history; `model_commit` is the

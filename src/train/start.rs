@@ -11,7 +11,7 @@ use super::run_dir::RunDir;
 use super::trainer::Trainer;
 use crate::config::{Changes, Resume, RunRequest};
 use crate::error::Usage;
-use crate::report::{MetricsFile, Row, read_metrics};
+use crate::report::{Recorder, Row, read_metrics};
 
 /// Where a run begins.
 pub struct Start {
@@ -87,25 +87,25 @@ impl Start {
     }
 
     /// Makes or opens the folder, says in it what the run is (`model_commit` is the base model's on the hub), and cuts the
-    /// metrics where it begins.
+    /// records where it begins.
     ///
     /// # Errors
     /// Names the file that cannot be written.
-    pub fn open(&self, request: &RunRequest, model_commit: Option<&str>) -> Result<(RunDir, MetricsFile)> {
+    pub fn open(&self, request: &RunRequest, model_commit: Option<&str>) -> Result<(RunDir, Recorder)> {
         let root = &request.config.run().output_dir;
         let run = match self.folder {
             Folder::New => RunDir::create(root)?,
             Folder::Own | Folder::Again => RunDir::open(root)?,
         };
         if let Folder::Again = self.folder {
-            let _ = std::fs::remove_file(run.metrics());
+            Recorder::discard(root);
         }
         run.describe(&request.config, model_commit, self.resumed, &self.changes)?;
-        let metrics = match self.folder {
-            Folder::Own => MetricsFile::resume(&run.metrics(), self.step)?,
-            Folder::New | Folder::Again => MetricsFile::create(&run.metrics())?,
+        let recorder = match self.folder {
+            Folder::Own => Recorder::resume(root, self.step)?,
+            Folder::New | Folder::Again => Recorder::create(root)?,
         };
-        Ok((run, metrics))
+        Ok((run, recorder))
     }
 }
 

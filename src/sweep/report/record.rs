@@ -9,8 +9,7 @@ use super::super::manifest::{Entry, Manifest};
 use super::super::names::short;
 use super::super::state::State;
 use crate::config::{self, Assignment, Command, Overrides, RESOLVED_FILE};
-use crate::report::{Row, read_metrics};
-use crate::train::RunDir;
+use crate::report::{Row, metrics_file, read_metrics};
 
 /// The held-out figures of the metrics that a report tells; the first one is that of curves and thresholds.
 pub const FIGURES: [&str; 3] = ["reward", "accuracy", "solved"];
@@ -129,7 +128,7 @@ fn one(dir: &Path, entry: &Entry, point: &[Assignment], keys: &[Assignment]) -> 
         let config = config::load(&resolved, &Overrides::default(), Command::Train)?;
         record.state = State::of(&folder, &config)?;
         table = config.to_toml()?.parse()?;
-        let metrics = RunDir::metrics_of(&folder);
+        let metrics = metrics_file(&folder);
         if metrics.exists() {
             record.course = Course::of(&read_metrics(&metrics)?);
         }
