@@ -110,6 +110,26 @@ fn ask_for_large_pages<T>(room: &mut Vec<T>) {
 #[cfg(not(target_os = "linux"))]
 fn ask_for_large_pages<T>(_: &mut Vec<T>) {}
 
+/// The name of this machine, fit to be part of a file's name.
+pub fn host_name() -> String {
+    let name: String = system_name().chars().filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c)).collect();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+#[cfg(unix)]
+fn system_name() -> String {
+    let mut name = [0_u8; 256];
+    // SAFETY: the pointer is valid for one byte less than the buffer has, so that a zero remains at its end.
+    let failed = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) } != 0;
+    let end = name.iter().position(|&byte| byte == 0).filter(|_| !failed).unwrap_or(0);
+    String::from_utf8_lossy(&name[..end]).into_owned()
+}
+
+#[cfg(not(unix))]
+fn system_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
 /// The most memory this process has held so far, in MiB.
 #[cfg(unix)]
 pub fn peak_memory_mib() -> Option<f64> {

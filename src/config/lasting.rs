@@ -106,6 +106,7 @@ const RULES: &[(&str, Rule)] = &[
     ("train.save_steps", May),
     ("train.save_total_limit", May),
     ("train.gradient_parts_steps", May),
+    ("train.report_to", May),
     ("eval", May),
 ];
 

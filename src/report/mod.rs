@@ -1,5 +1,5 @@
 //! What a run tells the world: log lines and a progress bar on standard error, one JSON object a step in
-//! `metrics.jsonl`, results on standard output.
+//! `metrics.jsonl` and the same figures in other formats, results on standard output.
 
 mod log;
 mod metrics;
@@ -9,6 +9,7 @@ mod progress;
 mod recorder;
 mod run_files;
 mod table;
+mod tensorboard;
 mod transfer;
 mod which;
 
@@ -20,4 +21,6 @@ pub use progress::Progress;
 pub use recorder::Recorder;
 pub use run_files::{checkpoint_dir, checkpoint_step, checkpoints, metrics_file};
 pub use table::Table;
+#[cfg(test)]
+pub(crate) use tensorboard::tests::events;
 pub use which::Checkpoint;

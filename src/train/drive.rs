@@ -59,7 +59,7 @@ pub fn drive(
     let total = config.train().max_steps.get();
     if start.step >= total && start.is_evaluated() {
         tracing::info!("{} has all of its {total} steps: nothing to do", config.run().output_dir.display());
-        return Ok(());
+        return start.complete(config);
     }
     let stop = listen()?;
     let (dir, recorder) = start.open(request, trainer.session.model_commit.as_deref())?;

@@ -22,6 +22,8 @@ mod start;
 mod tally;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tracking_tests;
 mod trainer;
 mod update;
 mod views;

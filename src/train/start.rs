@@ -9,7 +9,7 @@ use super::belongs::{Belongs, judge};
 use super::checkpoint::{self, TrainerState};
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
-use crate::config::{Changes, Resume, RunRequest};
+use crate::config::{Changes, Resume, RunConfig, RunRequest};
 use crate::error::Usage;
 use crate::report::{Recorder, Row, read_metrics};
 
@@ -86,6 +86,18 @@ impl Start {
         self.rows.iter().any(|row| row.step() == self.step && row.is_evaluation())
     }
 
+    /// Brings other formats to the lines of a run that has nothing else left to do: they may be asked for only now, and a
+    /// run that was killed may owe them its last lines.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written.
+    pub fn complete(&self, config: &RunConfig) -> Result<()> {
+        if self.in_place && !config.train().report_to.is_empty() {
+            Recorder::resume(config, self.step, &self.rows)?.sync()?;
+        }
+        Ok(())
+    }
+
     /// Makes or opens the folder, says in it what the run is (`model_commit` is the base model's on the hub), and cuts the
     /// records where it begins.
     ///
@@ -102,8 +114,8 @@ impl Start {
         }
         run.describe(&request.config, model_commit, self.resumed, &self.changes)?;
         let recorder = match self.folder {
-            Folder::Own => Recorder::resume(root, self.step)?,
-            Folder::New | Folder::Again => Recorder::create(root)?,
+            Folder::Own => Recorder::resume(&request.config, self.step, &self.rows)?,
+            Folder::New | Folder::Again => Recorder::create(&request.config)?,
         };
         Ok((run, recorder))
     }

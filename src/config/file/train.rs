@@ -1,5 +1,6 @@
 //! `[train]`, `[sft]` and `[eval]`: the loops.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,17 @@ pub struct TrainTable {
     /// Updates between two looks at the parts of the gradient (`spg train`); 0: none.
     #[serde(default)]
     pub gradient_parts_steps: usize,
+    /// Formats in which the figures are written beside `metrics.jsonl`.
+    #[serde(default)]
+    pub report_to: BTreeSet<Tracker>,
+}
+
+/// A format that other programs show figures from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tracker {
+    /// TensorBoard's event files, in the run folder.
+    Tensorboard,
 }
 
 fn default_prompts() -> NonZeroUsize {
