@@ -67,6 +67,17 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Makes names in a folder last; folders cannot be opened as files everywhere.
+///
+/// # Errors
+/// Whatever the system refuses.
+pub fn sync_folder(dir: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// A new file in the folder of `path`, under a name that was free.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);

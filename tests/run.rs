@@ -23,6 +23,8 @@ mod stops;
 #[cfg(unix)]
 #[path = "run/sweep.rs"]
 mod sweep;
+#[path = "run/tracking.rs"]
+mod tracking;
 
 /// A few seconds of work: 6 updates in 3 phases, a checkpoint after each phase.
 const SHORT: [&str; 14] = [

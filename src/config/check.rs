@@ -96,6 +96,9 @@ impl Findings {
         if file.model.name_or_path.trim().is_empty() {
             self.add(&["model.name_or_path"], "model.name_or_path is empty: name a model folder or a hub id".into());
         }
+        if file.train.project.trim().is_empty() {
+            self.add(&["train.project"], "train.project is empty: name a project, such as spg".into());
+        }
     }
 
     fn train(&mut self, file: &ConfigFile) {

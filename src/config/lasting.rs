@@ -107,6 +107,8 @@ const RULES: &[(&str, Rule)] = &[
     ("train.save_total_limit", May),
     ("train.gradient_parts_steps", May),
     ("train.report_to", May),
+    ("train.project", May),
+    ("train.log_completions", May),
     ("eval", May),
 ];
 

@@ -66,14 +66,6 @@ impl Evaluator {
         self.split_size
     }
 
-    /// The figures at every setting of the configuration.
-    ///
-    /// # Errors
-    /// As [`Evaluator::outcomes`].
-    pub fn run(&self, session: &Session, pass: Pass<'_>, stop: &Stop) -> Result<Vec<Evaluation>> {
-        Ok(self.outcomes(session, pass, stop)?.into_iter().map(|o| o.evaluation).collect())
-    }
-
     /// One forward pass over the first record: whether the model still makes numbers of its input.
     ///
     /// # Errors
@@ -149,11 +141,13 @@ impl Evaluator {
             decoded.iter().map(|d| tokenizer.decode(&d.canvas[..completion_length(&d.canvas, eos)])).collect();
         let attempts: Vec<Attempt<'_>> = texts.iter().enumerate().map(|(c, text)| example(c).attempt(text)).collect();
         let rewards = session.task.rewards(&attempts, stop)?;
-        let responses = decoded.iter().zip(rewards).enumerate().map(|(c, (Decoded { canvas, steps, .. }, reward))| {
+        let answers = decoded.iter().zip(texts).zip(rewards).enumerate();
+        let responses = answers.map(|(c, ((Decoded { canvas, steps, .. }, completion), reward))| {
             let text = tokenizer.decode_raw(canvas);
             Ok(Response {
                 grade: session.task.grade(&example(c).record, &text, &reward)?,
                 text,
+                completion,
                 reward,
                 length: completion_length(canvas, eos),
                 effective_tokens: canvas.iter().position(|&id| id == eos).unwrap_or(canvas.len()),

@@ -168,6 +168,7 @@ pub(super) mod testing {
     pub fn sample(doc_id: usize, correct: &[usize]) -> Sample {
         let response = |&correct: &usize| Response {
             text: format!("<answer>{correct}</answer><|endoftext|>"),
+            completion: format!("<answer>{correct}</answer>"),
             grade: Grade { answer: Some(correct.to_string()), correct, out_of: 8, exact: correct >= 4 },
             reward: Reward::of([("sudoku", correct as f64 / 8.0)]),
             length: 10 + correct,

@@ -11,6 +11,7 @@
 //! | `spg eval` | `command` |
 
 mod command;
+mod completions;
 mod evaluate;
 mod figures;
 mod harness;
@@ -22,6 +23,7 @@ mod table;
 mod timestamp;
 
 pub use command::run;
+pub use completions::completion_table;
 pub use evaluate::{Evaluator, Outcome};
 pub use figures::Evaluation;
 pub use pass_at_k::pass_at_k;

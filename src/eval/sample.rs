@@ -20,6 +20,8 @@ pub struct Sample {
 pub struct Response {
     /// The whole canvas as text, special tokens included.
     pub text: String,
+    /// What was rewarded: the text up to its end, without special tokens.
+    pub completion: String,
     /// What is right of it.
     pub grade: Grade,
     /// What it would earn in training.

@@ -40,7 +40,7 @@ use std::path::PathBuf;
 
 pub use meter::{Draw, Meter, draw_downloads_with};
 pub use names::is_hub_id;
-pub use place::{Patience, Place};
+pub use place::{Patience, Place, home_from_env};
 pub use repo::HubRepo;
 pub use token::Token;
 

@@ -54,16 +54,7 @@ impl Place {
         let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
         let yes = |name: &str| text(name).is_some_and(|value| is_yes(&value));
         let path = |name: &str| variable(name).map(|value| expand(value, variable));
-        let home = match path("HF_HOME") {
-            Some(home) => home,
-            None => match path("XDG_CACHE_HOME") {
-                Some(caches) => caches,
-                None => user_home(variable)
-                    .context("there is no home folder for the hub's cache: set HF_HOME")?
-                    .join(".cache"),
-            }
-            .join("huggingface"),
-        };
+        let home = home(variable).context("there is no home folder for the hub's cache: set HF_HOME")?;
         let cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).unwrap_or_else(|| home.join("hub"));
         let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
         let token = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).and_then(|token| Token::new(&token));
@@ -81,6 +72,23 @@ impl Place {
         }
         Ok(Self { cache, endpoint, token, offline, patience })
     }
+}
+
+/// The folder of Hugging Face's programs, which holds the hub's cache and more: what `HF_HOME` and `XDG_CACHE_HOME` say.
+pub fn home_from_env() -> Option<PathBuf> {
+    home(&|name| std::env::var_os(name).filter(|value| !value.is_empty()))
+}
+
+fn home(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let path = |name: &str| variable(name).map(|value| expand(value, variable));
+    if let Some(home) = path("HF_HOME") {
+        return Some(home);
+    }
+    let caches = match path("XDG_CACHE_HOME") {
+        Some(caches) => caches,
+        None => user_home(variable)?.join(".cache"),
+    };
+    Some(caches.join("huggingface"))
 }
 
 fn is_yes(value: &str) -> bool {

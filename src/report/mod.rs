@@ -1,6 +1,7 @@
 //! What a run tells the world: log lines and a progress bar on standard error, one JSON object a step in
 //! `metrics.jsonl` and the same figures in other formats, results on standard output.
 
+mod completions;
 mod log;
 mod metrics;
 mod output;
@@ -10,9 +11,13 @@ mod recorder;
 mod run_files;
 mod table;
 mod tensorboard;
+mod trackio;
 mod transfer;
 mod which;
 
+#[cfg(test)]
+pub(crate) use completions::tests::{names as completion_files, rows as completion_rows};
+pub use completions::{CompletionTable, Origin, Values};
 pub use log::{LogFormat, Verbosity, init_log};
 pub use metrics::{MetricsError, Row, read_metrics};
 pub use output::{print_json, print_result};

@@ -12,6 +12,7 @@ use super::run_dir::RunDir;
 use super::trainer::Trainer;
 use crate::config::RunConfig;
 use crate::error::Usage;
+use crate::files::sync_folder;
 use crate::model::{WeightFiles, write_safetensors};
 use crate::report::checkpoint_step;
 use crate::runtime;
@@ -119,7 +120,7 @@ pub fn write_folder(run: &RunDir, dir: &Path, trainer: &Trainer, state: &Trainer
         .and_then(|()| {
             remove_if_there(dir)?;
             std::fs::rename(&temporary, dir)?;
-            sync_folder(run.root())
+            Ok(sync_folder(run.root())?)
         })
         .with_context(|| format!("cannot write the checkpoint {}", dir.display()))
 }
@@ -133,15 +134,7 @@ fn write(dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
     let path = dir.join(STATE_FILE);
     std::fs::write(&path, serde_json::to_string_pretty(state)? + "\n")?;
     std::fs::File::open(&path)?.sync_all()?;
-    sync_folder(dir)
-}
-
-/// Makes names in a folder last; folders cannot be opened as files everywhere.
-fn sync_folder(dir: &Path) -> Result<()> {
-    if cfg!(unix) {
-        std::fs::File::open(dir)?.sync_all()?;
-    }
-    Ok(())
+    Ok(sync_folder(dir)?)
 }
 
 fn remove_if_there(dir: &Path) -> Result<()> {

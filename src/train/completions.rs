@@ -10,13 +10,13 @@ use anyhow::Result;
 use super::drift::{Decoder, Drift};
 use crate::config::{AdvantageKind, Recipe, RunConfig, Split};
 use crate::objective::advantage::{group_advantages, reward_stats};
-use crate::report::Row;
+use crate::report::{CompletionTable, Origin, Row, Values};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt};
 use crate::session::{Example, Session};
 use crate::signal::Stop;
 use crate::task::{Attempt, PromptOrder, Reward, mean_parts};
-use crate::text::completion_length;
+use crate::text::{Tokenizer, completion_length};
 
 /// A sampled completion.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Completion {
 pub struct Completions {
     /// `P * G` completions.
     pub all: Vec<Completion>,
+    /// What was rewarded of each: the text up to its end, without special tokens.
+    texts: Vec<String>,
     /// What was noticed if they were not decoded exactly.
     pub drift: Option<Drift>,
     num_generations: NonZeroUsize,
@@ -116,7 +118,7 @@ impl Generator {
             completion.advantage = advantage;
         }
         let seconds = started.elapsed().as_secs_f64();
-        Ok(Completions { all, drift, num_generations: self.num_generations, seconds })
+        Ok(Completions { all, texts, drift, num_generations: self.num_generations, seconds })
     }
 }
 
@@ -148,6 +150,17 @@ impl Completions {
         if let Some(drift) = self.drift {
             drift.report(row);
         }
+    }
+
+    /// All of them, for the updates from `step` on, in TRL's columns.
+    pub fn table(&self, step: usize, tokenizer: &Tokenizer) -> CompletionTable {
+        let groups = self.all.chunks(self.num_generations.get());
+        let prompts = groups.flat_map(|group| vec![tokenizer.decode_raw(&group[0].prompt); group.len()]).collect();
+        CompletionTable::new(Origin::Rollout, step, self.all.len())
+            .with("prompt", Values::Text(prompts))
+            .with("completion", Values::Text(self.texts.clone()))
+            .with_rewards(self.all.iter().map(|completion| &completion.reward))
+            .with("advantage", Values::Number(self.all.iter().map(|completion| Some(completion.advantage)).collect()))
     }
 
     fn total_canvas(&self) -> usize {

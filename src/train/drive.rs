@@ -22,22 +22,30 @@ use super::start::Start;
 use super::trainer::Trainer;
 use crate::config::{RunConfig, RunRequest};
 use crate::error::{Stopped, has};
-use crate::eval::{Column, Evaluation, Evaluator, render_table};
+use crate::eval::{Column, Evaluation, Evaluator, completion_table, render_table};
 use crate::model::Pass;
-use crate::report::{Progress, Recorder, Row, print_result};
+use crate::report::{CompletionTable, Progress, Recorder, Row, print_result};
 use crate::runtime;
 use crate::signal::{Interrupted, Stop};
 
 /// A way of training: what happens between two points where a run can be stopped.
 pub trait Method {
-    /// Runs the phase that starts after `step` updates; one row for each of its updates.
+    /// Runs the phase that starts after `step` updates.
     ///
     /// # Errors
     /// If sampling, the maths or the optimiser fails; [`Interrupted`] once `stop` asks for it.
-    fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Vec<Row>>;
+    fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Phase>;
 
     /// What the progress bar shows of a row.
     fn headline(&self, row: &Row) -> String;
+}
+
+/// What a phase leaves to be written down.
+pub struct Phase {
+    /// The figures of each of its updates.
+    pub rows: Vec<Row>,
+    /// What the updates were made on, if it is kept.
+    pub completions: Option<CompletionTable>,
 }
 
 /// Runs `method` to the end of `request`, or until someone asks to stop. `listen` makes the flag that says so; it is
@@ -133,8 +141,11 @@ impl Run<'_> {
             self.stop.check()?;
             // the time left is told from the steps alone: the first evaluation is none
             let progress = progress.get_or_insert_with(|| Progress::new(self.config.command().name(), total, step));
-            let rows = method.phase(&mut self.trainer, step, &self.stop)?;
-            for row in &rows {
+            let phase = method.phase(&mut self.trainer, step, &self.stop)?;
+            if let Some(table) = &phase.completions {
+                self.recorder.completions(table)?;
+            }
+            for row in &phase.rows {
                 self.recorder.row(row)?;
                 progress.update(row.step(), &method.headline(row));
                 if let Some(warning) = self.decline.observe(row) {
@@ -163,12 +174,16 @@ impl Run<'_> {
         let state = TrainerState::new(self.config, &self.belongs, self.step);
         checkpoint::write_folder(&self.dir, &self.dir.checkpoint(self.step), &self.trainer, &state)?;
         self.saved = Some(self.step);
-        Ok(())
+        self.recorder.covered(self.step)
     }
 
     fn evaluate(&mut self) -> Result<()> {
         let step = self.step;
-        let evaluations = self.evaluator.run(&self.trainer.session, Pass::INFERENCE, &self.stop)?;
+        let outcomes = self.evaluator.outcomes(&self.trainer.session, Pass::INFERENCE, &self.stop)?;
+        if self.config.train().log_completions {
+            self.recorder.completions(&completion_table(step, &outcomes))?;
+        }
+        let evaluations: Vec<Evaluation> = outcomes.into_iter().map(|outcome| outcome.evaluation).collect();
         let mut row = Row::new(step);
         for e in &evaluations {
             e.report(&mut row);
@@ -181,6 +196,9 @@ impl Run<'_> {
             );
         }
         self.recorder.row(&row)?;
+        if self.saved == Some(step) {
+            self.recorder.covered(step)?;
+        }
         self.decline.observe(&row);
         self.evaluated = Some(step);
         if step == 0 {

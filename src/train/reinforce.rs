@@ -21,7 +21,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::completions::{Completion, Generator};
-use super::drive::Method;
+use super::drive::{Method, Phase};
 use super::likelihood::{MicroBatches, Policy};
 use super::parts::GradientParts;
 use super::policy::Reference;
@@ -45,6 +45,8 @@ pub struct Reinforce {
     num_iterations: usize,
     /// Updates between two looks at the parts of the gradient; 0: none.
     gradient_parts_steps: usize,
+    /// Whether completions are kept.
+    log_completions: bool,
 }
 
 /// The updates of a phase on its completions.
@@ -77,12 +79,13 @@ impl Reinforce {
             reference: Reference::of(config, &session.model)?,
             num_iterations: recipe.num_iterations.get(),
             gradient_parts_steps: config.train().gradient_parts_steps,
+            log_completions: config.train().log_completions,
         })
     }
 }
 
 impl Method for Reinforce {
-    fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Vec<Row>> {
+    fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Phase> {
         let phase = step / self.num_iterations;
         let completions = self.generator.phase(&trainer.session, phase, stop)?;
         let model = &trainer.session.model;
@@ -104,7 +107,8 @@ impl Method for Reinforce {
             row.set("update_seconds", started.elapsed().as_secs_f64());
             rows.push(row);
         }
-        Ok(rows)
+        let kept = self.log_completions.then(|| completions.table(step + 1, trainer.session.encoder.tokenizer()));
+        Ok(Phase { rows, completions: kept })
     }
 
     fn headline(&self, row: &Row) -> String {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use super::drive::Method;
+use super::drive::{Method, Phase};
 use super::likelihood::{MicroBatches, Row as TokenRow, accumulate};
 use super::trainer::Trainer;
 use crate::config::{RunConfig, Scope, Split};
@@ -96,7 +96,7 @@ fn keep_those_that_fit(examples: Vec<Example>, session: &Session, canvas: usize)
 }
 
 impl Method for SftMethod {
-    fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Vec<Row>> {
+    fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Phase> {
         let started = Instant::now();
         let rows: Vec<TokenRow> =
             (0..self.batch_size).map(|place| self.row(&trainer.session, step, place)).collect::<Result<_>>()?;
@@ -121,7 +121,7 @@ impl Method for SftMethod {
         row.set("loss", loss).set("scored_tokens", rows.iter().map(|r| r.scored.len()).sum::<usize>());
         trainer.update(step, &gradients, &mut row)?;
         row.set("update_seconds", started.elapsed().as_secs_f64());
-        Ok(vec![row])
+        Ok(Phase { rows: vec![row], completions: None })
     }
 
     fn headline(&self, row: &Row) -> String {

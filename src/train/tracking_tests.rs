@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::testing::Tiny;
 use crate::config::{Command, Resume};
-use crate::report::{events, read_metrics};
+use crate::report::{completion_files, completion_rows, events, read_metrics};
 use crate::signal::Stop;
 
 const WITH_EVENTS: &str = "train.report_to=['tensorboard']";
@@ -84,4 +84,75 @@ fn a_run_has_no_events_unless_asked() {
     let dir = folder.path().join("run");
     super::testing::RL.succeed(&dir, None, &["train.max_steps=2"]);
     assert!(!dir.join("tensorboard").exists());
+}
+
+/// The values of a column.
+fn column(rows: &[Vec<(String, String)>], name: &str) -> Vec<String> {
+    rows.iter().flatten().filter(|(column, _)| column == name).map(|(_, value)| value.clone()).collect()
+}
+
+#[test]
+fn completions_are_kept_once_a_phase_and_are_those_that_were_rewarded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (whole, dir) = (folder.path().join("whole"), folder.path().join("run"));
+    let run = Tiny { command: Command::Train, changes: &["train.log_completions=true"] };
+    let counting = Stop::at_check(usize::MAX);
+    run.run(&whole, None, &[], &counting).expect("a whole run");
+    let evaluations = ["eval_00000.parquet", "eval_00004.parquet", "eval_00006.parquet"];
+    let phases = ["completions_00001.parquet", "completions_00003.parquet", "completions_00005.parquet"];
+    assert_eq!(completion_files(&whole), [phases, evaluations].concat());
+
+    let file = |run: &Path, name: &str| completion_rows(&run.join("completions").join(name));
+    for (name, metrics) in phases.iter().zip([1, 3, 5]) {
+        let rows = file(&whole, name);
+        let names: Vec<&str> = rows[0].iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["step", "prompt", "completion", "sudoku", "advantage"]);
+        assert!(column(&rows, "step") == vec![metrics.to_string(); 6] && rows.len() == 6, "{rows:?}");
+        let mean =
+            |name: &str| column(&rows, name).iter().map(|x| x.parse::<f64>().expect("a number")).sum::<f64>() / 6.0;
+        let logged = read_metrics(&whole.join("metrics.jsonl")).expect("metrics");
+        let logged = logged.iter().find(|row| row.step() == metrics && !row.is_evaluation()).expect("a row");
+        assert!((mean("sudoku") - logged.number("reward").expect("a reward")).abs() < 1e-12);
+        assert!(mean("advantage").abs() < 1e-12);
+        let texts = column(&rows, "completion");
+        assert!(texts.iter().all(|text| !text.is_empty() && !text.contains("<|")), "{texts:?}");
+        let prompts = column(&rows, "prompt");
+        assert!(prompts[0] == prompts[2] && prompts[2] != prompts[3] && !prompts[3].is_empty(), "{prompts:?}");
+    }
+    let rows = file(&whole, evaluations[2]);
+    assert_eq!((column(&rows, "setting"), rows.len()), (vec!["t0.9".to_owned(); 2], 2));
+    let sum = |name: &str| column(&rows, name).iter().map(|x| x.parse::<f64>().expect("a number")).sum::<f64>();
+    let logged = read_metrics(&whole.join("metrics.jsonl")).expect("metrics");
+    let accuracy = logged.last().and_then(|row| row.number("eval/t0.9/accuracy")).expect("a figure");
+    assert!((sum("correct") / sum("out_of") - accuracy).abs() < 1e-12);
+
+    // wherever a run is stopped, it has the same files in the end
+    let checks = usize::MAX - counting.checks_left();
+    for place in [checks / 3, checks - 1] {
+        let dir = folder.path().join(format!("stopped-{place}"));
+        run.run(&dir, None, &[], &Stop::at_check(place)).expect_err("stopped");
+        run.succeed(&dir, Some(Resume::Auto), &[]);
+        assert_eq!(completion_files(&dir), completion_files(&whole));
+        assert!(
+            completion_files(&dir).iter().all(|name| file(&dir, name) == file(&whole, name)),
+            "{place} of {checks}"
+        );
+    }
+
+    // a killed run has files beyond its checkpoint, which are none of the run that goes on
+    run.succeed(&dir, None, &[]);
+    for step in [4, 6] {
+        std::fs::remove_dir_all(dir.join(format!("checkpoint-{step}"))).expect("never written");
+    }
+    run.succeed(&dir, Some(Resume::Auto), &["train.log_completions=false"]);
+    assert_eq!(completion_files(&dir), [""; 0]);
+}
+
+#[test]
+fn fine_tuning_keeps_what_is_written_at_evaluations() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("run");
+    let run = Tiny { command: Command::Sft, changes: &["train.log_completions=true", "sft.batch_size=4"] };
+    run.succeed(&dir, None, &[]);
+    assert_eq!(completion_files(&dir), ["eval_00000.parquet", "eval_00004.parquet", "eval_00006.parquet"]);
 }

@@ -61,6 +61,12 @@ pub struct TrainTable {
     /// Formats in which the figures are written beside `metrics.jsonl`.
     #[serde(default)]
     pub report_to: BTreeSet<Tracker>,
+    /// The project that the run belongs to in trackio.
+    #[serde(default = "default_project")]
+    pub project: String,
+    /// Whether completions are kept in the run folder.
+    #[serde(default)]
+    pub log_completions: bool,
 }
 
 /// A format that other programs show figures from.
@@ -69,6 +75,8 @@ pub struct TrainTable {
 pub enum Tracker {
     /// TensorBoard's event files, in the run folder.
     Tensorboard,
+    /// The inbox of trackio on this machine.
+    Trackio,
 }
 
 fn default_prompts() -> NonZeroUsize {
@@ -105,6 +113,10 @@ fn default_max_grad_norm() -> NonNegative {
 
 fn default_save_steps() -> NonZeroUsize {
     count(100)
+}
+
+fn default_project() -> String {
+    "spg".to_owned()
 }
 
 fn default_save_limit() -> NonZeroUsize {

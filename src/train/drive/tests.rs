@@ -141,11 +141,11 @@ fn fine_tuning_of_all_weights_keeps_the_last_good_ones() {
 fn an_error_in_the_middle_of_a_run_lost_the_updates_since_the_last_checkpoint() {
     struct Failing(usize, crate::train::reinforce::Reinforce);
     impl Method for Failing {
-        fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Vec<Row>> {
-            let rows = self.1.phase(trainer, step, stop)?;
+        fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Phase> {
+            let phase = self.1.phase(trainer, step, stop)?;
             // after the updates: the phase is dropped as a whole
             anyhow::ensure!(step < self.0, "the disk is on fire");
-            Ok(rows)
+            Ok(phase)
         }
         fn headline(&self, row: &Row) -> String {
             self.1.headline(row)
