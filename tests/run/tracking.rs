@@ -58,7 +58,7 @@ fn a_killed_run_has_every_step_once_in_every_format() {
         .collect();
     let numbers = |row: &Map<String, Value>| -> String {
         let mut row = row.clone();
-        row.remove("step");
+        row.shift_remove("step");
         row.values_mut().filter(|value| value.is_null()).for_each(|value| *value = "NaN".into());
         Value::Object(row).to_string()
     };
