@@ -5,6 +5,7 @@ mod data;
 mod eval;
 mod formats;
 mod generate;
+mod pages;
 mod sweep;
 
 use std::path::PathBuf;
@@ -71,6 +72,12 @@ enum Job {
         /// The configuration to print
         name: Option<String>,
     },
+    /// Print what a shell needs to complete spg's commands and options
+    #[command(after_help = pages::COMPLETIONS_HELP)]
+    Completions(pages::CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    #[command(after_help = pages::MAN_HELP)]
+    Man(pages::ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -240,6 +247,8 @@ impl Job {
             Self::Data(args) => args.run(),
             Self::Verify(args) => spg::verify::run(&args.request()),
             Self::Configs { name } => configs(name.as_deref()),
+            Self::Completions(args) => args.run(),
+            Self::Man(args) => args.run(),
         }
     }
 }

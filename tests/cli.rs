@@ -231,3 +231,21 @@ fn bench_takes_activation_checkpointing_as_a_word_or_a_number_of_layers() {
             .stdout(contains("train_step_s"));
     }
 }
+
+#[test]
+fn completions_and_manual_pages_name_commands_and_options() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        spg(&["completions", shell]).assert().code(0).stdout(contains("dry-run").and(contains("sweep"))).stderr("");
+    }
+    spg(&["completions", "tcsh"]).assert().code(2).stderr(contains("bash"));
+    spg(&["man"]).assert().code(0).stdout(contains(".TH spg 1").and(contains("spg\\-train(1)"))).stderr("");
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    spg(&["man", "--out", pages.to_str().unwrap()]).assert().code(0).stdout("");
+    let train = std::fs::read_to_string(pages.join("spg-train.1")).unwrap();
+    assert!(train.contains(".TH spg-train 1") && train.contains("SYNOPSIS"), "{train}");
+    // nothing but the pages, and they can be written again
+    spg(&["man", "--out", pages.to_str().unwrap()]).assert().code(0);
+    let names = std::fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().path());
+    assert!(names.into_iter().all(|path| path.extension().is_some_and(|ending| ending == "1")));
+}
