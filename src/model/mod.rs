@@ -10,6 +10,7 @@ mod cache;
 mod config;
 pub mod device;
 mod digest;
+pub mod folder;
 mod footprint;
 mod frozen;
 mod gguf;

@@ -10,9 +10,12 @@ use super::weights::{INDEX_FILE, SINGLE_FILE};
 use crate::hub::{Found, HubRepo, Kind, is_hub_id};
 
 const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
-const OPTIONAL: [&str; 4] = ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", GENERATION];
+const OPTIONAL: [&str; 5] =
+    ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", GENERATION, CARD];
 /// Changes nothing here; it goes into the folder of a model that is saved.
 const GENERATION: &str = "generation_config.json";
+/// A model's card, which names its licence.
+pub(super) const CARD: &str = "README.md";
 /// Folders that people keep models in; no owner on the hub is meant by them.
 const LOCAL_FOLDERS: [&str; 12] = [
     "checkpoint",
@@ -190,7 +193,7 @@ fn fetch_with(
     for file in OPTIONAL {
         match get(file)? {
             Found::Here(_) | Found::Absent => {}
-            Found::NotCached { .. } if file == GENERATION => {}
+            Found::NotCached { .. } if [GENERATION, CARD].contains(&file) => {}
             Found::NotCached { exists: true } => return Err(missing(&[file.to_owned()])),
             Found::NotCached { exists: false } => unknown.push(file),
         }

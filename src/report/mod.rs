@@ -1,6 +1,7 @@
 //! What a run tells the world: log lines and a progress bar on standard error, one JSON object a step in
 //! `metrics.jsonl` and the same figures in other formats, results on standard output.
 
+mod card;
 mod completions;
 mod log;
 mod metrics;
@@ -15,6 +16,7 @@ mod trackio;
 mod transfer;
 mod which;
 
+pub use card::{CARD_FILE, Card, CardKind, Training};
 #[cfg(test)]
 pub(crate) use completions::tests::{names as completion_files, rows as completion_rows};
 pub use completions::{CompletionTable, Origin, Values};

@@ -8,16 +8,18 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::belongs::Belongs;
+use super::card;
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
 use crate::config::RunConfig;
 use crate::error::Usage;
-use crate::files::sync_folder;
+use crate::files::{sync_folder, write_whole};
 use crate::model::{WeightFiles, write_safetensors};
-use crate::report::checkpoint_step;
+use crate::report::{CARD_FILE, checkpoint_step};
 use crate::runtime;
 
-const STATE_FILE: &str = "trainer_state.json";
+/// The file that makes a folder a checkpoint.
+pub const STATE_FILE: &str = "trainer_state.json";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 
 /// `trainer_state.json`
@@ -116,7 +118,7 @@ pub fn prune(run: &RunDir, keep: usize) -> Result<()> {
 /// Names the folder.
 pub fn write_folder(run: &RunDir, dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
     let temporary = dir.with_extension("tmp");
-    write(&temporary, trainer, state)
+    write(&temporary, trainer, state, &card::text(run, trainer, state))
         .and_then(|()| {
             remove_if_there(dir)?;
             std::fs::rename(&temporary, dir)?;
@@ -125,15 +127,27 @@ pub fn write_folder(run: &RunDir, dir: &Path, trainer: &Trainer, state: &Trainer
         .with_context(|| format!("cannot write the checkpoint {}", dir.display()))
 }
 
-fn write(dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
+/// Writes the card of a checkpoint again, for figures that were taken after it.
+///
+/// # Errors
+/// Names the file.
+pub fn renew_card(run: &RunDir, dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
+    let path = dir.join(CARD_FILE);
+    write_whole(&path, card::text(run, trainer, state).as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn write(dir: &Path, trainer: &Trainer, state: &TrainerState, card: &str) -> Result<()> {
     remove_if_there(dir)?;
     std::fs::create_dir(dir)?;
     trainer.save_weights(dir)?;
     let tensors = trainer.optimizer.state_tensors()?;
     write_safetensors(&dir.join(OPTIMIZER_FILE), &tensors, &[])?;
-    let path = dir.join(STATE_FILE);
-    std::fs::write(&path, serde_json::to_string_pretty(state)? + "\n")?;
-    std::fs::File::open(&path)?.sync_all()?;
+    for (name, text) in [(CARD_FILE, card), (STATE_FILE, &(serde_json::to_string_pretty(state)? + "\n"))] {
+        let path = dir.join(name);
+        std::fs::write(&path, text)?;
+        std::fs::File::open(&path)?.sync_all()?;
+    }
     Ok(sync_folder(dir)?)
 }
 

@@ -201,6 +201,13 @@ impl Run<'_> {
         }
         self.decline.observe(&row);
         self.evaluated = Some(step);
+        if self.saved == Some(step) {
+            // its checkpoint was written before there were these figures
+            let state = TrainerState::new(self.config, &self.belongs, step);
+            if let Err(error) = checkpoint::renew_card(&self.dir, &self.dir.checkpoint(step), &self.trainer, &state) {
+                tracing::warn!("{error:#}");
+            }
+        }
         if step == 0 {
             self.before = Some(evaluations);
         } else {

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod belongs;
+mod card;
 mod checkpoint;
 mod completions;
 mod decline;
@@ -12,7 +13,6 @@ mod dry_run;
 mod last_good;
 mod likelihood;
 mod memory;
-mod model_folder;
 mod parts;
 mod policy;
 mod reinforce;
@@ -37,7 +37,8 @@ use crate::session::Session;
 use crate::signal::Stop;
 
 pub use belongs::Belongs;
-pub use checkpoint::TrainerState;
+pub use card::rows as card_rows;
+pub use checkpoint::{STATE_FILE, TrainerState};
 pub use completions::Completion;
 pub use likelihood::{MicroBatches, Policy, Row, accumulate, score};
 pub use reinforce::{Anchors, PolicyUpdate};

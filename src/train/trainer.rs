@@ -6,9 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
-use super::model_folder;
 use crate::config::RunConfig;
-use crate::model::{ADAPTER_FILE, Gradients, WeightFiles};
+use crate::model::{ADAPTER_FILE, Gradients, WeightFiles, folder};
 use crate::optim::{AdamW, AdamWParams, Schedule, clip, is_finite};
 use crate::report::Row;
 use crate::session::Session;
@@ -95,7 +94,7 @@ impl Trainer {
         if !self.trains_all() {
             return self.session.model.save_adapter(dir, &self.base_model, self.session.model_commit.as_deref());
         }
-        model_folder::complete(&self.session.model_dir, dir)?;
+        folder::complete(&self.session.model_dir, dir)?;
         self.session.model.save(dir)
     }
 
@@ -133,6 +132,11 @@ impl Trainer {
 
     fn keeps_snapshot(&self) -> bool {
         !self.trains_all() || self.updates_per_phase > 1
+    }
+
+    /// Folder or hub id of the base model.
+    pub fn base_model(&self) -> &str {
+        &self.base_model
     }
 
     /// Whether all weights of the model are trained, and not adapters.
