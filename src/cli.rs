@@ -5,6 +5,7 @@ mod data;
 mod eval;
 mod formats;
 mod generate;
+mod merge;
 mod pages;
 mod sweep;
 
@@ -37,11 +38,12 @@ Examples:
   spg eval --ckpt runs/sudoku-tiny --base
   spg eval --ckpt runs/sudoku-tiny --split test --temperature 0.9 --samples 8
   spg generate --ckpt runs/gsm8k --prompt 'What is 7 times 8?' --watch
+  spg merge --ckpt runs/sudoku-tiny --out sudoku-tiny-merged
   spg grade --task gsm8k completions.jsonl --details verdicts.jsonl
   spg sweep --config sudoku-tiny --grid train.learning_rate=1e-4,3e-4 --seeds 1,2,3 --output-dir runs/lr
 
 Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 75 stopped by a signal after saving a checkpoint,
-130 ended at once by a second Ctrl-C.";
+130 ended by Ctrl-C with nothing saved: at once by a second one, or where there is nothing to save.";
 
 #[derive(Debug, Subcommand)]
 enum Job {
@@ -58,6 +60,9 @@ enum Job {
     /// Grade completions from files
     #[command(after_help = GRADE_HELP)]
     Grade(GradeArgs),
+    /// Put adapters into their base model: a plain model folder
+    #[command(after_help = merge::MERGE_HELP)]
+    Merge(merge::MergeArgs),
     /// Train at every point of a grid and with every seed, and compare
     #[command(after_help = sweep::SWEEP_HELP)]
     Sweep(sweep::SweepArgs),
@@ -242,6 +247,7 @@ impl Job {
             Self::Eval(args) => spg::eval::run(&args.request()?),
             Self::Generate(args) => spg::generate::run(&args.request()?),
             Self::Grade(args) => spg::grade::run(&args.request()),
+            Self::Merge(args) => spg::merge::run(&args.request()),
             Self::Sweep(args) => args.run(),
             Self::Bench(args) => spg::bench::run(&args.request()),
             Self::Data(args) => args.run(),

@@ -2,12 +2,13 @@
 //!
 //! Code that can act on an error returns its own type; the loops return [`anyhow::Error`] with context. These markers
 //! anywhere in the chain of causes decide the code: [`ConfigError`] and [`Usage`], [`Stopped`] and [`SweepStopped`],
-//! [`StdoutClosed`].
+//! [`Interrupted`], [`StdoutClosed`].
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use crate::config::ConfigError;
+use crate::signal::Interrupted;
 use crate::terminal;
 
 /// Exit code: everything was done.
@@ -18,7 +19,8 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// Exit code: stopped by a signal, after a good checkpoint (`EX_TEMPFAIL`: run again to go on).
 pub const STOPPED: u8 = 75;
-/// Exit code: ended at once by a second signal (128 + SIGINT).
+/// Exit code: ended by a signal with nothing saved, at once by a second one or where there is nothing to save (128 +
+/// SIGINT).
 pub const INTERRUPTED: u8 = 130;
 
 /// The user asked for something that cannot be done as asked; the message says what to do instead.
@@ -57,6 +59,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         DONE
     } else if has::<Stopped>(error) || has::<SweepStopped>(error) {
         STOPPED
+    } else if has::<Interrupted>(error) {
+        INTERRUPTED
     } else if has::<Usage>(error) || has::<ConfigError>(error) {
         USAGE
     } else {
@@ -80,7 +84,7 @@ pub fn describe(error: &anyhow::Error) -> String {
     if has::<StdoutClosed>(error) {
         return String::new();
     }
-    let stopped = has::<Stopped>(error) || has::<SweepStopped>(error);
+    let stopped = has::<Stopped>(error) || has::<SweepStopped>(error) || has::<Interrupted>(error);
     let mut text = if stopped { String::new() } else { String::from("error: ") };
     let _ = write!(text, "{error}");
     for cause in error.chain().skip(1) {
@@ -108,6 +112,7 @@ mod tests {
         let stopped = Stopped { step: 4, checkpoint: "runs/a/checkpoint-4".into() };
         assert_eq!(exit_code(&stopped.into()), STOPPED);
         assert_eq!(exit_code(&SweepStopped { left: 1, of: 4 }.into()), STOPPED);
+        assert_eq!(exit_code(&anyhow::Error::from(Interrupted).context("x was not written")), INTERRUPTED);
         assert_eq!(exit_code(&StdoutClosed.into()), DONE);
     }
 

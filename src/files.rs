@@ -92,6 +92,86 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     }
 }
 
+/// A folder that is there whole or not at all: it is filled under another name beside its place, and removed if it is not
+/// [finished](NewFolder::finish).
+#[derive(Debug)]
+pub struct NewFolder {
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl NewFolder {
+    /// An empty folder that is to become `target`, whose parents are made if they are not there.
+    ///
+    /// # Errors
+    /// If `target` is there already; whatever the system refuses.
+    pub fn create(target: &Path) -> io::Result<Self> {
+        refuse_taken(target)?;
+        let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+        let parent = parent(target);
+        std::fs::create_dir_all(parent)?;
+        for count in 0.. {
+            let temporary = parent.join(format!(".{name}.spg-{}-{count}.tmp", std::process::id()));
+            match std::fs::create_dir(&temporary) {
+                Ok(()) => return Ok(Self { temporary, target: target.to_owned() }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// Where it is filled.
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Puts it into its place, everything flushed to the disk.
+    ///
+    /// # Errors
+    /// If something else is there by now; whatever the system refuses.
+    pub fn finish(self) -> io::Result<()> {
+        flush(&self.temporary)?;
+        // an empty folder would be replaced
+        refuse_taken(&self.target)?;
+        std::fs::rename(&self.temporary, &self.target)?;
+        flush_names(parent(&self.target))
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        // after `finish` there is nothing of this name
+        let _ = std::fs::remove_dir_all(&self.temporary);
+    }
+}
+
+fn refuse_taken(target: &Path) -> io::Result<()> {
+    if target.symlink_metadata().is_ok() { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(()) }
+}
+
+fn parent(target: &Path) -> &Path {
+    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Flushes everything in a folder.
+fn flush(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            flush(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    flush_names(dir)
+}
+
+/// Makes names in a folder last; folders cannot be opened as files everywhere.
+fn flush_names(dir: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,5 +238,28 @@ mod tests {
         }
         std::fs::write(dir.path().join("file"), "x").unwrap();
         assert_eq!(read_optional(&dir.path().join("file")).unwrap().as_deref(), Some(&b"x"[..]));
+    }
+
+    #[test]
+    fn a_folder_is_there_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a/b");
+        let fill = || -> NewFolder {
+            let folder = NewFolder::create(&target).unwrap();
+            std::fs::create_dir(folder.path().join("sub")).unwrap();
+            std::fs::write(folder.path().join("sub/file"), "x").unwrap();
+            assert!(!target.exists());
+            folder
+        };
+        drop(fill());
+        assert_eq!(names(&dir.path().join("a")), Vec::<String>::new());
+        let late = fill();
+        fill().finish().unwrap();
+        assert_eq!(std::fs::read(target.join("sub/file")).unwrap(), b"x");
+        for error in [late.finish().unwrap_err(), NewFolder::create(&target).unwrap_err()] {
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(names(&dir.path().join("a")), ["b"]);
+        assert!(NewFolder::create(Path::new("..")).is_err());
     }
 }

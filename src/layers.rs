@@ -21,7 +21,7 @@ const PIPELINE: [&[&str]; 14] = [
     &["eval", "generate"],
     &["grade"],
     &["train", "verify"],
-    &["bench", "sweep"],
+    &["bench", "merge", "sweep"],
 ];
 
 /// `error` knows `config` because a refused configuration has an exit code of its own; `config` does not know `error`.

@@ -4,7 +4,7 @@
 //! Data moves one way; a module uses only modules to its left (and those that are shared by all):
 //!
 //! ```text
-//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> data -> eval, generate -> grade -> train, verify -> bench, sweep
+//! config -> task -> text -> model -> rollout -> objective -> optim -> report -> session -> data -> eval, generate -> grade -> train, verify -> bench, merge, sweep
 //! ```
 //!
 //! | module | what it holds |
@@ -23,6 +23,7 @@
 //! | [`generate`] | completions of anybody's prompts |
 //! | [`grade`] | completions from files, by the tasks' graders |
 //! | [`bench`] | rollouts and updates of any model, timed by part |
+//! | [`merge`] | adapters put into their base model: a plain folder |
 //! | [`sweep`] | the runs of a grid as child processes, and their comparison |
 //! | [`profile`] | the stopwatches for that, in the passes of all |
 //! | [`hub`] | files of models and datasets on the Hugging Face hub, shared by all |
@@ -52,6 +53,7 @@ pub mod generate;
 pub mod grade;
 pub mod hub;
 pub mod jinja;
+pub mod merge;
 pub mod model;
 pub mod objective;
 pub mod optim;

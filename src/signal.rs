@@ -43,6 +43,14 @@ impl Stop {
     /// # Errors
     /// As [`Stop::install`].
     pub fn install_with(last: impl Fn() + Send + 'static) -> io::Result<Self> {
+        Self::install_saying("stopping and saving what is done", last)
+    }
+
+    /// As [`Stop::install_with`], with other words for what is done at the first request.
+    ///
+    /// # Errors
+    /// As [`Stop::install`].
+    pub fn install_saying(doing: &'static str, last: impl Fn() + Send + 'static) -> io::Result<Self> {
         let stop = Self::default();
         let asked = stop.asked.clone();
         let mut watched = vec![SIGINT, SIGTERM, SIGUSR1, SIGUSR2];
@@ -64,7 +72,7 @@ impl Stop {
                 }
                 insisted |= insists;
                 if !asked.swap(true, Ordering::SeqCst) {
-                    tracing::warn!("stopping and saving what is done; press Ctrl-C again to quit at once");
+                    tracing::warn!("{doing}; press Ctrl-C again to quit at once");
                 }
             }
         })?;

@@ -15,6 +15,8 @@ mod bits;
 #[cfg(target_os = "linux")]
 #[path = "run/memory.rs"]
 mod memory;
+#[path = "run/merge.rs"]
+mod merge;
 #[path = "run/objectives.rs"]
 mod objectives;
 #[cfg(unix)]

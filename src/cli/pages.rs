@@ -99,7 +99,7 @@ mod tests {
     fn every_command_has_a_page_of_its_name() {
         let pages = pages().unwrap();
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
-        for name in ["spg.1", "spg-train.1", "spg-data.1", "spg-data-sudoku.1", "spg-man.1"] {
+        for name in ["spg.1", "spg-train.1", "spg-merge.1", "spg-data.1", "spg-data-sudoku.1", "spg-man.1"] {
             assert!(names.contains(&name), "{name} is not in {names:?}");
         }
         for (name, text) in &pages {

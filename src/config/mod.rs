@@ -55,9 +55,9 @@ pub use load::{RESOLVED_FILE, from_text, load, read};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use recipe::*;
 pub use request::{
-    BenchModel, BenchRequest, EvalRequest, GenerateRequest, GradeRequest, MakeDataRequest, PrecisionRequest,
-    PromptSource, Resume, RunRequest, Shape, ShowDataRequest, SweepAction, SweepReportOptions, SweepRequest,
-    VerifyRequest,
+    BenchModel, BenchRequest, EvalRequest, GenerateRequest, GradeRequest, MakeDataRequest, MergeRequest,
+    PrecisionRequest, PromptSource, Resume, RunRequest, Shape, ShowDataRequest, SweepAction, SweepReportOptions,
+    SweepRequest, VerifyRequest,
 };
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};

@@ -215,6 +215,19 @@ pub struct BenchRequest {
     pub json: bool,
 }
 
+/// `spg merge`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeRequest {
+    /// A run folder, a checkpoint folder or a PEFT folder.
+    pub checkpoint: PathBuf,
+    /// The folder to write.
+    pub out: PathBuf,
+    /// What the weights are rounded to; none: each stays as the base has it stored.
+    pub dtype: Option<Precision>,
+    /// Folder or hub id of the base model; none: the one that the adapter names.
+    pub base: Option<String>,
+}
+
 /// `spg sweep`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SweepRequest {

@@ -222,6 +222,15 @@ pub fn expected_shapes(config: &LladaConfig) -> BTreeMap<String, Vec<usize>> {
     shapes
 }
 
+/// Path, outputs and inputs of the linear layers that can have an adapter, those of the blocks.
+pub(super) fn block_linears(shapes: &BTreeMap<String, Vec<usize>>) -> impl Iterator<Item = (String, (usize, usize))> {
+    shapes.iter().filter_map(|(name, shape)| {
+        let path = name.strip_suffix(".weight")?;
+        let [out, input] = shape[..] else { return None };
+        path.starts_with(&format!("{PREFIX}.blocks.")).then(|| (path.to_owned(), (out, input)))
+    })
+}
+
 /// Writes tensors to a temporary sibling, flushes it to the disk and renames it into place: writing over a file
 /// that is mapped would change the mapped weights. The file is as readable as any other the user creates (the
 /// library makes it private).

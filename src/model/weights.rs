@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor, WithDType};
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
 use crate::files::is_there;
@@ -92,6 +92,22 @@ impl WeightFiles {
     /// The shape of a tensor, if there is one of that name.
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
         Some(self.maps[*self.place.get(name)?].get(name).ok()?.shape().to_vec())
+    }
+
+    /// How the numbers of a tensor are stored, if there is one of that name.
+    pub fn stored(&self, name: &str) -> Option<Dtype> {
+        Some(self.maps[*self.place.get(name)?].get(name).ok()?.dtype())
+    }
+
+    /// Gives the bytes of a tensor as they are stored, piece by piece, without keeping them in memory.
+    pub fn pieces(&self, name: &str, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let Some(&at) = self.place.get(name) else { bail!("{} has no tensor {name}", self.dir.display()) };
+        let view = self.maps[at].get(name).with_context(|| format!("cannot read {name}"))?;
+        for piece in view.data().chunks(PIECE_BYTES) {
+            take(piece)?;
+            forget(piece);
+        }
+        Ok(())
     }
 
     /// Compares names and shapes with what a model expects.

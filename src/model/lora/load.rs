@@ -1,10 +1,10 @@
-//! Reading an adapter folder into a model.
+//! Reading an adapter folder, into a model or to be merged.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 
 use super::config::{AdapterConfig, Shape};
 use super::peft_keys;
@@ -18,22 +18,28 @@ pub const ADAPTER_FILE: &str = "adapter_model.safetensors";
 /// The same pickled, as old versions of PEFT wrote them.
 const PICKLED_FILE: &str = "adapter_model.bin";
 
-impl Llada {
-    /// Attaches the adapters of a PEFT folder, replacing those there are.
+/// An adapter folder that fits a model, its tensors not yet read.
+pub(in crate::model) struct AdapterFiles {
+    /// What the folder says of its adapters.
+    pub config: AdapterConfig,
+    files: WeightFiles,
+    shapes: Vec<(String, Option<Shape>)>,
+}
+
+impl AdapterFiles {
+    /// Opens a PEFT folder for a model with these linear layers in its blocks: their paths, outputs and inputs.
     ///
     /// # Errors
-    /// Names the file, and what of it does not belong to this model, contradicts the config or is not implemented; the
-    /// model then has the adapters it had.
-    pub fn load_adapter(&mut self, dir: &Path) -> Result<AdapterConfig> {
+    /// Names the file, and what of it does not belong to this model, contradicts the config or is not implemented.
+    pub fn open(dir: &Path, linears: impl IntoIterator<Item = (String, (usize, usize))>) -> Result<Self> {
         let config = AdapterConfig::load(dir)?;
         let path = tensor_file(dir)?;
         let files = WeightFiles::open_file(&path)?;
         let mut expected = BTreeMap::new();
         let mut shapes = Vec::new();
-        for (name, linear) in self.named_linears_mut() {
+        for (name, (out, input)) in linears {
             let shape = config.shape(&name).with_context(|| format!("{} cannot be used", dir.display()))?;
             if let Some(shape) = shape {
-                let (out, input) = linear.weight.dims2()?;
                 let (a, b) = peft_keys(&name);
                 expected.extend([(a, vec![shape.rank, input]), (b, vec![out, shape.rank])]);
             }
@@ -47,17 +53,45 @@ impl Llada {
         check_agreement(&shapes, &files)
             .and_then(|()| files.check(&expected))
             .with_context(|| format!("{} does not fit {}", path.display(), explained(&files, &expected)))?;
+        Ok(Self { config, files, shapes })
+    }
+
+    /// Layers that have an adapter.
+    pub fn count(&self) -> usize {
+        self.shapes.iter().filter(|(_, shape)| shape.is_some()).count()
+    }
+
+    /// The adapter of a layer in f32, `A` `[R, in]` and `B` `[out, R]`, and what their product is multiplied with; nothing
+    /// if the layer has none.
+    pub fn load(&self, path: &str, device: &Device) -> Result<Option<(Tensor, Tensor, f64)>> {
+        let Some((_, Some(Shape { scale, .. }))) = self.shapes.iter().find(|(name, _)| name == path) else {
+            return Ok(None);
+        };
+        let (a, b) = peft_keys(path);
+        Ok(Some((self.files.load(&a, DType::F32, device)?, self.files.load(&b, DType::F32, device)?, *scale)))
+    }
+}
+
+impl Llada {
+    /// Attaches the adapters of a PEFT folder, replacing those there are.
+    ///
+    /// # Errors
+    /// Names the file, and what of it does not belong to this model, contradicts the config or is not implemented; the
+    /// model then has the adapters it had.
+    pub fn load_adapter(&mut self, dir: &Path) -> Result<AdapterConfig> {
+        let linears = self.named_linears_mut().map(|(name, linear)| Ok((name, linear.weight.dims2()?)));
+        let files = AdapterFiles::open(dir, linears.collect::<candle_core::Result<Vec<_>>>()?)?;
         let device = self.device().clone();
         let mut adapters = Vec::new();
-        for (module, (name, shape)) in shapes.iter().enumerate() {
-            let (a, b) = peft_keys(name);
-            adapters.push(match shape {
+        for (module, (path, _)) in files.shapes.iter().enumerate() {
+            let (a_name, b_name) = peft_keys(path);
+            adapters.push(match files.load(path, &device)? {
                 None => None,
-                Some(Shape { scale, .. }) => Some(Adapter {
-                    a: Param::trainable(a.clone(), &files.load(&a, DType::F32, &device)?)?,
-                    b: Param::trainable(b.clone(), &files.load(&b, DType::F32, &device)?)?,
-                    scale: *scale,
-                    dropout: config.lora_dropout,
+                Some((a, b, scale)) => Some(Adapter {
+                    a: Param::trainable(a_name, &a)?,
+                    b: Param::trainable(b_name, &b)?,
+                    scale,
+                    dropout: files.config.lora_dropout,
                     tf32: true,
                     module: module as u64,
                 }),
@@ -66,8 +100,8 @@ impl Llada {
         for ((_, linear), adapter) in self.named_linears_mut().zip(adapters) {
             linear.adapter = adapter;
         }
-        self.adapters = Some(config.clone());
-        Ok(config)
+        self.adapters = Some(files.config.clone());
+        Ok(files.config)
     }
 }
 

@@ -28,6 +28,7 @@ use crate::rng::{Key, Purpose};
 
 pub use config::{ADAPTER_CONFIG, AdapterConfig};
 pub use load::ADAPTER_FILE;
+pub(super) use load::AdapterFiles;
 
 impl Llada {
     /// Attaches fresh adapters: `A` Kaiming-uniform (a = sqrt 5, so within `1 / sqrt(in)`), `B` zero.
