@@ -3,7 +3,7 @@
 mod input;
 mod watch;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use crate::config::GenerateRequest;
@@ -77,13 +77,12 @@ fn open(request: &GenerateRequest) -> Result<(Loaded, Pass<'static>)> {
 
 fn encoded(encoder: &PromptEncoder, i: usize, turns: &[Message]) -> Result<Vec<u32>> {
     let prompt = encoder.encode_turns(turns).with_context(|| format!("prompt {} cannot be encoded", i + 1))?;
-    let ids = prompt.ids().map(<[u32]>::to_vec);
-    ensure!(
-        ids.is_some(),
-        "prompt {} is longer than rollout.max_prompt_length: raise it, or set rollout.truncate_prompts=true",
-        i + 1
-    );
-    Ok(ids.unwrap_or_default())
+    prompt.ids().map(<[u32]>::to_vec).with_context(|| {
+        format!(
+            "prompt {} is longer than rollout.max_prompt_length: raise it, or set rollout.truncate_prompts=true",
+            i + 1
+        )
+    })
 }
 
 /// Writes completions to standard output.

@@ -9,8 +9,8 @@ fn every_layer() -> ActivationCheckpointing {
 }
 
 /// Adapters as in [`adapted`] on weights in bf16, which lie as on a device.
-fn adapted_in_bf16_on_device() -> Result<Llada> {
-    let mut model = as_device(|| Llada::load(&golden("gqa_small"), DType::BF16, &Device::Cpu, Weights::Frozen))?;
+fn adapted_in_bf16_on_device(name: &str) -> Result<Llada> {
+    let mut model = as_device(|| Llada::load(&golden(name), DType::BF16, &Device::Cpu, Weights::Frozen))?;
     model.attach_lora(&lora_table(0.0), 5)?;
     for (i, (_, var)) in model.trainable().iter().enumerate() {
         var.set(&(super::ops::testing::random(100 + i, var.shape())? * 0.2)?)?;
@@ -51,7 +51,7 @@ fn gradients_on_a_device_are_those_of_the_cpu_under_the_same_dropout() -> Result
 #[test]
 fn sixteen_bits_on_a_device_change_numbers_by_their_rounding_only() -> Result<()> {
     let (probe, exact) = (Probe::new(), adapted("gqa_small", 0.0)?);
-    let model = adapted_in_bf16_on_device()?;
+    let model = adapted_in_bf16_on_device("gqa_small")?;
     let expected = probe.gradients(&exact, ActivationCheckpointing::Off)?;
     let found = as_device(|| probe.gradients(&model, ActivationCheckpointing::Off))?;
     for (name, gradient) in expected.by_name() {
@@ -116,22 +116,23 @@ fn of_a_layer(model: &Llada, pass: impl Fn(&Llada) -> Result<()>) -> Result<Traf
 /// output, two norms, three of gate and up, one activation, two of the last product), one less where q is as wide as k, and brings nothing to the device in it: about 91 and 20 uploads it was.
 #[test]
 fn a_layer_of_a_rollout_takes_at_most_thirty_launches_and_no_upload() -> Result<()> {
-    let mut model = adapted_in_bf16_on_device()?;
-    model.attach_lora(&LoraTable { r: std::num::NonZeroUsize::new(3), ..LoraTable::default() }, 5)?;
-    let batch = Batch::left_padded(&rows(&[9, 6]), 1);
-    let traffic = of_a_layer(&model, |model| {
-        let model = model.for_sampling(false)?;
-        model.hidden(&batch, Window::of(vec![(0, 5), (1, 7)]), Pass::INFERENCE)?;
-        Ok(())
-    })?;
-    let expected = Traffic { launches: 27, ..Traffic::default() };
-    assert_eq!(traffic, expected);
+    for (name, launches) in [("gqa_small", 27), ("mha_small", 26)] {
+        let mut model = adapted_in_bf16_on_device(name)?;
+        model.attach_lora(&LoraTable { r: std::num::NonZeroUsize::new(3), ..LoraTable::default() }, 5)?;
+        let batch = Batch::left_padded(&rows(&[9, 6]), 1);
+        let traffic = of_a_layer(&model, |model| {
+            let model = model.for_sampling(false)?;
+            model.hidden(&batch, Window::of(vec![(0, 5), (1, 7)]), Pass::INFERENCE)?;
+            Ok(())
+        })?;
+        assert_eq!(traffic, Traffic { launches, ..Traffic::default() }, "{name}");
+    }
     Ok(())
 }
 
 #[test]
 fn an_update_with_dropout_brings_no_mask_to_the_device() -> Result<()> {
-    let mut model = adapted_in_bf16_on_device()?;
+    let mut model = adapted_in_bf16_on_device("gqa_small")?;
     model.set_dropout(0.05);
     let probe = Probe::new();
     for way in [ActivationCheckpointing::Off, every_layer()] {
