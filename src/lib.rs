@@ -29,6 +29,7 @@
 //! | [`hub`] | files of models and datasets on the Hugging Face hub, shared by all |
 //! | [`files`], [`foreign`] | files written whole, the border to parsers of other people, shared by all |
 //! | [`jinja`], [`terminal`] | templates as Python's, text for terminals, shared by all |
+//! | [`meter`] | how far long work is, told from wherever it is done, shared by all |
 //!
 //! # The shape alphabet
 //! | letter | meaning |
@@ -54,6 +55,7 @@ pub mod grade;
 pub mod hub;
 pub mod jinja;
 pub mod merge;
+pub mod meter;
 pub mod model;
 pub mod objective;
 pub mod optim;

@@ -1,5 +1,7 @@
 //! What a command works with: model, tokenizer and task, opened from the configuration and checked together.
 
+mod summary;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -140,19 +142,6 @@ impl Session {
         let Loaded { model, encoder, dir } = Loaded::open_with(config, dir, gguf, origin)?;
         let ModelDir { path: model_dir, commit: model_commit } = dir;
         Ok(Self { model, encoder, task, model_dir, model_commit, gguf_file: gguf.map(Path::to_owned) })
-    }
-
-    /// The first line of a log: what was loaded, where it is, and how much of it can be trained.
-    pub fn summary(&self) -> String {
-        let trainable: usize = self.model.trainable().values().map(|var| var.elem_count()).sum();
-        format!(
-            "model {}, {} parameters in {} on {}, {trainable} trainable; task {}",
-            self.model_dir.display(),
-            self.model.parameter_count(),
-            self.model.dtype().as_str(),
-            self.device_name(),
-            self.task.name()
-        )
     }
 
     /// The device as a configuration names it.

@@ -51,7 +51,15 @@ pub fn is_dumb() -> bool {
 
 /// Columns of the terminal that standard output is (`COLUMNS`, else what it says itself); none if it is no terminal.
 pub fn width() -> Option<usize> {
-    let terminal = console::Term::stdout();
+    columns(&console::Term::stdout())
+}
+
+/// As [`width`], of standard error.
+pub fn log_width() -> Option<usize> {
+    columns(&console::Term::stderr())
+}
+
+fn columns(terminal: &console::Term) -> Option<usize> {
     if !terminal.is_term() {
         return None;
     }

@@ -27,6 +27,8 @@ mod stops;
 mod sweep;
 #[path = "run/tracking.rs"]
 mod tracking;
+#[path = "run/watching.rs"]
+mod watching;
 
 /// A few seconds of work: 6 updates in 3 phases, a checkpoint after each phase.
 const SHORT: [&str; 14] = [

@@ -109,6 +109,8 @@ const RULES: &[(&str, Rule)] = &[
     ("train.report_to", May),
     ("train.project", May),
     ("train.log_completions", May),
+    ("train.log_completions_steps", May),
+    ("train.num_completions_to_print", May),
     ("eval", May),
 ];
 
@@ -118,7 +120,16 @@ const UNUSED: &[(Command, &[&str])] = &[
         Command::Train,
         &["sft", "task.*.demonstration_template", "task.*.demonstration_solve", "task.*.demonstration_fill"],
     ),
-    (Command::Sft, &["algorithm", "train.prompts_per_step", "train.gradient_parts_steps"]),
+    (
+        Command::Sft,
+        &[
+            "algorithm",
+            "train.prompts_per_step",
+            "train.gradient_parts_steps",
+            "train.log_completions_steps",
+            "train.num_completions_to_print",
+        ],
+    ),
 ];
 
 /// A key whose value is not that of the checkpoint.

@@ -112,6 +112,17 @@ pub enum BlockFormat {
     Q4K,
 }
 
+impl BlockFormat {
+    /// The name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q8_0 => "q8_0",
+            Self::Q6K => "q6k",
+            Self::Q4K => "q4k",
+        }
+    }
+}
+
 /// A benchmark whose completions can be graded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

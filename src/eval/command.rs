@@ -67,7 +67,9 @@ impl Job<'_> {
     fn evaluate(&self, session: &Session, pass: Pass<'_>, checkpoint: Option<&Path>) -> Result<Evaluated> {
         let started = Instant::now();
         let name = checkpoint.map_or_else(|| "base".to_owned(), name);
-        tracing::info!("{name}: {}; results {}", session.summary(), self.folder);
+        tracing::info!("{name}: {}", session.model_line(self.request.config.model()));
+        tracing::info!("{}", session.task_line());
+        tracing::info!("results {}", self.folder);
         let evaluator = Evaluator::new(&self.request.config, session)?;
         let outcomes = evaluator.outcomes(session, pass, &Stop::default())?;
         let provenance = Provenance {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::{Evaluation, Response, Sample};
 use crate::config::{RolloutTable, RunConfig, Setting};
 use crate::model::{Llada, Pass};
-use crate::report::{Progress, Row};
+use crate::report::{DecodingProgress, Row};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoded, Decoding, Prompt, Sampler};
 use crate::session::{Example, Session};
@@ -128,9 +128,9 @@ impl Evaluator {
             |i: usize, k: usize| Prompt { ids: self.examples[i].prompt.to_vec(), key: key.prompt(i).sample(k) };
         let prompts: Vec<Prompt> =
             (0..self.examples.len()).flat_map(|i| (0..self.num_samples).map(move |k| prompt(i, k))).collect();
-        let mut progress = Progress::new("evaluate", prompts.len(), 0);
+        let mut progress = DecodingProgress::new("evaluate");
         let sampler = Sampler { model, decoding: &decoding, pass, stop };
-        sampler.complete(&prompts, self.batch_size, |done| progress.update(done, shown))
+        sampler.complete(&prompts, self.batch_size, |headway| progress.at(headway, shown))
     }
 
     fn grade(&self, session: &Session, decoded: Vec<Decoded>, stop: &Stop) -> Result<Vec<Sample>> {

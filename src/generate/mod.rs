@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::config::GenerateRequest;
 use crate::model::Pass;
-use crate::report::{Checkpoint, Progress, print_json, print_result};
+use crate::report::{Checkpoint, DecodingProgress, print_json, print_result};
 use crate::rng::{Key, Purpose};
-use crate::rollout::{Decoded, Decoding, Prompt, Sampler};
+use crate::rollout::{Decoded, Decoding, Headway, Prompt, Sampler};
 use crate::session::Loaded;
 use crate::signal::Stop;
 use crate::text::{Message, PromptEncoder, completion_length};
@@ -48,13 +48,13 @@ pub fn run(request: &GenerateRequest) -> Result<()> {
         }
         return Ok(());
     }
-    let mut progress = Progress::new("generate", prompts.len(), 0);
+    let mut progress = DecodingProgress::new("generate");
     let batch = config.rollout().batch_size.get();
     for (first, chunk) in prompts.chunks(batch).enumerate().map(|(i, chunk)| (i * batch, chunk)) {
-        for (i, decoded) in sampler.complete(chunk, batch, |_| ())?.iter().enumerate() {
+        let seen = |headway: Headway| progress.at(headway.after(first, prompts.len(), batch), "");
+        for (i, decoded) in sampler.complete(chunk, batch, seen)?.iter().enumerate() {
             printer.print(first + i, &conversations[(first + i) / samples.get()], decoded)?;
         }
-        progress.update(first + chunk.len(), "");
     }
     Ok(())
 }

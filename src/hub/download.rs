@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use indicatif::HumanBytes;
 use sha2::{Digest as _, Sha256};
 use ureq::http::Method;
 
@@ -12,10 +13,11 @@ use super::address::Address;
 use super::client::{Answer, Client};
 use super::failure::Failure;
 use super::metadata::Metadata;
+use super::names;
 use super::names::as_sha256;
 use super::place::Patience;
 use super::retry::Backoff;
-use super::{meter, names};
+use crate::meter::{self, Unit, Work};
 
 /// Bytes read at a time.
 const PIECE: usize = 256 << 10;
@@ -125,7 +127,10 @@ impl Download<'_> {
         let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(part).map_err(disk)?;
         file.set_len(from).and_then(|()| file.seek(SeekFrom::Start(from))).map_err(disk)?;
 
-        let mut meter = meter::start(self.file, expected, from);
+        let of = expected.map(|size| format!(" ({})", HumanBytes(size))).unwrap_or_default();
+        let rest = if from > 0 { format!(", going on after {}", HumanBytes(from)) } else { String::new() };
+        tracing::info!("downloading {}{of}{rest}", self.file);
+        let mut meter = meter::start(Work { name: self.file, unit: Unit::Bytes, total: expected, there: from });
         let mut reader = answer.into_reader();
         let (mut piece, mut at) = (vec![0; PIECE], from);
         let (mut window, mut window_from) = (Instant::now(), at);

@@ -14,7 +14,7 @@
 //! | `failure`, `refusal`, `advice` | what went wrong, in the hub's words, and what to do |
 //! | `listing`, `metadata` | the files of a commit; etag and size of one |
 //! | `layout`, `lock` | the folders of the cache |
-//! | `download`, `meter` | bytes into a blob, checked and shown |
+//! | `download` | bytes into a blob, checked |
 
 mod address;
 mod advice;
@@ -26,7 +26,6 @@ mod layout;
 mod listing;
 mod lock;
 mod metadata;
-mod meter;
 mod names;
 mod place;
 mod refusal;
@@ -38,7 +37,6 @@ mod token;
 
 use std::path::PathBuf;
 
-pub use meter::{Draw, Meter, draw_downloads_with};
 pub use names::is_hub_id;
 pub use place::{Patience, Place, home_from_env};
 pub use repo::HubRepo;

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::source::shards;
 use super::weights::{INDEX_FILE, SINGLE_FILE};
+use crate::meter;
 
 /// Bytes that are hashed by themselves, so that all cores can work: LLaDA-8B's 16 GB take seconds.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -24,7 +25,9 @@ pub fn weights_digest(dir: &Path, gguf: Option<&Path>) -> Result<String> {
         None => weight_files(dir)?,
     };
     let mut all = Sha256::new();
-    for file in files {
+    let mut meter = meter::count("checking the weights", "files", files.len());
+    for (i, file) in files.into_iter().enumerate() {
+        meter.at(i as u64);
         all.update(hash_of_pieces(&file).with_context(|| format!("cannot read {}", file.display()))?);
     }
     Ok(hex(&all.finalize()))

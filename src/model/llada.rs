@@ -80,6 +80,9 @@ impl Tape {
 }
 
 impl Llada {
+    /// What models of this kind are called.
+    pub const FAMILY: &str = "LLaDA";
+
     /// Sizes and special ids.
     pub fn config(&self) -> &LladaConfig {
         &self.config

@@ -20,6 +20,7 @@ use super::stack::Stack;
 use super::weight::Weight;
 use super::weights::{SINGLE_FILE, WeightFiles};
 use crate::config::BlockFormat;
+use crate::meter::{self, Unit, Work};
 
 const PREFIX: &str = "model.transformer";
 /// The embedding: its rows are looked up, and it is never multiplied.
@@ -101,8 +102,15 @@ impl Llada {
         mut load: impl FnMut(&str, &[usize]) -> Result<Loaded>,
     ) -> Result<Self> {
         let shapes = expected_shapes(&config);
+        let numbers = |shape: &Vec<usize>| shape.iter().product::<usize>() as u64;
+        let (total, mut done) = (shapes.values().map(numbers).sum(), 0);
+        let mut meter =
+            meter::start(Work { name: "loading the model", unit: Unit::Share, total: Some(total), there: 0 });
         let mut weight = |name: String| -> Result<Weight> {
-            match (load(&name, &shapes[&name])?, weights) {
+            let loaded = load(&name, &shapes[&name])?;
+            done += numbers(&shapes[&name]);
+            meter.at(done);
+            match (loaded, weights) {
                 (Loaded::Dense(value), Weights::Frozen) if value.rank() == 1 || name == WTE => {
                     Ok(Weight::Dense(Param::frozen(name, value)))
                 }

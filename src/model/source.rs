@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::lora::{ADAPTER_CONFIG, ADAPTER_FILE};
 use super::weights::{INDEX_FILE, SINGLE_FILE};
 use crate::hub::{Found, HubRepo, Kind, is_hub_id};
 
@@ -80,6 +81,37 @@ pub fn resolve_gguf(file: &str, name_or_path: &str, dir: &ModelDir) -> Result<Pa
              download it and give its path"
         ),
     }
+}
+
+/// The folder of the adapter that `id` names on the hub: `owner/name`, or `owner/name@revision`.
+///
+/// # Errors
+/// A name that is no id of the hub's, or rather a path; what cannot be downloaded.
+pub fn resolve_adapter(id: &str) -> Result<ModelDir> {
+    let (id, revision) = id.split_once('@').unwrap_or((id, "main"));
+    let here = std::env::current_dir().unwrap_or_default();
+    let repo = HubRepo::new(Kind::Model, id, revision)?;
+    if let Some(reason) = local_look(id, &here).filter(|_| !repo.is_cached()) {
+        bail!("there is no folder {id} in {}, and the hub is not asked for it, since {reason}", here.display());
+    }
+    let path = fetch_adapter(&|file| repo.get(file), &|files| repo.missing(files))
+        .with_context(|| format!("cannot get the adapter {id} from the hub"))?;
+    let commit = repo.commit()?.map(str::to_owned);
+    tracing::info!("the adapter {id} is of commit {}", commit.as_deref().unwrap_or("unknown"));
+    Ok(ModelDir { path, commit })
+}
+
+/// As `fetch_with`, for the files of an adapter.
+fn fetch_adapter(get: &dyn Fn(&str) -> Result<Found>, missing: &dyn Fn(&[String]) -> anyhow::Error) -> Result<PathBuf> {
+    let config = must(get, missing, &[ADAPTER_CONFIG.to_owned()])?;
+    if let Found::Absent = get(ADAPTER_FILE)? {
+        bail!(
+            "{ADAPTER_FILE} is missing: where there is an adapter_model.bin instead, load it with PEFT and save it again, \
+             which makes the file"
+        );
+    }
+    must(get, missing, &[ADAPTER_FILE.to_owned()])?;
+    config.first().and_then(|path| path.parent()).map(Path::to_owned).context("the hub's cache has no folder for it")
 }
 
 fn find(name_or_path: &str, revision: Option<&str>, weights: bool) -> Result<ModelDir> {
@@ -175,18 +207,7 @@ fn fetch_with(
     missing: &dyn Fn(&[String]) -> anyhow::Error,
     weights: bool,
 ) -> Result<(PathBuf, Vec<&'static str>)> {
-    let must = |files: &[String]| -> Result<Vec<PathBuf>> {
-        let (mut here, mut lacking) = (Vec::new(), Vec::new());
-        for file in files {
-            match get(file)? {
-                Found::Here(path) => here.push(path),
-                Found::Absent => bail!("{file} is missing"),
-                Found::NotCached { .. } => lacking.push(file.clone()),
-            }
-        }
-        if lacking.is_empty() { Ok(here) } else { Err(missing(&lacking)) }
-    };
-    let required = must(&REQUIRED.map(str::to_owned))?;
+    let required = must(get, missing, &REQUIRED.map(str::to_owned))?;
     let folder =
         required.first().and_then(|path| path.parent()).context("the hub's cache has no folder for the model")?;
     let mut unknown = Vec::new();
@@ -204,9 +225,26 @@ fn fetch_with(
             Found::NotCached { exists: true } => return Err(missing(&[INDEX_FILE.to_owned()])),
             Found::NotCached { exists: false } | Found::Absent => BTreeSet::from([SINGLE_FILE.to_owned()]),
         };
-        must(&shards.into_iter().collect::<Vec<_>>())?;
+        must(get, missing, &shards.into_iter().collect::<Vec<_>>())?;
     }
     Ok((folder.to_owned(), unknown))
+}
+
+/// Gets files that have to be there, or says which are not.
+fn must(
+    get: &dyn Fn(&str) -> Result<Found>,
+    missing: &dyn Fn(&[String]) -> anyhow::Error,
+    files: &[String],
+) -> Result<Vec<PathBuf>> {
+    let (mut here, mut lacking) = (Vec::new(), Vec::new());
+    for file in files {
+        match get(file)? {
+            Found::Here(path) => here.push(path),
+            Found::Absent => bail!("{file} is missing"),
+            Found::NotCached { .. } => lacking.push(file.clone()),
+        }
+    }
+    if lacking.is_empty() { Ok(here) } else { Err(missing(&lacking)) }
 }
 
 /// The files that an index of weights names, each once.

@@ -57,8 +57,8 @@ pub enum Values {
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompletionTable {
     origin: Origin,
-    step: usize,
-    columns: Vec<(String, Values)>,
+    pub(super) step: usize,
+    pub(super) columns: Vec<(String, Values)>,
 }
 
 impl CompletionTable {

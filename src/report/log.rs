@@ -18,7 +18,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use super::{progress, transfer};
+use super::{progress, work};
 use crate::terminal;
 
 /// How log lines look.
@@ -84,7 +84,7 @@ pub fn init_log(format: LogFormat, verbosity: Verbosity) -> Result<(), crate::er
     };
     let bars = format == LogFormat::Text && verbosity != Verbosity::Quiet && drawn;
     progress::allow_bars(bars);
-    crate::hub::draw_downloads_with(transfer::draw);
+    crate::meter::draw_with(work::draw);
     Ok(())
 }
 

@@ -3,23 +3,26 @@
 
 mod card;
 mod completions;
+mod decoding;
 mod log;
 mod metrics;
 mod output;
 mod plot;
+mod preview;
 mod progress;
 mod recorder;
 mod run_files;
 mod table;
 mod tensorboard;
 mod trackio;
-mod transfer;
 mod which;
+mod work;
 
 pub use card::{CARD_FILE, Card, CardKind, Training};
 #[cfg(test)]
 pub(crate) use completions::tests::{names as completion_files, rows as completion_rows};
 pub use completions::{CompletionTable, Origin, Values};
+pub use decoding::DecodingProgress;
 pub use log::{LogFormat, Verbosity, init_log};
 pub use metrics::{MetricsError, Row, read_metrics};
 pub use output::{print_json, print_result};

@@ -6,27 +6,34 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::meter::{LOG_EVERY, duration};
+
 /// All bars of the process, so that log lines can be written around them.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Whether bars may be drawn; off until the log is set up, so off in tests.
 static ALLOWED: AtomicBool = AtomicBool::new(false);
 
-/// Time between two log lines where no bar is drawn.
-const LOG_EVERY: Duration = Duration::from_secs(15);
+/// Work that ends sooner has no bar: one that comes and goes at once only flickers.
+pub(super) const WORTH_A_BAR: Duration = Duration::from_secs(1);
 
 pub(super) fn allow_bars(allowed: bool) {
     ALLOWED.store(allowed, Ordering::Relaxed);
 }
 
+/// Whether bars may be drawn.
+pub(super) fn are_allowed() -> bool {
+    ALLOWED.load(Ordering::Relaxed)
+}
+
 /// Runs `f` while no bar is on the screen.
 pub(super) fn suspend<R>(f: impl FnOnce() -> R) -> R {
-    if ALLOWED.load(Ordering::Relaxed) { BARS.suspend(f) } else { f() }
+    if are_allowed() { BARS.suspend(f) } else { f() }
 }
 
 /// Puts a bar on the screen, if bars may be drawn.
 pub(super) fn show(bar: impl FnOnce() -> ProgressBar) -> Option<ProgressBar> {
-    ALLOWED.load(Ordering::Relaxed).then(|| BARS.add(bar()))
+    are_allowed().then(|| BARS.add(bar()))
 }
 
 /// Takes a bar off the screen.
@@ -42,6 +49,7 @@ pub(super) fn hide(bar: &ProgressBar) {
 #[derive(Debug)]
 pub struct Progress {
     label: String,
+    kind: Kind,
     bar: Option<ProgressBar>,
     total: usize,
     first: usize,
@@ -50,16 +58,40 @@ pub struct Progress {
     logged: Instant,
 }
 
+/// What a loop is to its reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// What the command does: shown at once, and its end is logged.
+    Whole,
+    /// A part of that: shown if it takes long.
+    Part,
+}
+
 impl Progress {
     /// A loop called `label` of `total` steps, `done` of which were done earlier (by a run that is resumed).
     pub fn new(label: &str, total: usize, done: usize) -> Self {
-        let bar = show(|| {
-            let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}  {wide_msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(total as u64).with_style(style).with_prefix(label.to_owned()).with_position(done as u64)
-        });
         let now = Instant::now();
-        Self { label: label.into(), bar, total, first: done, done, started: now, logged: now }
+        let bar = None;
+        let mut progress =
+            Self { label: label.into(), kind: Kind::Whole, bar, total, first: done, done, started: now, logged: now };
+        progress.draw();
+        progress
+    }
+
+    /// A loop inside of another one.
+    pub fn part(label: &str, total: usize) -> Self {
+        let now = Instant::now();
+        Self { label: label.into(), kind: Kind::Part, bar: None, total, first: 0, done: 0, started: now, logged: now }
+    }
+
+    fn draw(&mut self) {
+        self.bar = show(|| {
+            // the message gives way on a narrow terminal
+            let style = ProgressStyle::with_template("{prefix} {bar:24} {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::new(self.total as u64).with_style(style).with_prefix(self.label.clone());
+            bar.with_position(self.done as u64).with_message(format!("{}/{}", self.done, self.total))
+        });
     }
 
     /// Whether it is a bar on a terminal.
@@ -69,17 +101,26 @@ impl Progress {
 
     /// `done` steps are done; `message` holds what matters now, such as `reward 0.62`.
     pub fn update(&mut self, done: usize, message: &str) {
+        self.update_as(done, &format!("{done}/{}", self.total), message);
+    }
+
+    /// As [`Progress::update`], with another text for what is done, where steps are not what a reader counts.
+    pub fn update_as(&mut self, done: usize, count: &str, message: &str) {
         self.done = done;
         let left = self.left().map(|d| format!("  {} left", duration(d))).unwrap_or_default();
+        let text = format!("{count}  {message}{left}");
+        if self.bar.is_none() && self.kind == Kind::Part && self.started.elapsed() >= WORTH_A_BAR {
+            self.draw();
+        }
+        let ended = done == self.total && self.kind == Kind::Whole;
         match &self.bar {
             Some(bar) => {
                 bar.set_position(done as u64);
-                bar.set_message(format!("{message}{left}"));
+                bar.set_message(text);
             }
-            None if self.logged.elapsed() >= LOG_EVERY || done == self.total => {
+            None if self.logged.elapsed() >= LOG_EVERY || ended => {
                 self.logged = Instant::now();
-                let line = format!("{} {done}/{}  {message}{left}", self.label, self.total);
-                tracing::info!("{}", line.trim_end());
+                tracing::info!("{} {}", self.label, text.trim_end());
             }
             None => {}
         }
@@ -102,25 +143,9 @@ impl Drop for Progress {
     }
 }
 
-/// `42s`, `3m07s`, `2h05m`.
-fn duration(d: Duration) -> String {
-    let s = d.as_secs_f64().round() as u64;
-    match s {
-        0..60 => format!("{s}s"),
-        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
-        _ => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_short() {
-        let text = |s| duration(Duration::from_secs(s));
-        assert_eq!([text(42), text(187), text(7_500)], ["42s", "3m07s", "2h05m"]);
-    }
 
     #[test]
     fn the_time_left_counts_only_the_steps_of_this_process() {

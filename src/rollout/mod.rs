@@ -13,4 +13,4 @@ pub use decoding::{Decoding, UnevenSplit};
 pub use offer::LogitsNotFinite;
 pub use replay::Agreement;
 pub use row::{Choice, Decoded, Prompt};
-pub use sampler::Sampler;
+pub use sampler::{Headway, Sampler};

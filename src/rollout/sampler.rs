@@ -13,6 +13,35 @@ use super::row::{Decoded, Prompt, Row};
 use crate::model::{Llada, Pass};
 use crate::signal::Stop;
 
+/// How far [`Sampler::complete`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headway {
+    /// Completions of finished batches.
+    pub completed: usize,
+    /// Completions asked for.
+    pub prompts: usize,
+    /// Denoising steps done; a finished batch counts as if it had taken all it could.
+    pub step: usize,
+    /// The most steps that all batches can take.
+    pub steps: usize,
+}
+
+impl Headway {
+    /// As part of a longer work: after `before` of `prompts` completions, in batches of `batch_size`.
+    #[must_use]
+    pub fn after(self, before: usize, prompts: usize, batch_size: usize) -> Self {
+        Self {
+            completed: before + self.completed,
+            prompts,
+            step: before / batch_size * self.steps + self.step,
+            steps: prompts.div_ceil(batch_size) * self.steps,
+        }
+    }
+}
+
+/// Is shown the number of a denoising step of a batch, from 1, and the rows that it changed.
+type Seen<'a> = dyn FnMut(usize, &[&mut Row<'_>]) + 'a;
+
 /// Decodes completions with a model.
 #[derive(Clone, Copy, Debug)]
 pub struct Sampler<'a> {
@@ -27,18 +56,32 @@ pub struct Sampler<'a> {
 }
 
 impl Sampler<'_> {
-    /// Completes the prompts `batch_size` at a time; `done` hears how many are finished.
+    /// Completes the prompts `batch_size` at a time; `seen` hears how far it is after every
+    /// denoising step.
     ///
     /// Returns the canvas of every prompt. A completion does not depend on `batch_size`.
     ///
     /// # Errors
     /// A prompt that leaves no room for the canvas, [`LogitsNotFinite`](super::LogitsNotFinite), and
     /// [`Interrupted`](crate::signal::Interrupted) once someone asks to stop.
-    pub fn complete(&self, prompts: &[Prompt], batch_size: usize, mut done: impl FnMut(usize)) -> Result<Vec<Decoded>> {
-        let mut completions = Vec::with_capacity(prompts.len());
-        for chunk in prompts.chunks(batch_size.max(1)) {
-            completions.extend(self.complete_batch(chunk, &mut |_| ())?);
-            done(completions.len());
+    pub fn complete(
+        &self,
+        prompts: &[Prompt],
+        batch_size: usize,
+        mut seen: impl FnMut(Headway),
+    ) -> Result<Vec<Decoded>> {
+        let batches = prompts.chunks(batch_size.max(1));
+        let (of_batch, prompts) = (self.decoding.blocks() * self.decoding.most_steps(), prompts.len());
+        let mut headway = Headway { completed: 0, prompts, step: 0, steps: batches.len() * of_batch };
+        let mut completions = Vec::with_capacity(prompts);
+        for batch in batches {
+            let first = headway.step;
+            completions.extend(self.complete_batch(batch, &mut |step, _| {
+                seen(Headway { step: first + step, ..headway });
+            })?);
+            headway.completed = completions.len();
+            headway.step = first + of_batch;
+            seen(headway);
         }
         Ok(completions)
     }
@@ -48,10 +91,13 @@ impl Sampler<'_> {
     /// # Errors
     /// As [`Sampler::complete`].
     pub fn complete_watched(&self, prompt: &Prompt, mut seen: impl FnMut(&[u32])) -> Result<Vec<Decoded>> {
-        self.complete_batch(std::slice::from_ref(prompt), &mut |row| seen(&row.canvas))
+        self.complete_batch(std::slice::from_ref(prompt), &mut |_, rows| {
+            rows.iter().for_each(|row| seen(&row.canvas));
+        })
     }
 
-    fn complete_batch(&self, prompts: &[Prompt], seen: &mut dyn FnMut(&Row<'_>)) -> Result<Vec<Decoded>> {
+    /// `seen` is shown the number of every denoising step, and the rows that it changed.
+    fn complete_batch(&self, prompts: &[Prompt], seen: &mut Seen<'_>) -> Result<Vec<Decoded>> {
         let mut rows = self.rows(prompts)?;
         for block in 0..self.decoding.blocks() {
             let live: Vec<&mut Row<'_>> = rows.iter_mut().filter(|row| !row.is_stopped()).collect();
@@ -87,9 +133,9 @@ impl Sampler<'_> {
         Encoder::new(*self, longest + self.decoding.canvas, block * length..(block + 1) * length)
     }
 
-    /// Decodes a block of the rows; one whose block is full leaves, so that the others are encoded without it. `seen` is
-    /// shown every row after every step.
-    fn fill_block(&self, mut rows: Vec<&mut Row<'_>>, block: usize, seen: &mut dyn FnMut(&Row<'_>)) -> Result<()> {
+    /// Decodes a block of the rows; one whose block is full leaves, so that the others are encoded without it. `seen` as
+    /// for all blocks.
+    fn fill_block(&self, mut rows: Vec<&mut Row<'_>>, block: usize, seen: &mut Seen<'_>) -> Result<()> {
         let (length, mask) = (self.decoding.block_length, self.model.config().mask_token_id);
         let span = block * length..(block + 1) * length;
         let mut encoder = self.encoder(&rows, block);
@@ -108,8 +154,8 @@ impl Sampler<'_> {
                 let row = &mut rows[offers[0].row];
                 offers[..self.decoding.commit_count(&offers, step)].iter().for_each(|offer| row.commit(offer));
                 row.count_step();
-                seen(row);
             }
+            seen(block * self.decoding.most_steps() + step + 1, &rows);
         }
         Ok(())
     }

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::config::{LoraTable, RunConfig};
 use crate::error::Usage;
-use crate::model::ADAPTER_CONFIG;
+use crate::hub::is_hub_id;
+use crate::model::{ADAPTER_CONFIG, source};
 use crate::report::checkpoints;
 use crate::session::Session;
 
@@ -43,13 +44,20 @@ pub fn attach(config: &RunConfig, lora: &LoraTable, session: &mut Session) -> Re
     Ok(())
 }
 
-/// The adapter folder that is meant: the folder itself, or the last checkpoint of a run.
+/// The adapter folder that is meant: the folder itself, the last checkpoint of a run, or the hub's of that id.
 fn folder(from: &Path) -> Result<PathBuf> {
     if from.join(ADAPTER_CONFIG).is_file() {
         return Ok(from.to_owned());
     }
     if !from.is_dir() {
-        bail!("lora.init_from: {} is not a folder (adapters of the hub have to be downloaded first)", from.display());
+        let id = from.to_str().filter(|name| is_hub_id(name.split('@').next().unwrap_or(name)));
+        let Some(id) = id else {
+            bail!(
+                "lora.init_from: {} is neither a folder nor a hub id (owner/name, owner/name@revision)",
+                from.display()
+            );
+        };
+        return Ok(source::resolve_adapter(id).context("lora.init_from")?.path);
     }
     match checkpoints(from).pop() {
         Some((_, last)) if last.join(ADAPTER_CONFIG).is_file() => Ok(last),

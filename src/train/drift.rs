@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::config::RolloutTable;
 use crate::model::{Llada, Pass};
-use crate::report::Row;
+use crate::report::{DecodingProgress, Row};
 use crate::rollout::{Agreement, Decoded, Decoding, Prompt, Sampler};
 use crate::signal::Stop;
 
@@ -47,7 +47,9 @@ impl Decoder {
     /// If decoding fails, or is left because `stop` asks for it.
     pub fn decode(&self, model: &Llada, prompts: &[Prompt], stop: &Stop) -> Result<(Vec<Decoded>, Option<Drift>)> {
         let complete = |decoding: &Decoding, prompts: &[Prompt]| {
-            Sampler { model, decoding, pass: Pass::INFERENCE, stop }.complete(prompts, self.batch_size, |_| ())
+            let mut progress = DecodingProgress::part("rollout");
+            let sampler = Sampler { model, decoding, pass: Pass::INFERENCE, stop };
+            sampler.complete(prompts, self.batch_size, |headway| progress.at(headway, ""))
         };
         if self.decoding.is_reference() {
             return Ok((complete(&self.decoding, prompts)?, None));

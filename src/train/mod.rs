@@ -88,7 +88,10 @@ fn sft_until(request: &RunRequest, listen: impl FnOnce() -> io::Result<Stop>) ->
 }
 
 fn announce(config: &RunConfig, session: &Session) {
-    tracing::info!("{}; output {}", session.summary(), config.run().output_dir.display());
+    tracing::info!("{}", session.model_line(config.model()));
+    tracing::info!("{}", session.task_line());
+    tracing::info!("{}", session.trained_line(config));
+    tracing::info!("output {}", config.run().output_dir.display());
     if config.ignores_lora() {
         tracing::warn!("train.trainable = \"all\": there are no adapters, and [lora] is not read");
     }

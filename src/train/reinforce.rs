@@ -36,6 +36,7 @@ use crate::objective::weights::Standing;
 use crate::report::Row;
 use crate::session::Session;
 use crate::signal::Stop;
+use crate::terminal::log_width;
 
 /// The method of `[algorithm.<name>]`.
 pub struct Reinforce {
@@ -47,6 +48,9 @@ pub struct Reinforce {
     gradient_parts_steps: usize,
     /// Whether completions are kept.
     log_completions: bool,
+    /// Updates between two looks at a few completions; 0: none.
+    log_completions_steps: usize,
+    num_completions_to_print: usize,
 }
 
 /// The updates of a phase on its completions.
@@ -80,6 +84,8 @@ impl Reinforce {
             num_iterations: recipe.num_iterations.get(),
             gradient_parts_steps: config.train().gradient_parts_steps,
             log_completions: config.train().log_completions,
+            log_completions_steps: config.train().log_completions_steps,
+            num_completions_to_print: config.train().num_completions_to_print.get(),
         })
     }
 }
@@ -88,6 +94,12 @@ impl Method for Reinforce {
     fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Phase> {
         let phase = step / self.num_iterations;
         let completions = self.generator.phase(&trainer.session, phase, stop)?;
+        let table = || completions.table(step + 1, trainer.session.encoder.tokenizer());
+        let kept = self.log_completions.then(table);
+        let every = self.log_completions_steps;
+        if every > 0 && (step + 1..=step + self.num_iterations).any(|update| update.is_multiple_of(every)) {
+            tracing::info!("{}", table().preview(self.num_completions_to_print, log_width()));
+        }
         let model = &trainer.session.model;
         let anchors = self.update.anchors(model, self.reference.model(model), &completions.all, phase, stop)?;
         let mut rows = Vec::with_capacity(self.num_iterations);
@@ -107,7 +119,6 @@ impl Method for Reinforce {
             row.set("update_seconds", started.elapsed().as_secs_f64());
             rows.push(row);
         }
-        let kept = self.log_completions.then(|| completions.table(step + 1, trainer.session.encoder.tokenizer()));
         Ok(Phase { rows, completions: kept })
     }
 

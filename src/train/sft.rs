@@ -8,6 +8,7 @@ use super::drive::{Method, Phase};
 use super::likelihood::{MicroBatches, Row as TokenRow, accumulate};
 use super::trainer::Trainer;
 use crate::config::{RunConfig, Scope, Split};
+use crate::meter;
 use crate::model::Gradients;
 use crate::objective::sft::{draw_mask, sft_loss};
 use crate::report::Row;
@@ -103,7 +104,9 @@ impl Method for SftMethod {
         let mut gradients = Gradients::new();
         let mut loss = 0.0;
         let MicroBatches { size, checkpointing } = self.micro_batches;
-        for micro_batch in rows.chunks(size.get()) {
+        let mut meter = meter::count("update", "demonstrations", rows.len());
+        for (i, micro_batch) in rows.chunks(size.get()).enumerate() {
+            meter.at((i * size.get()) as u64);
             stop.check()?;
             accumulate(&trainer.session.model, micro_batch, checkpointing, &mut gradients, |log_probs| {
                 let mut lps = log_probs.iter().map(|&lp| lp as f64);

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use super::likelihood::{MicroBatches, Policy, accumulate, score};
 use super::views::Views;
 use crate::config::Recipe;
+use crate::meter;
 use crate::model::{Gradients, Llada};
 use crate::objective::ScoredTokens;
 use crate::objective::loss::{Anchor, CompletionLoss, Objective};
@@ -102,7 +103,9 @@ impl Update {
         let live: Vec<usize> = (0..step.len()).filter(takes_part).collect();
         let mut found = StepLoss { capped, ..StepLoss::default() };
         let MicroBatches { size, checkpointing } = self.micro_batches;
-        for micro_batch in live.chunks(size.get()) {
+        let mut meter = meter::count("update", "completions", live.len());
+        for (i, micro_batch) in live.chunks(size.get()).enumerate() {
+            meter.at((i * size.get()) as u64);
             stop.check()?;
             let prepared: Vec<Prepared> = micro_batch.iter().map(|&c| prepare(c)).collect();
             let (rows, rest): (Vec<_>, Vec<_>) = split(prepared);
@@ -140,7 +143,9 @@ impl Update {
         stop: &Stop,
     ) -> Result<Vec<Vec<f64>>> {
         let mut found = Vec::with_capacity(which.len());
+        let mut meter = meter::count("score", "completions", which.len());
         for micro_batch in which.chunks(self.micro_batches.size.get()) {
+            meter.at(found.len() as u64);
             stop.check()?;
             let views: Vec<Views> = micro_batch.iter().map(|&c| views(c)).collect();
             let rows: Vec<_> = views.iter().flat_map(|v| v.rows.iter().cloned()).collect();

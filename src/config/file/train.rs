@@ -67,6 +67,12 @@ pub struct TrainTable {
     /// Whether completions are kept in the run folder.
     #[serde(default)]
     pub log_completions: bool,
+    /// Updates between two looks at a few completions in the log (`spg train`); 0: none.
+    #[serde(default)]
+    pub log_completions_steps: usize,
+    /// So many completions the log shows then.
+    #[serde(default = "default_completions_to_print")]
+    pub num_completions_to_print: NonZeroUsize,
 }
 
 /// A format that other programs show figures from.
@@ -113,6 +119,10 @@ fn default_max_grad_norm() -> NonNegative {
 
 fn default_save_steps() -> NonZeroUsize {
     count(100)
+}
+
+fn default_completions_to_print() -> NonZeroUsize {
+    count(4)
 }
 
 fn default_project() -> String {

@@ -114,3 +114,26 @@ fn no_weights_are_fetched_for_a_tokenizer() -> Result<()> {
     assert_eq!(*asked.borrow(), [&REQUIRED[..], &OPTIONAL[..]].concat());
     Ok(())
 }
+
+#[test]
+fn an_adapter_is_fetched_by_its_two_files() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let here = |file: &str| Ok(Found::Here(dir.path().join(file)));
+    assert_eq!(fetch_adapter(&here, &missing)?, dir.path());
+    let pickled = |file: &str| if file == ADAPTER_FILE { Ok(Found::Absent) } else { here(file) };
+    let error = fetch_adapter(&pickled, &missing).expect_err("no tensors").to_string();
+    assert!(error.starts_with("adapter_model.safetensors is missing: where there is an adapter_model.bin"), "{error}");
+    let plain = |file: &str| if file == ADAPTER_CONFIG { Ok(Found::Absent) } else { here(file) };
+    assert_eq!(fetch_adapter(&plain, &missing).expect_err("a model").to_string(), "adapter_config.json is missing");
+    let offline = |_: &str| Ok(Found::NotCached { exists: true });
+    assert_eq!(fetch_adapter(&offline, &missing).expect_err("offline").to_string(), "not cached: adapter_config.json");
+    Ok(())
+}
+
+#[test]
+fn a_path_of_an_adapter_that_leads_nowhere_is_not_asked_of_the_hub() {
+    let error = resolve_adapter("checkpoints/no-such-run").expect_err("refused").to_string();
+    assert!(error.contains("the hub is not asked for it, since checkpoints is a usual name of a folder"), "{error}");
+    let error = resolve_adapter("owner/name@../x").expect_err("refused").to_string();
+    assert_eq!(error, "\"../x\" is not a branch, tag or commit");
+}

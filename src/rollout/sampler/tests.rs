@@ -152,3 +152,24 @@ fn a_device_decodes_what_the_cpu_decodes() {
         assert_eq!(as_device(|| decode(&model, &decoding, &prompts, 3)), expected, "{decoding:?}");
     }
 }
+
+#[test]
+fn progress_is_told_after_every_denoising_step() {
+    let model = model();
+    let (prompts, decoding) = (prompts(&[5, 7, 6]), Decoding::greedy(16, 8, 4).expect("16 / 8, 4 / 2"));
+    let told = |decoding: &Decoding, batch: usize| {
+        let mut told = Vec::new();
+        Sampler { model: &model, decoding, pass: Pass::BASE, stop: &Stop::default() }
+            .complete(&prompts, batch, |headway| told.push(headway))
+            .expect("decode");
+        told
+    };
+    let at = |completed, step| Headway { completed, prompts: 3, step, steps: 8 };
+    let steps = [at(0, 1), at(0, 2), at(0, 3), at(0, 4), at(2, 4), at(2, 5), at(2, 6), at(2, 7), at(2, 8), at(3, 8)];
+    assert_eq!(told(&decoding, 2), steps);
+    // what ends before its time counts as if it had not
+    let hasty = Decoding { commit: Commit::Threshold(0.0.try_into().expect("in range")), ..decoding };
+    let at = |completed, step| Headway { completed, prompts: 3, step, steps: 16 };
+    assert_eq!(told(&hasty, 3), [at(0, 1), at(0, 9), at(3, 16)]);
+    assert_eq!(at(1, 4).after(6, 9, 3), Headway { completed: 7, prompts: 9, step: 36, steps: 48 });
+}
