@@ -67,15 +67,34 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Whether a file or folder has the name of one that this program was writing when it was killed.
+pub fn is_unfinished(name: &str) -> bool {
+    name.starts_with('.') && name.contains(".spg-") && name.ends_with(".tmp")
+}
+
+/// Removes what was [not finished](is_unfinished) in a folder that nobody else is writing to.
+///
+/// # Errors
+/// Whatever the system refuses.
+pub fn remove_unfinished(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if is_unfinished(&entry.file_name().to_string_lossy()) {
+            match entry.file_type()?.is_dir() {
+                true => std::fs::remove_dir_all(entry.path())?,
+                false => std::fs::remove_file(entry.path())?,
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Makes names in a folder last; folders cannot be opened as files everywhere.
 ///
 /// # Errors
 /// Whatever the system refuses.
 pub fn sync_folder(dir: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(())
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 /// A new file in the folder of `path`, under a name that was free.
@@ -98,6 +117,7 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
 pub struct NewFolder {
     temporary: PathBuf,
     target: PathBuf,
+    replaces: bool,
 }
 
 impl NewFolder {
@@ -107,13 +127,25 @@ impl NewFolder {
     /// If `target` is there already; whatever the system refuses.
     pub fn create(target: &Path) -> io::Result<Self> {
         refuse_taken(target)?;
+        Self::beside(target, false)
+    }
+
+    /// As [`NewFolder::create`], for a folder that takes the place of one that may be there.
+    ///
+    /// # Errors
+    /// Whatever the system refuses.
+    pub fn replacing(target: &Path) -> io::Result<Self> {
+        Self::beside(target, true)
+    }
+
+    fn beside(target: &Path, replaces: bool) -> io::Result<Self> {
         let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
         let parent = parent(target);
         std::fs::create_dir_all(parent)?;
         for count in 0.. {
             let temporary = parent.join(format!(".{name}.spg-{}-{count}.tmp", std::process::id()));
             match std::fs::create_dir(&temporary) {
-                Ok(()) => return Ok(Self { temporary, target: target.to_owned() }),
+                Ok(()) => return Ok(Self { temporary, target: target.to_owned(), replaces }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -126,16 +158,19 @@ impl NewFolder {
         &self.temporary
     }
 
-    /// Puts it into its place, everything flushed to the disk.
+    /// Puts it into its place: all files flushed to the disk, then their names, then the name of the folder.
     ///
     /// # Errors
-    /// If something else is there by now; whatever the system refuses.
+    /// If something else is there by now that it was not to replace; whatever the system refuses.
     pub fn finish(self) -> io::Result<()> {
         flush(&self.temporary)?;
-        // an empty folder would be replaced
-        refuse_taken(&self.target)?;
+        match self.replaces {
+            true => remove_if_there(&self.target)?,
+            // an empty folder would be replaced
+            false => refuse_taken(&self.target)?,
+        }
         std::fs::rename(&self.temporary, &self.target)?;
-        flush_names(parent(&self.target))
+        sync_folder(parent(&self.target))
     }
 }
 
@@ -143,6 +178,13 @@ impl Drop for NewFolder {
     fn drop(&mut self) {
         // after `finish` there is nothing of this name
         let _ = std::fs::remove_dir_all(&self.temporary);
+    }
+}
+
+fn remove_if_there(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -164,12 +206,7 @@ fn flush(dir: &Path) -> io::Result<()> {
             File::open(entry.path())?.sync_all()?;
         }
     }
-    flush_names(dir)
-}
-
-/// Makes names in a folder last; folders cannot be opened as files everywhere.
-fn flush_names(dir: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+    sync_folder(dir)
 }
 
 #[cfg(test)]

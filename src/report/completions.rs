@@ -17,7 +17,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::Type;
 
-use crate::files::{sync_folder, write_whole};
+use crate::files::{is_unfinished, sync_folder, write_whole};
 use crate::task::Reward;
 
 /// Where completions come from, which is what the names of their files begin with.
@@ -189,7 +189,7 @@ impl CompletionFolder {
             let name = name.to_string_lossy();
             let goes = match step_of(&name) {
                 Some(of) => step.is_none_or(|step| of > step),
-                None => name.starts_with(".spg-") && name.ends_with(".tmp"),
+                None => is_unfinished(&name),
             };
             if goes {
                 let path = entry.path();

@@ -18,7 +18,7 @@ use super::plan::{self, Base, Run};
 use super::state::State;
 use crate::config::{self, Command, Overrides, RESOLVED_FILE, SweepRequest};
 use crate::error::Usage;
-use crate::files::{read_optional, write_whole};
+use crate::files::{is_unfinished, read_optional, write_whole};
 
 /// The configuration as it was written. (A `config.toml` would make the folder look like that of a run.)
 const BASE_FILE: &str = "base.toml";
@@ -98,8 +98,7 @@ impl Folder {
 fn check_free(dir: &Path) -> Result<(), Usage> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     // another process may be about to write these
-    let own =
-        |name: &str| [SWEEP_FILE, BASE_FILE].contains(&name) || (name.starts_with(".spg-") && name.ends_with(".tmp"));
+    let own = |name: &str| [SWEEP_FILE, BASE_FILE].contains(&name) || is_unfinished(name);
     let foreign = entries.into_iter().find(|entry| !entry.file_name().to_str().is_some_and(own));
     match foreign {
         None => Ok(()),

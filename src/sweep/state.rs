@@ -33,10 +33,8 @@ impl State {
     /// [`Usage`] for a folder that holds something else; metrics that cannot be read.
     pub fn of(dir: &Path, config: &RunConfig) -> Result<Self> {
         if !dir.join(RESOLVED_FILE).is_file() {
-            // a run that another process begins just now has no more than this
-            let beginning = format!("{RESOLVED_FILE}.tmp");
-            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            if dir.is_file() || entries.into_iter().any(|entry| entry.file_name() != *beginning) {
+            // a run that another process begins just now is in no folder yet, or in one that counts as free
+            if dir.is_file() || RunDir::require_free(dir).is_err() {
                 return Err(Usage(format!(
                     "{} is in the way: it holds no {RESOLVED_FILE}, so it is no run; move it, or choose another \
                      --output-dir",

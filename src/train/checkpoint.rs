@@ -13,7 +13,7 @@ use super::run_dir::RunDir;
 use super::trainer::Trainer;
 use crate::config::RunConfig;
 use crate::error::Usage;
-use crate::files::{sync_folder, write_whole};
+use crate::files::{NewFolder, write_whole};
 use crate::model::{WeightFiles, write_safetensors};
 use crate::report::{CARD_FILE, checkpoint_step};
 use crate::runtime;
@@ -112,19 +112,18 @@ pub fn prune(run: &RunDir, keep: usize) -> Result<()> {
 
 /// Writes a checkpoint folder.
 ///
-/// Everything goes to a temporary folder that is renamed at the end, so a folder of that name is always complete.
+/// Everything goes to a temporary folder that is flushed and renamed at the end, so a folder of that name is always
+/// complete.
 ///
 /// # Errors
 /// Names the folder.
 pub fn write_folder(run: &RunDir, dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
-    let temporary = dir.with_extension("tmp");
-    write(&temporary, trainer, state, &card::text(run, trainer, state))
-        .and_then(|()| {
-            remove_if_there(dir)?;
-            std::fs::rename(&temporary, dir)?;
-            Ok(sync_folder(run.root())?)
-        })
-        .with_context(|| format!("cannot write the checkpoint {}", dir.display()))
+    let write = || -> Result<()> {
+        let new = NewFolder::replacing(dir)?;
+        write(new.path(), trainer, state, &card::text(run, trainer, state))?;
+        Ok(new.finish()?)
+    };
+    write().with_context(|| format!("cannot write the checkpoint {}", dir.display()))
 }
 
 /// Writes the card of a checkpoint again, for figures that were taken after it.
@@ -138,24 +137,11 @@ pub fn renew_card(run: &RunDir, dir: &Path, trainer: &Trainer, state: &TrainerSt
 }
 
 fn write(dir: &Path, trainer: &Trainer, state: &TrainerState, card: &str) -> Result<()> {
-    remove_if_there(dir)?;
-    std::fs::create_dir(dir)?;
     trainer.save_weights(dir)?;
     let tensors = trainer.optimizer.state_tensors()?;
     write_safetensors(&dir.join(OPTIMIZER_FILE), &tensors, &[])?;
-    for (name, text) in [(CARD_FILE, card), (STATE_FILE, &(serde_json::to_string_pretty(state)? + "\n"))] {
-        let path = dir.join(name);
-        std::fs::write(&path, text)?;
-        std::fs::File::open(&path)?.sync_all()?;
-    }
-    Ok(sync_folder(dir)?)
-}
-
-fn remove_if_there(dir: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
-        _ => Ok(()),
-    }
+    std::fs::write(dir.join(CARD_FILE), card)?;
+    Ok(std::fs::write(dir.join(STATE_FILE), serde_json::to_string_pretty(state)? + "\n")?)
 }
 
 /// Puts a checkpoint's weights and optimiser state into a trainer.

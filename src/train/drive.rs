@@ -63,14 +63,14 @@ pub fn drive(
     let config = &request.config;
     let evaluator = Evaluator::new(config, &trainer.session)?;
     let belongs = Belongs::of(config, &trainer.session)?;
-    let start = Start::find(request, &mut trainer, &belongs)?;
+    let mut start = Start::find(request, &mut trainer, &belongs)?;
     let total = config.train().max_steps.get();
     if start.step >= total && start.is_evaluated() {
         tracing::info!("{} has all of its {total} steps: nothing to do", config.run().output_dir.display());
         return start.complete(config);
     }
     let stop = listen()?;
-    let (dir, recorder) = start.open(request, trainer.session.model_commit.as_deref())?;
+    let (dir, _lock, recorder) = start.open(request, trainer.session.model_commit.as_deref())?;
     let mut decline = Decline::default();
     start.rows.iter().for_each(|row| drop(decline.observe(row)));
     let first = start.rows.iter().find(|row| row.step() == 0 && row.is_evaluation());

@@ -12,6 +12,7 @@ mod drive;
 mod dry_run;
 mod last_good;
 mod likelihood;
+mod lock;
 mod memory;
 mod parts;
 mod policy;

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
+use super::lock::{LOCK_FILE, RunLock};
 use crate::config::{Change, Changes, LAST_GOOD, RESOLVED_FILE, RunConfig};
 use crate::error::Usage;
+use crate::files::{is_unfinished, remove_unfinished, sync_folder, write_whole};
 use crate::report::{checkpoint_dir, checkpoints, metrics_file};
 use crate::runtime;
 
@@ -17,15 +19,26 @@ const RUN_FILE: &str = "run.json";
 #[derive(Clone, Debug)]
 pub struct RunDir(PathBuf);
 
+/// Whether a folder holds nothing that anybody could miss: a run that was killed while it began leaves such a one.
+fn is_free(root: &Path) -> bool {
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let is_ours = |name: &str| name == LOCK_FILE || is_unfinished(name);
+    entries.into_iter().all(|entry| is_ours(&entry.file_name().to_string_lossy()))
+}
+
 impl RunDir {
-    /// Starts a new folder.
+    /// Starts a new folder, and locks it.
     ///
     /// # Errors
-    /// A folder that holds something already (with the ways on), or that cannot be written.
-    pub fn create(root: &Path) -> Result<Self> {
+    /// A folder that holds something already (with the ways on), that another process has, or that cannot be written.
+    pub fn create(root: &Path) -> Result<(Self, RunLock)> {
         Self::require_free(root)?;
         std::fs::create_dir_all(root).with_context(|| format!("cannot create the output folder {}", root.display()))?;
-        Ok(Self(root.to_owned()))
+        let lock = RunLock::take(root)?;
+        // another process may have had it in between
+        Self::require_free(root)?;
+        remove_unfinished(root).with_context(|| format!("cannot clear the output folder {}", root.display()))?;
+        Ok((Self(root.to_owned()), lock))
     }
 
     /// Whether a new run can have the folder.
@@ -33,8 +46,7 @@ impl RunDir {
     /// # Errors
     /// [`Usage`] with the ways on, if it holds something already.
     pub fn require_free(root: &Path) -> Result<(), Usage> {
-        let in_use = std::fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
-        if in_use {
+        if !is_free(root) {
             return Err(Usage(format!(
                 "the output folder {} is in use: go on with it by --resume, or choose another with --output-dir DIR",
                 root.display()
@@ -43,7 +55,7 @@ impl RunDir {
         Ok(())
     }
 
-    /// Opens the folder of an earlier run.
+    /// Opens the folder of an earlier run, to be looked at.
     ///
     /// # Errors
     /// A folder that is none.
@@ -56,6 +68,17 @@ impl RunDir {
             root.display()
         ))
         .into())
+    }
+
+    /// As [`RunDir::open`], to go on with the run.
+    ///
+    /// # Errors
+    /// Also a folder that another process works on.
+    pub fn take(root: &Path) -> Result<(Self, RunLock)> {
+        let run = Self::open(root)?;
+        let lock = RunLock::take(root)?;
+        remove_unfinished(root).with_context(|| format!("cannot clear the run folder {}", root.display()))?;
+        Ok((run, lock))
     }
 
     /// The folder.
@@ -109,9 +132,9 @@ impl RunDir {
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
-        let (path, temporary) = (self.0.join(name), self.0.join(format!("{name}.tmp")));
-        std::fs::write(&temporary, text)
-            .and_then(|()| std::fs::rename(&temporary, &path))
+        let path = self.0.join(name);
+        write_whole(&path, text.as_bytes())
+            .and_then(|()| sync_folder(&self.0))
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
@@ -146,12 +169,25 @@ mod tests {
     }
 
     #[test]
+    fn a_run_killed_while_it_began_left_a_folder_that_neither_started_nor_resumed() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        std::fs::write(dir.path().join(LOCK_FILE), "").expect("write");
+        std::fs::write(dir.path().join(".spg-1-0.tmp"), "[run]").expect("write");
+        std::fs::create_dir(dir.path().join(".checkpoint-4.spg-1-0.tmp")).expect("create");
+        let (_run, lock) = RunDir::create(dir.path()).expect("it holds nothing");
+        let names: Vec<_> = std::fs::read_dir(dir.path()).expect("read").flatten().map(|e| e.file_name()).collect();
+        assert_eq!(names, [LOCK_FILE]);
+        assert!(RunDir::create(dir.path()).expect_err("taken").to_string().contains("works on the run folder"));
+        drop(lock);
+    }
+
+    #[test]
     fn the_commit_of_the_base_model_is_recorded() {
         use crate::config::{Command, Overrides, from_text, shipped};
         let dir = tempfile::tempdir().expect("temporary folder");
         let text = shipped("sudoku-tiny").expect("shipped");
         let config = from_text("a.toml".as_ref(), text, &Overrides::default(), Command::Train).expect("a config");
-        let run = RunDir::create(dir.path()).expect("folder");
+        let (run, _lock) = RunDir::create(dir.path()).expect("folder");
         let recorded = |commit| -> Value {
             run.describe(&config, commit, None, &Changes::default()).expect("written");
             let text = std::fs::read_to_string(dir.path().join(RUN_FILE)).expect("run.json");

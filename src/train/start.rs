@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::belongs::{Belongs, judge};
 use super::checkpoint::{self, TrainerState};
+use super::lock::RunLock;
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
 use crate::config::{Changes, Resume, RunConfig, RunRequest};
@@ -26,6 +27,8 @@ pub struct Start {
     /// What is not as it was when the checkpoint was written.
     pub changes: Changes,
     folder: Folder,
+    /// Of the folder that is gone on with, from before anything of it is read.
+    lock: Option<RunLock>,
 }
 
 /// What the output folder is now.
@@ -53,6 +56,7 @@ impl Start {
             rows: Vec::new(),
             changes: Changes::default(),
             folder,
+            lock: None,
         };
         match &request.resume {
             None => {
@@ -65,10 +69,11 @@ impl Start {
                 Ok(Self { step, resumed: Some(step), changes, ..from_zero(Folder::New) })
             }
             Some(resume) => {
-                let run = RunDir::open(root)?;
+                let (run, lock) = RunDir::take(root)?;
+                let lock = Some(lock);
                 let Some((_, last)) = run.checkpoints().pop() else {
                     tracing::warn!("{} has no checkpoint yet: starting again from step 0", root.display());
-                    return Ok(from_zero(Folder::Again));
+                    return Ok(Self { lock, ..from_zero(Folder::Again) });
                 };
                 if let Resume::From(path) = resume {
                     require_last(path, &last)?;
@@ -76,7 +81,7 @@ impl Start {
                 let (step, changes) = restore(&last, request, trainer, belongs)?;
                 let mut rows = if run.metrics().exists() { read_metrics(&run.metrics())? } else { Vec::new() };
                 rows.retain(|row| row.step() <= step);
-                Ok(Self { step, resumed: Some(step), in_place: true, rows, changes, folder: Folder::Own })
+                Ok(Self { step, resumed: Some(step), in_place: true, rows, changes, folder: Folder::Own, lock })
             }
         }
     }
@@ -99,15 +104,15 @@ impl Start {
     }
 
     /// Makes or opens the folder, says in it what the run is (`model_commit` is the base model's on the hub), and cuts the
-    /// records where it begins.
+    /// records where it begins. The folder is locked as long as the [`RunLock`] is there.
     ///
     /// # Errors
     /// Names the file that cannot be written.
-    pub fn open(&self, request: &RunRequest, model_commit: Option<&str>) -> Result<(RunDir, Recorder)> {
+    pub fn open(&mut self, request: &RunRequest, model_commit: Option<&str>) -> Result<(RunDir, RunLock, Recorder)> {
         let root = &request.config.run().output_dir;
-        let run = match self.folder {
-            Folder::New => RunDir::create(root)?,
-            Folder::Own | Folder::Again => RunDir::open(root)?,
+        let (run, lock) = match self.lock.take() {
+            None => RunDir::create(root)?,
+            Some(lock) => (RunDir::open(root)?, lock),
         };
         if let Folder::Again = self.folder {
             Recorder::discard(root);
@@ -117,7 +122,7 @@ impl Start {
             Folder::Own => Recorder::resume(&request.config, self.step, &self.rows)?,
             Folder::New | Folder::Again => Recorder::create(&request.config)?,
         };
-        Ok((run, recorder))
+        Ok((run, lock, recorder))
     }
 }
 
