@@ -1,5 +1,6 @@
 //! What needs more than one key, or the subcommand, to be judged. Every problem is found in one pass.
 
+use super::bounds::check_bounds;
 use super::check_algorithm::check_algorithm;
 use super::check_eval::check_eval;
 use super::check_rollout::check_rollout;
@@ -8,6 +9,10 @@ use super::{Command, ConfigFile, Problem, Trainable};
 
 /// All problems of `file` for `command`; places are filled in by the caller, who knows the text.
 pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
+    let too_large = check_bounds(file);
+    if !too_large.is_empty() {
+        return too_large;
+    }
     let mut found = Findings::default();
     found.names(file);
     found.blocks(file, command);

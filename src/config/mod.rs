@@ -17,6 +17,7 @@
 //! | what a subcommand was asked to do | `request` |
 
 mod axis;
+mod bounds;
 mod check;
 mod check_algorithm;
 mod check_eval;

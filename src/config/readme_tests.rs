@@ -95,9 +95,17 @@ pub(super) fn documented() -> BTreeMap<String, String> {
     found
 }
 
-#[test]
-fn the_readme_documents_every_key_and_its_default() {
-    let documented = documented();
+/// Every key there is.
+struct Schema {
+    /// Those that have to be written.
+    required: BTreeSet<String>,
+    /// All of them, each with a value that it can have.
+    keys: BTreeMap<String, Value>,
+    /// Those with a default.
+    defaults: BTreeMap<String, Value>,
+}
+
+fn schema() -> Schema {
     let (mut required, mut ignored) = (BTreeSet::new(), BTreeSet::new());
     let (mut schema, mut defaults) = (BTreeMap::new(), BTreeMap::new());
     for (task, optional) in TASKS {
@@ -128,6 +136,23 @@ fn the_readme_documents_every_key_and_its_default() {
         schema.extend(plain.clone());
         defaults.extend(plain);
     }
+    Schema { required, keys: schema, defaults }
+}
+
+/// The keys that take whole numbers, or lists of them.
+pub(super) fn whole_numbers() -> Vec<String> {
+    let is_whole = |value: &Value| match value {
+        Value::Integer(_) => true,
+        Value::Array(list) => list.iter().any(Value::is_integer),
+        _ => false,
+    };
+    schema().keys.into_iter().filter(|(_, value)| is_whole(value)).map(|(key, _)| key).collect()
+}
+
+#[test]
+fn the_readme_documents_every_key_and_its_default() {
+    let documented = documented();
+    let Schema { required, keys: schema, defaults } = schema();
     let missing: Vec<&String> = schema.keys().filter(|k| !documented.contains_key(*k)).collect();
     assert!(missing.is_empty(), "not in configs/README.md: {missing:?}");
     for (key, default) in &documented {

@@ -35,6 +35,8 @@ impl DecodingProgress {
             true => format!("{completed}/{prompts}"),
             false => format!("{completed}/{prompts} completions, denoising step {step}/{steps}"),
         };
-        progress.update_as(step, &count, message);
+        // the last batch is done when it is among the completions, not with its last step
+        let done = if completed == prompts { steps } else { step.min(steps.saturating_sub(1)) };
+        progress.update_as(done, &count, message);
     }
 }

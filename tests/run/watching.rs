@@ -24,7 +24,7 @@ fn a_run_says_what_it_is_and_shows_what_its_model_writes() {
     let output = format!("output {}", run.display());
     let rest = ["task sudoku: records ", adapters, output.as_str()];
     assert_eq!(rest.map(start), [model + 1, model + 2, model + 3], "{lines:#?}");
-    assert!(lines[model + 1].ends_with(" train, 264 validation"), "{lines:#?}");
+    assert!(lines[model + 1].ends_with(": records 10,000 train, 88 validation, 88 test"), "{lines:#?}");
 
     let shown: Vec<usize> = (0..lines.len()).filter(|&i| lines[i].starts_with("completions for update")).collect();
     assert_eq!(shown.len(), 1, "in the second of three phases: {lines:#?}");
