@@ -97,6 +97,38 @@ pub fn sync_folder(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
+/// Fills the folder `to`, which is made if it is not there, with what is in `from`, but for the files of these names: under a second name where the file
+/// system has hard links, else as copies, flushed to the disk.
+///
+/// # Errors
+/// Whatever the system refuses.
+pub fn duplicate(from: &Path, to: &Path, without: &[&str]) -> io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let (entry, target) = entry.map(|entry| (entry.path(), to.join(entry.file_name())))?;
+        if entry.is_dir() {
+            duplicate(&entry, &target, without)?;
+        } else if !without.iter().any(|name| target.ends_with(name)) && std::fs::hard_link(&entry, &target).is_err() {
+            std::fs::copy(&entry, &target)?;
+            File::open(&target)?.sync_all()?;
+        }
+    }
+    sync_folder(to)
+}
+
+/// Removes a folder, if it is there. It loses its name first, so that what bears it is always whole.
+///
+/// # Errors
+/// Whatever the system refuses.
+pub fn remove_folder(dir: &Path) -> io::Result<()> {
+    let doomed = NewFolder::replacing(dir)?;
+    // an empty folder can be replaced
+    match std::fs::rename(dir, doomed.path()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => std::fs::remove_dir_all(doomed.path()),
+    }
+}
+
 /// A new file in the folder of `path`, under a name that was free.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -165,7 +197,7 @@ impl NewFolder {
     pub fn finish(self) -> io::Result<()> {
         flush(&self.temporary)?;
         match self.replaces {
-            true => remove_if_there(&self.target)?,
+            true => remove_folder(&self.target)?,
             // an empty folder would be replaced
             false => refuse_taken(&self.target)?,
         }
@@ -178,13 +210,6 @@ impl Drop for NewFolder {
     fn drop(&mut self) {
         // after `finish` there is nothing of this name
         let _ = std::fs::remove_dir_all(&self.temporary);
-    }
-}
-
-fn remove_if_there(dir: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ use spg::error::Usage;
 
 use super::SetArgs;
 use super::data::SplitName;
+use super::formats::WhichName;
 
 /// Arguments of `spg eval`.
 #[derive(Debug, Args)]
@@ -15,6 +16,10 @@ pub struct EvalArgs {
     /// A run folder, one of its checkpoints, or a plain model folder
     #[arg(long, value_name = "DIR")]
     ckpt: PathBuf,
+    /// Which checkpoint of a run folder; by default the last, or the best if the run was made with
+    /// train.load_best_model_at_end
+    #[arg(long, value_enum, value_name = "WHICH")]
+    which: Option<WhichName>,
     /// Configuration file; by default the one in the run folder. A plain model folder has none, so it needs this
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -110,8 +115,9 @@ impl EvalArgs {
                 config::load_found(&found, &overrides, Command::Eval, self.allow_reward_command)?
             }
         };
+        let which = self.which.map(Into::into);
         let Self { ckpt: checkpoint, base, output_dir, json, .. } = self;
-        Ok(EvalRequest { config, checkpoint, base, output_dir, json })
+        Ok(EvalRequest { config, checkpoint, which, base, output_dir, json })
     }
 }
 

@@ -1,7 +1,7 @@
-//! Names of precisions and block formats on the command line.
+//! Names of precisions, block formats and checkpoints on the command line.
 
 use clap::ValueEnum;
-use spg::config::{BlockFormat, Precision};
+use spg::config::{BlockFormat, Precision, Which};
 
 /// `--dtype`
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -37,6 +37,22 @@ impl From<FormatName> for BlockFormat {
             FormatName::Q8_0 => Self::Q8_0,
             FormatName::Q6K => Self::Q6K,
             FormatName::Q4K => Self::Q4K,
+        }
+    }
+}
+
+/// `--which`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum WhichName {
+    Best,
+    Last,
+}
+
+impl From<WhichName> for Which {
+    fn from(name: WhichName) -> Self {
+        match name {
+            WhichName::Best => Self::Best,
+            WhichName::Last => Self::Last,
         }
     }
 }

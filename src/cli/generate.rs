@@ -9,6 +9,7 @@ use spg::error::Usage;
 use spg::model::{ADAPTER_CONFIG, AdapterConfig};
 
 use super::SetArgs;
+use super::formats::WhichName;
 
 /// Arguments of `spg generate`.
 #[derive(Debug, Args)]
@@ -16,6 +17,10 @@ pub struct GenerateArgs {
     /// A run folder, one of its checkpoints, or a plain model folder
     #[arg(long, value_name = "DIR")]
     ckpt: PathBuf,
+    /// Which checkpoint of a run folder; by default the last, or the best if the run was made with
+    /// train.load_best_model_at_end
+    #[arg(long, value_enum, value_name = "WHICH")]
+    which: Option<WhichName>,
     /// Configuration file; by default the one in the run folder, else the defaults
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -106,7 +111,8 @@ impl GenerateArgs {
             (Some(text), _) => PromptSource::Text(text),
             (None, file) => PromptSource::File(file.unwrap_or_else(|| "-".into())),
         };
+        let which = self.which.map(Into::into);
         let Self { ckpt: checkpoint, system, samples, base, watch, json, .. } = self;
-        Ok(GenerateRequest { checkpoint, config, prompts, system, samples, base, watch, json })
+        Ok(GenerateRequest { checkpoint, which, config, prompts, system, samples, base, watch, json })
     }
 }

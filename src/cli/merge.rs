@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use spg::config::MergeRequest;
 
-use super::formats::PrecisionName;
+use super::formats::{PrecisionName, WhichName};
 
 /// Arguments of `spg merge`.
 #[derive(Debug, Args)]
@@ -13,6 +13,10 @@ pub struct MergeArgs {
     /// A run folder, one of its checkpoints, or a PEFT adapter folder
     #[arg(long, value_name = "DIR")]
     ckpt: PathBuf,
+    /// Which checkpoint of a run folder; by default the last, or the best if the run was made with
+    /// train.load_best_model_at_end
+    #[arg(long, value_enum, value_name = "WHICH")]
+    which: Option<WhichName>,
     /// The folder to write
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -37,7 +41,7 @@ model's size. The folder can be evaluated, trained further, or given to other pr
 impl MergeArgs {
     /// The request to the library.
     pub fn request(self) -> MergeRequest {
-        let Self { ckpt: checkpoint, out, dtype, base } = self;
-        MergeRequest { checkpoint, out, dtype: dtype.map(Into::into), base }
+        let Self { ckpt: checkpoint, which, out, dtype, base } = self;
+        MergeRequest { checkpoint, which: which.map(Into::into), out, dtype: dtype.map(Into::into), base }
     }
 }

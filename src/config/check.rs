@@ -1,5 +1,6 @@
 //! What needs more than one key, or the subcommand, to be judged. Every problem is found in one pass.
 
+use super::best::check_best;
 use super::bounds::check_bounds;
 use super::check_algorithm::check_algorithm;
 use super::check_eval::check_eval;
@@ -29,6 +30,7 @@ pub(super) fn check(file: &ConfigFile, command: Command) -> Vec<Problem> {
     }
     if command != Command::Eval {
         found.epsilon(file);
+        check_best(&mut found, file);
         found.all_weights(file);
     }
     found.0

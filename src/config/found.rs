@@ -11,6 +11,9 @@ use super::{
 /// What the names of checkpoint folders begin with; the step follows.
 pub const CHECKPOINT: &str = "checkpoint-";
 
+/// The weights of the best checkpoint of a run.
+pub const BEST: &str = "best";
+
 /// The checkpoint of a run that is kept apart from the others when an update breaks the weights.
 pub const LAST_GOOD: &str = "last-good";
 
@@ -48,7 +51,7 @@ pub fn near_checkpoint(dir: &Path) -> Option<PathBuf> {
 
 fn is_checkpoint(name: &str) -> bool {
     let is_step = |step: &str| !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit());
-    name == LAST_GOOD || name.strip_prefix(CHECKPOINT).is_some_and(is_step)
+    [BEST, LAST_GOOD].contains(&name) || name.strip_prefix(CHECKPOINT).is_some_and(is_step)
 }
 
 /// [`load`] for a file that was found, not named. A reward command that the file names is refused, unless the command

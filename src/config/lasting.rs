@@ -105,6 +105,12 @@ const RULES: &[(&str, Rule)] = &[
     ("train.max_grad_norm", May),
     ("train.save_steps", May),
     ("train.save_total_limit", May),
+    // the lines of metrics are judged again
+    ("train.metric_for_best_model", May),
+    ("train.greater_is_better", May),
+    ("train.load_best_model_at_end", May),
+    ("train.early_stopping_patience", May),
+    ("train.early_stopping_threshold", May),
     ("train.gradient_parts_steps", May),
     ("train.report_to", May),
     ("train.project", May),

@@ -8,6 +8,7 @@
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
 //! | the values that a sweep goes through | `axis` |
 //! | what needs two keys to be judged | `check`, `check_algorithm`, `check_rollout`, `check_task`, `check_eval` |
+//! | how checkpoints are compared | `best` |
 //! | an objective as the pieces it is made of | `recipe` |
 //! | the settings that an evaluation compares | `grid` |
 //! | the resolved run | `resolve` |
@@ -17,6 +18,7 @@
 //! | what a subcommand was asked to do | `request` |
 
 mod axis;
+mod best;
 mod bounds;
 mod check;
 mod check_algorithm;
@@ -44,12 +46,13 @@ mod types;
 mod types_rollout;
 
 pub use axis::Axis;
+pub use best::BestModel;
 pub use check_task::{SUDOKU_GRIDS, task_problems};
 pub use error::{ConfigError, Problem};
 #[cfg(test)]
 pub(crate) use file::guide;
 pub use file::*;
-pub use found::{CHECKPOINT, LAST_GOOD, for_model, load_found, near_checkpoint};
+pub use found::{BEST, CHECKPOINT, LAST_GOOD, for_model, load_found, near_checkpoint};
 pub use grid::Setting;
 pub use lasting::{Change, Changes};
 pub use load::{RESOLVED_FILE, from_text, load, read};
@@ -58,7 +61,7 @@ pub use recipe::*;
 pub use request::{
     BenchModel, BenchRequest, EvalRequest, GenerateRequest, GradeRequest, MakeDataRequest, MergeRequest,
     PrecisionRequest, PromptSource, Resume, RunRequest, Shape, ShowDataRequest, SweepAction, SweepReportOptions,
-    SweepRequest, VerifyRequest,
+    SweepRequest, VerifyRequest, Which,
 };
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};

@@ -65,6 +65,7 @@ fn keys_of(task: &str, written: &mut BTreeSet<String>, resolved: &mut BTreeMap<S
         "eval.max_completion_length=[40]",
         "eval.block_length=[8]",
         "eval.remasking=['random']",
+        "train.early_stopping_patience=3",
     ];
     let table = |assignments: &[&str]| -> Table {
         resolve(&text, assignments, Command::Train).unwrap().to_toml().unwrap().parse().unwrap()

@@ -42,11 +42,32 @@ impl FromStr for Resume {
     }
 }
 
+/// The checkpoint that a run folder stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// That of the best evaluation.
+    Best,
+    /// That of the last update.
+    Last,
+}
+
+impl Which {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::Last => "last",
+        }
+    }
+}
+
 /// `spg eval`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvalRequest {
     /// A run folder, a checkpoint folder or a plain model folder.
     pub checkpoint: PathBuf,
+    /// Which checkpoint of a run folder; none: the one that its configuration says.
+    pub which: Option<Which>,
     /// The configuration: the one asked for, or the one that lies beside the checkpoint.
     pub config: RunConfig,
     /// Evaluate the base model too and show both side by side.
@@ -62,6 +83,8 @@ pub struct EvalRequest {
 pub struct GenerateRequest {
     /// A run folder, a checkpoint folder or a plain model folder.
     pub checkpoint: PathBuf,
+    /// Which checkpoint of a run folder; none: the one that its configuration says.
+    pub which: Option<Which>,
     /// The configuration: base model, decoding, seed.
     pub config: RunConfig,
     /// What to complete.
@@ -220,6 +243,8 @@ pub struct BenchRequest {
 pub struct MergeRequest {
     /// A run folder, a checkpoint folder or a PEFT folder.
     pub checkpoint: PathBuf,
+    /// Which checkpoint of a run folder; none: the one that its configuration says.
+    pub which: Option<Which>,
     /// The folder to write.
     pub out: PathBuf,
     /// What the weights are rounded to; none: each stays as the base has it stored.

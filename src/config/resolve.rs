@@ -3,8 +3,8 @@
 use super::check::check;
 use super::grid;
 use super::{
-    AlgorithmTable, ConfigError, ConfigFile, EvalTable, LoraTable, ModelTable, Problem, RolloutTable, RunTable,
-    Setting, SftTable, TaskTable, TrainTable, Trainable,
+    AlgorithmTable, BestModel, ConfigError, ConfigFile, EvalTable, LoraTable, ModelTable, Problem, RolloutTable,
+    RunTable, Setting, SftTable, TaskTable, TrainTable, Trainable,
 };
 
 /// The subcommand a configuration is resolved for: it decides what must be there.
@@ -128,6 +128,13 @@ impl RunConfig {
 
     fn missing(&self, table: &'static str) -> ConfigError {
         ConfigError::MissingTable { table, command: self.command.name() }
+    }
+
+    /// How checkpoints are compared; none where nobody asks for the best.
+    pub fn best_model(&self) -> Option<BestModel> {
+        let train = self.train();
+        let (metric, greater_is_better) = train.metric_for_best_model.clone().zip(train.greater_is_better)?;
+        Some(BestModel { metric, greater_is_better })
     }
 
     /// The settings of an evaluation, in the order in which they are decoded.

@@ -29,7 +29,7 @@ struct Evaluated {
 /// A folder without a checkpoint or model in it, or whatever fails on the way.
 pub fn run(request: &EvalRequest) -> Result<()> {
     let config = &request.config;
-    let checkpoint = Checkpoint::find(&request.checkpoint)?;
+    let checkpoint = Checkpoint::find(&request.checkpoint, request.which)?;
     let job = Job { request, folder: ResultsDir::choose(request)? };
     let origin = Origin::Checkpoint(Weights::Frozen);
     let mut results = Vec::new();

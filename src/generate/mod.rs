@@ -61,7 +61,7 @@ pub fn run(request: &GenerateRequest) -> Result<()> {
 
 /// The model, with adapters if there are any and they are wanted.
 fn open(request: &GenerateRequest) -> Result<(Loaded, Pass<'static>)> {
-    match Checkpoint::find(&request.checkpoint)? {
+    match Checkpoint::find(&request.checkpoint, request.which)? {
         Checkpoint::Adapter(dir) => {
             let mut loaded = Loaded::open(&request.config, None)?;
             if request.base {

@@ -42,7 +42,7 @@ pub fn run(request: &MergeRequest) -> Result<()> {
 fn run_until(request: &MergeRequest, shard_bytes: u64, listen: impl FnOnce(PathBuf) -> io::Result<Stop>) -> Result<()> {
     let out = &request.out;
     require_free(out)?;
-    let adapter = adapter(&request.checkpoint)?;
+    let adapter = adapter(request)?;
     let config = AdapterConfig::load(&adapter)?;
     let trained = Trained::read(&adapter)?;
     let base = Base::choose(request.base.as_deref(), &config, &trained)?;
@@ -101,9 +101,9 @@ fn require_free(out: &Path) -> Result<(), Usage> {
     Ok(())
 }
 
-/// The adapter folder that is meant: the folder itself, or the last checkpoint of a run.
-fn adapter(checkpoint: &Path) -> Result<PathBuf> {
-    match Checkpoint::find(checkpoint)? {
+/// The adapter folder that is meant: the folder itself, or a checkpoint of a run.
+fn adapter(request: &MergeRequest) -> Result<PathBuf> {
+    match Checkpoint::find(&request.checkpoint, request.which)? {
         Checkpoint::Adapter(dir) => Ok(dir),
         Checkpoint::Model(dir) => Err(Usage(format!(
             "{} is a whole model, with no adapters to merge (a run with train.trainable = \"all\" keeps such \

@@ -58,7 +58,7 @@ impl Place {
     }
 
     fn request(&self) -> MergeRequest {
-        MergeRequest { checkpoint: self.path("run"), out: self.path("out"), dtype: None, base: None }
+        MergeRequest { checkpoint: self.path("run"), which: None, out: self.path("out"), dtype: None, base: None }
     }
 
     fn merge(&self, request: &MergeRequest) -> Result<()> {

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::config::{RESOLVED_FILE, near_checkpoint};
 use crate::files::read_optional;
-use crate::report::{Row, Training};
-use crate::train::{STATE_FILE, TrainerState, card_rows};
+use crate::report::{Row, STATE_FILE, Training};
+use crate::train::{TrainerState, card_rows};
 
 /// What lies with an adapter that a run of this program wrote; of other adapters nothing is known.
 pub struct Trained {

@@ -29,8 +29,8 @@ pub use output::{print_json, print_result};
 pub use plot::{Chart, Curve, Point};
 pub use progress::Progress;
 pub use recorder::Recorder;
-pub use run_files::{checkpoint_dir, checkpoint_step, checkpoints, metrics_file};
+pub use run_files::{best_dir, checkpoint_dir, checkpoint_step, checkpoints, metrics_file};
 pub use table::Table;
 #[cfg(test)]
 pub(crate) use tensorboard::tests::events;
-pub use which::Checkpoint;
+pub use which::{Checkpoint, STATE_FILE};

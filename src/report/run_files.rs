@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::CHECKPOINT;
+use crate::config::{BEST, CHECKPOINT};
 
 /// Where the metrics of a run are, or will be.
 pub fn metrics_file(run: &Path) -> PathBuf {
@@ -12,6 +12,11 @@ pub fn metrics_file(run: &Path) -> PathBuf {
 /// The folder of the checkpoint of a step.
 pub fn checkpoint_dir(run: &Path, step: usize) -> PathBuf {
     run.join(format!("{CHECKPOINT}{step}"))
+}
+
+/// The folder of the weights of the best checkpoint.
+pub fn best_dir(run: &Path) -> PathBuf {
+    run.join(BEST)
 }
 
 /// The step that a folder is named after, if it has the name of a checkpoint.

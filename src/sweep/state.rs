@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::config::{RESOLVED_FILE, RunConfig};
 use crate::error::Usage;
 use crate::report::read_metrics;
-use crate::train::RunDir;
+use crate::train::{Retention, RunDir};
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum State {
         /// The step to reach.
         total: usize,
     },
-    /// It has its last checkpoint and the evaluation of it.
+    /// It has its last checkpoint and the evaluation of it, or was stopped early.
     Finished,
 }
 
@@ -47,11 +47,17 @@ impl State {
         let run = RunDir::open(dir)?;
         let step = run.checkpoints().last().map_or(0, |(step, _)| *step);
         let total = config.train().max_steps.get();
-        let evaluated = || -> Result<bool> {
-            let rows = if run.metrics().exists() { read_metrics(&run.metrics())? } else { Vec::new() };
-            Ok(rows.iter().any(|row| row.step() == step && row.is_evaluation()))
+        let stops_early = config.train().early_stopping_patience.is_some();
+        if step < total && !stops_early {
+            return Ok(Self::Begun { step, total });
+        }
+        let mut rows = if run.metrics().exists() { read_metrics(&run.metrics())? } else { Vec::new() };
+        rows.retain(|row| row.step() <= step);
+        let is_over = match step >= total {
+            true => rows.iter().any(|row| row.step() == step && row.is_evaluation()),
+            false => Retention::of(config, &rows, &run.saved()).verdict().is_some(),
         };
-        Ok(if step >= total && evaluated()? { Self::Finished } else { Self::Begun { step, total } })
+        Ok(if is_over { Self::Finished } else { Self::Begun { step, total } })
     }
 }
 

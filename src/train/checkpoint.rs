@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 
 use super::belongs::Belongs;
 use super::card;
+use super::retention::Standing;
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
 use crate::config::RunConfig;
 use crate::error::Usage;
-use crate::files::{NewFolder, write_whole};
+use crate::files::{NewFolder, remove_folder, write_whole};
 use crate::model::{WeightFiles, write_safetensors};
-use crate::report::{CARD_FILE, checkpoint_step};
+use crate::report::{CARD_FILE, STATE_FILE, checkpoint_step};
 use crate::runtime;
 
-/// The file that makes a folder a checkpoint.
-pub const STATE_FILE: &str = "trainer_state.json";
-const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+/// What only a resumed run needs.
+pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 
 /// `trainer_state.json`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,17 +36,21 @@ pub struct TrainerState {
     /// What the checkpoint belongs to; nothing in those of before this was noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub belongs: Option<Belongs>,
+    /// The evaluations up to it, compared; nothing where nobody asks for the best.
+    #[serde(flatten)]
+    pub standing: Standing,
 }
 
 impl TrainerState {
     /// The state of a run after `step` updates.
-    pub fn new(config: &RunConfig, belongs: &Belongs, step: usize) -> Self {
+    pub fn new(config: &RunConfig, belongs: &Belongs, step: usize, standing: Standing) -> Self {
         Self {
             command: config.command().name().into(),
             global_step: step,
             seed: config.run().seed,
             revision: runtime::REVISION.into(),
             belongs: Some(belongs.clone()),
+            standing,
         }
     }
 
@@ -59,6 +63,10 @@ impl TrainerState {
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("{} is not a checkpoint: cannot read {STATE_FILE}", dir.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+    }
+
+    fn text(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
     /// Whether the checkpoint is one of this subcommand.
@@ -98,14 +106,13 @@ impl TrainerState {
     }
 }
 
-/// Deletes the oldest checkpoints beyond `keep`.
+/// Deletes the checkpoints of these steps.
 ///
 /// # Errors
 /// Names the folder.
-pub fn prune(run: &RunDir, keep: usize) -> Result<()> {
-    let all = run.checkpoints();
-    for (_, old) in &all[..all.len().saturating_sub(keep)] {
-        std::fs::remove_dir_all(old).with_context(|| format!("cannot delete the old checkpoint {}", old.display()))?;
+pub fn prune(run: &RunDir, steps: &[usize]) -> Result<()> {
+    for old in steps.iter().map(|&step| run.checkpoint(step)) {
+        remove_folder(&old).with_context(|| format!("cannot delete the old checkpoint {}", old.display()))?;
     }
     Ok(())
 }
@@ -120,28 +127,51 @@ pub fn prune(run: &RunDir, keep: usize) -> Result<()> {
 pub fn write_folder(run: &RunDir, dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
     let write = || -> Result<()> {
         let new = NewFolder::replacing(dir)?;
-        write(new.path(), trainer, state, &card::text(run, trainer, state))?;
+        write(run, new.path(), trainer, state)?;
         Ok(new.finish()?)
     };
     write().with_context(|| format!("cannot write the checkpoint {}", dir.display()))
 }
 
-/// Writes the card of a checkpoint again, for figures that were taken after it.
+/// Writes the card and the state of a checkpoint again, for figures that were taken after it.
 ///
 /// # Errors
 /// Names the file.
-pub fn renew_card(run: &RunDir, dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
-    let path = dir.join(CARD_FILE);
-    write_whole(&path, card::text(run, trainer, state).as_bytes())
+pub fn renew(run: &RunDir, dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
+    for (name, text) in texts(run, trainer, state)? {
+        let path = dir.join(name);
+        write_whole(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Notes in a checkpoint how the evaluations compare by now.
+///
+/// # Errors
+/// Names the file.
+pub fn note(dir: &Path, standing: Standing) -> Result<()> {
+    let state = TrainerState::load(dir)?;
+    if state.standing == standing {
+        return Ok(());
+    }
+    let path = dir.join(STATE_FILE);
+    write_whole(&path, TrainerState { standing, ..state }.text()?.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn write(dir: &Path, trainer: &Trainer, state: &TrainerState, card: &str) -> Result<()> {
+/// The files of a checkpoint that are texts of its own.
+fn texts(run: &RunDir, trainer: &Trainer, state: &TrainerState) -> Result<[(&'static str, String); 2]> {
+    Ok([(CARD_FILE, card::text(run, trainer, state)), (STATE_FILE, state.text()?)])
+}
+
+fn write(run: &RunDir, dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
     trainer.save_weights(dir)?;
     let tensors = trainer.optimizer.state_tensors()?;
     write_safetensors(&dir.join(OPTIMIZER_FILE), &tensors, &[])?;
-    std::fs::write(dir.join(CARD_FILE), card)?;
-    Ok(std::fs::write(dir.join(STATE_FILE), serde_json::to_string_pretty(state)? + "\n")?)
+    for (name, text) in texts(run, trainer, state)? {
+        std::fs::write(dir.join(name), text)?;
+    }
+    Ok(())
 }
 
 /// Puts a checkpoint's weights and optimiser state into a trainer.

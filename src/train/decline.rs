@@ -80,8 +80,8 @@ impl Decline {
     pub fn loss(&self) -> Option<Loss> {
         let of = |(label, all): (&String, &Vec<(usize, f64)>)| -> Option<Loss> {
             let (&(_, last), before) = all.split_last()?;
-            // the latest of the best: whose checkpoint may still be there
-            let &(best_step, best) = before.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+            // the earliest of the best, as where the best checkpoint is kept
+            let &(best_step, best) = before.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1))?;
             (best > 0.0 && last < LOST * best).then(|| Loss { label: label.clone(), best_step, best, last })
         };
         self.evaluations.iter().filter_map(of).min_by(|a, b| (a.last / a.best).total_cmp(&(b.last / b.best)))
@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn a_run_that_lost_its_held_out_reward_ended_without_a_word() {
         let mut decline = Decline::default();
-        for (step, greedy, warm) in [(0, 0.9, 0.6), (40, 0.95, 0.7), (80, 0.95, 0.5), (120, 0.1, 0.0)] {
+        for (step, greedy, warm) in [(0, 0.9, 0.6), (40, 0.95, 0.7), (60, 0.95, 0.7), (80, 0.95, 0.5), (120, 0.1, 0.0)]
+        {
             assert_eq!(decline.observe(&evaluation(step, greedy, warm)), None);
         }
         let loss = decline.loss().expect("far down");

@@ -5,6 +5,9 @@
 //! large model, and whatever happens to it, the updates before it are safe. A resumed run makes the evaluation whose
 //! line is missing before anything else, so that the lines of a run are the same wherever it was interrupted.
 //!
+//! The best evaluation of a run, where it is asked for, has its checkpoint kept and its weights in `best/` before anything
+//! older goes; a run that stops early is one that is done.
+//!
 //! Whoever asks to stop is obeyed within a denoising step or a micro-batch. What had begun, an evaluation or a phase, is
 //! dropped, and the state before it is saved: since all randomness is keyed by its place, the resumed run does the same
 //! again, bit by bit.
@@ -14,9 +17,11 @@ use std::io;
 use anyhow::Result;
 
 use super::belongs::Belongs;
+use super::best;
 use super::checkpoint::{self, TrainerState};
 use super::decline::Decline;
 use super::last_good;
+use super::retention::Retention;
 use super::run_dir::RunDir;
 use super::start::Start;
 use super::trainer::Trainer;
@@ -65,18 +70,29 @@ pub fn drive(
     let belongs = Belongs::of(config, &trainer.session)?;
     let mut start = Start::find(request, &mut trainer, &belongs)?;
     let total = config.train().max_steps.get();
-    if start.step >= total && start.is_evaluated() {
-        tracing::info!("{} has all of its {total} steps: nothing to do", config.run().output_dir.display());
-        return start.complete(config);
+    let retention = start.retention(config);
+    let verdict = retention.verdict().filter(|_| start.step < total);
+    if verdict.is_some() || (start.step >= total && start.is_evaluated()) {
+        let shown = config.run().output_dir.display();
+        match verdict {
+            Some(why) => tracing::info!(
+                "{shown} was stopped early, at step {} of {total}: {why}; nothing to do unless that is raised",
+                start.step
+            ),
+            None => tracing::info!("{shown} has all of its {total} steps: nothing to do"),
+        }
+        return start.complete(config, &retention);
     }
     let stop = listen()?;
     let (dir, _lock, recorder) = start.open(request, trainer.session.model_commit.as_deref())?;
     let mut decline = Decline::default();
     start.rows.iter().for_each(|row| drop(decline.observe(row)));
-    let first = start.rows.iter().find(|row| row.step() == 0 && row.is_evaluation());
+    let evaluation = |step: usize| start.rows.iter().find(|row| row.step() == step && row.is_evaluation());
+    let read = |step: usize| evaluation(step).and_then(|row| evaluator.read(row));
     let mut run = Run {
         config,
-        before: first.and_then(|row| evaluator.read(row)),
+        before: read(0),
+        best: retention.best().and_then(|best| read(best.step)),
         after: None,
         began: start.step,
         step: start.step,
@@ -89,6 +105,7 @@ pub fn drive(
         stop,
         recorder,
         decline,
+        retention,
     };
     match run.go(method) {
         Ok(()) => run.finish(),
@@ -106,6 +123,7 @@ struct Run<'a> {
     stop: Stop,
     recorder: Recorder,
     decline: Decline,
+    retention: Retention,
     /// The step at which this process began.
     began: usize,
     /// Updates of all whole phases, whose lines are written.
@@ -116,6 +134,8 @@ struct Run<'a> {
     evaluated: Option<usize>,
     /// The figures of step 0.
     before: Option<Vec<Evaluation>>,
+    /// Those of the best evaluation, where one is looked for.
+    best: Option<Vec<Evaluation>>,
     /// Those of the last evaluation.
     after: Option<Vec<Evaluation>>,
 }
@@ -125,6 +145,7 @@ impl Run<'_> {
         let (train, eval) = (self.config.train(), self.config.eval());
         let total = train.max_steps.get();
         let mut progress = None;
+        best::keep(&self.dir, &self.retention)?;
         loop {
             let step = self.step;
             let at_end = step >= total;
@@ -135,7 +156,7 @@ impl Run<'_> {
             if (step == 0 || at_end || every(eval.eval_steps)) && self.evaluated != Some(step) {
                 self.evaluate()?;
             }
-            if at_end {
+            if at_end || self.retention.verdict().is_some() {
                 return self.prune();
             }
             self.stop.check()?;
@@ -159,7 +180,11 @@ impl Run<'_> {
     }
 
     fn prune(&self) -> Result<()> {
-        checkpoint::prune(&self.dir, self.config.train().save_total_limit.get())
+        checkpoint::prune(&self.dir, &self.retention.obsolete(&self.dir.saved()))
+    }
+
+    fn state(&self, step: usize) -> TrainerState {
+        TrainerState::new(self.config, &self.belongs, step, self.retention.standing())
     }
 
     /// Saves a checkpoint of the last whole phase, unless there is one.
@@ -171,7 +196,7 @@ impl Run<'_> {
         }
         self.evaluator.probe(&self.trainer.session.model)?;
         self.recorder.sync()?;
-        let state = TrainerState::new(self.config, &self.belongs, self.step);
+        let state = self.state(self.step);
         checkpoint::write_folder(&self.dir, &self.dir.checkpoint(self.step), &self.trainer, &state)?;
         self.saved = Some(self.step);
         self.recorder.covered(self.step)
@@ -200,13 +225,21 @@ impl Run<'_> {
             self.recorder.covered(step)?;
         }
         self.decline.observe(&row);
+        let is_best = self.retention.observe(&row);
         self.evaluated = Some(step);
         if self.saved == Some(step) {
             // its checkpoint was written before there were these figures
-            let state = TrainerState::new(self.config, &self.belongs, step);
-            if let Err(error) = checkpoint::renew_card(&self.dir, &self.dir.checkpoint(step), &self.trainer, &state) {
+            if let Err(error) =
+                checkpoint::renew(&self.dir, &self.dir.checkpoint(step), &self.trainer, &self.state(step))
+            {
                 tracing::warn!("{error:#}");
             }
+        }
+        if is_best {
+            // the line that says so outlives whatever goes because of it
+            self.recorder.sync()?;
+            best::keep(&self.dir, &self.retention)?;
+            self.best = Some(evaluations.clone());
         }
         if step == 0 {
             self.before = Some(evaluations);
@@ -258,23 +291,40 @@ impl Run<'_> {
             // what the run began with is broken: no update has done it
             return error.context(format!("the numbers of step {} are broken before any update", self.began));
         }
-        let state = |step| TrainerState::new(self.config, &self.belongs, step);
+        let standing = self.retention.standing();
+        let state = |step| TrainerState::new(self.config, &self.belongs, step, standing);
         let kept = last_good::keep(&self.dir, &mut self.trainer, state, &error);
         last_good::explain(error, kept, self.step, self.config, &self.dir)
     }
 
     /// The held-out figures before and after, on standard output; before that, what the user would not like to miss.
     fn finish(self) -> Result<()> {
-        let columns = [("start", &self.before), ("end", &self.after)];
+        let best = self.retention.best();
+        let best_name = best.map_or_else(String::new, |best| format!("best (step {})", best.step));
+        let columns = [("start", &self.before), (&best_name, &self.best), ("end", &self.after)];
         let columns: Vec<Column<'_>> = columns
             .iter()
             .filter_map(|(name, evaluations)| Some(Column { name, evaluations: evaluations.as_ref()? }))
             .collect();
+        if let Some(why) = self.retention.verdict().filter(|_| self.step < self.config.train().max_steps.get()) {
+            tracing::info!("stopped early, at step {}: {why}", self.step);
+        }
+        if let (Some(best), Some(metric)) = (best, self.retention.metric()) {
+            let shown = self.dir.best();
+            match best.step {
+                0 => tracing::warn!(
+                    "no update has improved {metric}, {:.4} before the first one: there is no {}",
+                    best.value,
+                    shown.display()
+                ),
+                step => tracing::info!("{} is of step {step}, where {metric} was {:.4}", shown.display(), best.value),
+            }
+        }
         if let Some(loss) = self.decline.loss() {
             let left = match self.dir.checkpoints().iter().find(|(step, _)| *step == loss.best_step) {
                 Some((_, checkpoint)) => format!("{} is of that step", checkpoint.display()),
                 None if loss.best_step == 0 => "that is where the run began".to_owned(),
-                None => "there is no checkpoint of that step: train.save_total_limit keeps more".to_owned(),
+                None => "there is no checkpoint of that step: train.metric_for_best_model keeps the best".to_owned(),
             };
             tracing::warn!(
                 "the held-out reward ({}) was {:.3} at step {} and is {:.3} now; {left}. Lower train.learning_rate ({})",
@@ -294,5 +344,7 @@ impl Run<'_> {
     }
 }
 
+#[cfg(test)]
+mod best_tests;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod belongs;
+mod best;
 mod card;
 mod checkpoint;
 mod completions;
@@ -17,6 +18,7 @@ mod memory;
 mod parts;
 mod policy;
 mod reinforce;
+mod retention;
 mod run_dir;
 mod sft;
 mod start;
@@ -39,10 +41,11 @@ use crate::signal::Stop;
 
 pub use belongs::Belongs;
 pub use card::rows as card_rows;
-pub use checkpoint::{STATE_FILE, TrainerState};
+pub use checkpoint::TrainerState;
 pub use completions::Completion;
 pub use likelihood::{MicroBatches, Policy, Row, accumulate, score};
 pub use reinforce::{Anchors, PolicyUpdate};
+pub use retention::{Retention, Standing};
 pub use run_dir::RunDir;
 pub use tally::Tally;
 pub use update::{Prepared, Side, StepLoss, Update};

@@ -9,7 +9,7 @@ use super::lock::{LOCK_FILE, RunLock};
 use crate::config::{Change, Changes, LAST_GOOD, RESOLVED_FILE, RunConfig};
 use crate::error::Usage;
 use crate::files::{is_unfinished, remove_unfinished, sync_folder, write_whole};
-use crate::report::{checkpoint_dir, checkpoints, metrics_file};
+use crate::report::{best_dir, checkpoint_dir, checkpoints, metrics_file};
 use crate::runtime;
 
 /// Provenance of a run: version, revision, commit of the base model, seeds, command line.
@@ -143,9 +143,19 @@ impl RunDir {
         checkpoint_dir(&self.0, step)
     }
 
+    /// The folder of the best weights.
+    pub fn best(&self) -> PathBuf {
+        best_dir(&self.0)
+    }
+
     /// The folder of the state that is kept apart when a run breaks its weights.
     pub fn last_good(&self) -> PathBuf {
         self.0.join(LAST_GOOD)
+    }
+
+    /// The steps of complete checkpoints, the oldest first.
+    pub fn saved(&self) -> Vec<usize> {
+        self.checkpoints().into_iter().map(|(step, _)| step).collect()
     }
 
     /// Complete checkpoints by step, the oldest first.

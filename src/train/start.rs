@@ -6,13 +6,15 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::belongs::{Belongs, judge};
-use super::checkpoint::{self, TrainerState};
+use super::best;
+use super::checkpoint::{self, OPTIMIZER_FILE, TrainerState};
 use super::lock::RunLock;
+use super::retention::{Retention, Standing};
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
-use crate::config::{Changes, Resume, RunConfig, RunRequest};
+use crate::config::{CHECKPOINT, Changes, Resume, RunConfig, RunRequest};
 use crate::error::Usage;
-use crate::report::{Recorder, Row, read_metrics};
+use crate::report::{Recorder, Row, checkpoints, read_metrics};
 
 /// Where a run begins.
 pub struct Start {
@@ -26,6 +28,8 @@ pub struct Start {
     pub rows: Vec<Row>,
     /// What is not as it was when the checkpoint was written.
     pub changes: Changes,
+    /// How its evaluations compared by then.
+    standing: Standing,
     folder: Folder,
     /// Of the folder that is gone on with, from before anything of it is read.
     lock: Option<RunLock>,
@@ -55,6 +59,7 @@ impl Start {
             in_place: false,
             rows: Vec::new(),
             changes: Changes::default(),
+            standing: Standing::default(),
             folder,
             lock: None,
         };
@@ -65,7 +70,8 @@ impl Start {
             }
             Some(Resume::From(path)) if !inside(path, root) => {
                 RunDir::require_free(root)?;
-                let (step, changes) = restore(path, request, trainer, belongs)?;
+                let (state, changes) = restore(path, request, trainer, belongs)?;
+                let step = state.global_step;
                 Ok(Self { step, resumed: Some(step), changes, ..from_zero(Folder::New) })
             }
             Some(resume) => {
@@ -78,10 +84,20 @@ impl Start {
                 if let Resume::From(path) = resume {
                     require_last(path, &last)?;
                 }
-                let (step, changes) = restore(&last, request, trainer, belongs)?;
+                let (state, changes) = restore(&last, request, trainer, belongs)?;
+                let (step, standing) = (state.global_step, state.standing);
                 let mut rows = if run.metrics().exists() { read_metrics(&run.metrics())? } else { Vec::new() };
                 rows.retain(|row| row.step() <= step);
-                Ok(Self { step, resumed: Some(step), in_place: true, rows, changes, folder: Folder::Own, lock })
+                Ok(Self {
+                    step,
+                    resumed: Some(step),
+                    in_place: true,
+                    rows,
+                    changes,
+                    standing,
+                    folder: Folder::Own,
+                    lock,
+                })
             }
         }
     }
@@ -91,16 +107,45 @@ impl Start {
         self.rows.iter().any(|row| row.step() == self.step && row.is_evaluation())
     }
 
+    /// The evaluations before this step, compared: those in the lines; without any, as the checkpoint has noted it.
+    pub fn retention(&self, config: &RunConfig) -> Retention {
+        let saved: Vec<usize> = match self.in_place {
+            true => checkpoints(&config.run().output_dir).into_iter().map(|(step, _)| step).collect(),
+            false => Vec::new(),
+        };
+        let mut retention = Retention::of(config, &self.rows, &saved);
+        let Some(metric) = retention.metric().filter(|_| self.step > 0 && retention.is_fresh()).map(str::to_owned)
+        else {
+            return retention;
+        };
+        let other = ["train.metric_for_best_model", "train.greater_is_better"];
+        let same = self.changes.allowed.iter().all(|change| !other.contains(&change.key.as_str()));
+        if self.in_place && same && retention.adopt(&self.standing, &saved) {
+            tracing::warn!("no evaluation is left in the metrics: what the checkpoint notes of {metric} counts");
+        } else {
+            let place = if self.in_place { "in the metrics" } else { "in this new folder" };
+            tracing::info!("there is no {metric} {place} yet: the best is looked for from step {} on", self.step);
+        }
+        retention
+    }
+
     /// Brings other formats to the lines of a run that has nothing else left to do: they may be asked for only now, and a
-    /// run that was killed may owe them its last lines.
+    /// run that was killed may owe them its last lines. It may also not have come to keep what is best, and to delete what
+    /// is not kept.
     ///
     /// # Errors
     /// Names the file that cannot be written.
-    pub fn complete(&self, config: &RunConfig) -> Result<()> {
-        if self.in_place && !config.train().report_to.is_empty() {
+    pub fn complete(&self, config: &RunConfig, retention: &Retention) -> Result<()> {
+        if !self.in_place {
+            return Ok(());
+        }
+        if !config.train().report_to.is_empty() {
             Recorder::resume(config, self.step, &self.rows)?.sync()?;
         }
-        Ok(())
+        let run = RunDir::open(&config.run().output_dir)?;
+        checkpoint::note(&run.checkpoint(self.step), retention.standing())?;
+        best::keep(&run, retention)?;
+        checkpoint::prune(&run, &retention.obsolete(&run.saved()))
     }
 
     /// Makes or opens the folder, says in it what the run is (`model_commit` is the base model's on the hub), and cuts the
@@ -126,7 +171,12 @@ impl Start {
     }
 }
 
-fn restore(dir: &Path, request: &RunRequest, trainer: &mut Trainer, belongs: &Belongs) -> Result<(usize, Changes)> {
+fn restore(
+    dir: &Path,
+    request: &RunRequest,
+    trainer: &mut Trainer,
+    belongs: &Belongs,
+) -> Result<(TrainerState, Changes)> {
     let config = &request.config;
     let state = TrainerState::load(dir)?;
     state.check_command(dir, config)?;
@@ -136,9 +186,18 @@ fn restore(dir: &Path, request: &RunRequest, trainer: &mut Trainer, belongs: &Be
     };
     judge(&changes, dir)?;
     state.check_step(dir, config)?;
+    if !dir.join(OPTIMIZER_FILE).is_file() {
+        return Err(Usage(format!(
+            "{shown} holds the weights of step {step} alone, without {OPTIMIZER_FILE}: go on from {CHECKPOINT}{step} of its \
+             run",
+            shown = dir.display(),
+            step = state.global_step
+        ))
+        .into());
+    }
     checkpoint::restore(dir, trainer, &state)?;
     tracing::info!("going on from {} (step {})", dir.display(), state.global_step);
-    Ok((state.global_step, changes))
+    Ok((state, changes))
 }
 
 fn require_last(path: &Path, last: &Path) -> Result<(), Usage> {

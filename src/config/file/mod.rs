@@ -24,6 +24,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::best::BestModel;
 use super::types::Trainable;
 
 #[cfg(test)]
@@ -63,8 +64,13 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// The file with everything written out that `[lora]` decides: nothing, where all weights are trained.
-    pub(in crate::config) fn resolved(self) -> Self {
+    /// The file with everything written out that `[lora]` decides (nothing, where all weights are trained), and with what
+    /// checkpoints are compared by.
+    pub(in crate::config) fn resolved(mut self) -> Self {
+        if let Ok(Some(best)) = BestModel::of(&self) {
+            self.train.metric_for_best_model = Some(best.metric);
+            self.train.greater_is_better = Some(best.greater_is_better);
+        }
         let lora = match self.train.trainable {
             Trainable::Adapters => Some(self.lora.unwrap_or_default().resolved()),
             Trainable::All => None,

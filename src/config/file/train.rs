@@ -55,6 +55,18 @@ pub struct TrainTable {
     /// Checkpoints kept; the oldest are deleted.
     #[serde(default = "default_save_limit")]
     pub save_total_limit: NonZeroUsize,
+    /// The held-out figure by which checkpoints are compared.
+    pub metric_for_best_model: Option<String>,
+    /// Whether more of it is better.
+    pub greater_is_better: Option<bool>,
+    /// Whether the run folder stands for its best checkpoint, not for its last.
+    #[serde(default)]
+    pub load_best_model_at_end: bool,
+    /// Evaluations in a row without an improvement after which the run ends.
+    pub early_stopping_patience: Option<NonZeroUsize>,
+    /// What an evaluation must be better by than the best one, to be an improvement.
+    #[serde(default = "default_threshold")]
+    pub early_stopping_threshold: NonNegative,
     /// Updates between two looks at the parts of the gradient (`spg train`); 0: none.
     #[serde(default)]
     pub gradient_parts_steps: usize,
@@ -123,6 +135,10 @@ fn default_save_steps() -> NonZeroUsize {
 
 fn default_completions_to_print() -> NonZeroUsize {
     count(4)
+}
+
+fn default_threshold() -> NonNegative {
+    number!(0.0)
 }
 
 fn default_project() -> String {
