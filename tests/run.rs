@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 
 #[path = "run/adapters.rs"]
 mod adapters;
+#[path = "run/best.rs"]
+mod best;
 #[path = "run/bits.rs"]
 mod bits;
 #[cfg(target_os = "linux")]

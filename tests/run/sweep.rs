@@ -131,3 +131,26 @@ fn what_cannot_run_is_refused_before_anything_is_written() {
     assert!(fail(spg(&["sweep", "--report", dir.to_str().expect("UTF-8")]), 2).contains("holds no sweep.json"));
     assert_eq!(std::fs::read_dir(&dir).expect("folder").count(), 1);
 }
+
+#[test]
+fn a_run_that_was_stopped_early_is_finished() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("sweep");
+    let early = [
+        "--seeds",
+        "7",
+        "--set",
+        "train.early_stopping_patience=1",
+        "--set",
+        "train.early_stopping_threshold=1e6",
+        "--set",
+        "eval.eval_steps=2",
+    ];
+    let (table, _) = said(sweep(&dir, &early));
+    assert!(table.contains("reward best"), "{table}");
+    assert!(dir.join("seed=7/checkpoint-2").is_dir() && !dir.join("seed=7/checkpoint-4").exists());
+    let (list, _) = said(sweep(&dir, &[&early[..], &["--list"]].concat()));
+    assert!(list.contains("finished"), "{list}");
+    let (_, log) = said(sweep(&dir, &early));
+    assert!(log.contains("seed=7: finished already"), "{log}");
+}
