@@ -5,6 +5,7 @@ mod card;
 mod completions;
 mod decoding;
 mod log;
+mod markup;
 mod metrics;
 mod output;
 mod plot;

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::terminal::shown_in_line;
+use super::markup::escaped_line;
 
 /// One picture.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,6 +52,11 @@ const LINE: f64 = 18.0;
 const LEGEND: f64 = BOTTOM + 62.0;
 /// Characters of a name that fit into the legend.
 const NAME: usize = 100;
+/// Width of the columns in which points of a file of its own, and of a page, are not told apart.
+const GRAIN: f64 = 0.5;
+const PAGE_GRAIN: f64 = 2.0;
+/// Digits behind the point that have room beside the picture.
+const MOST_DIGITS: usize = 4;
 /// Ticks of an axis, about.
 const TICKS: f64 = 5.0;
 
@@ -66,39 +71,75 @@ impl Chart {
     /// The picture as the text of an SVG file.
     pub fn svg(&self) -> String {
         let height = LEGEND + LINE * self.curves.len() as f64;
-        let title = xml(&self.title);
+        let title = escaped_line(&self.title);
         let mut out = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
              height=\"{height}\" role=\"img\" aria-label=\"{title}\">\n<title>{title}</title>\n{STYLE}\n\
              <rect class=\"page\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
              <text class=\"title\" x=\"{LEFT}\" y=\"26\">{title}</text>\n"
         );
+        self.draw(GRAIN, true, &mut out);
+        out + "</svg>\n"
+    }
+
+    /// The picture without title and legend, for a page that has both, and a style for the classes `grid` and `axis`.
+    pub fn inline(&self) -> String {
+        // a little more on the left and above than a file has, for larger type
+        let (left, top) = (-14.0, TOP - 32.0);
+        let mut out = format!(
+            "<svg class=\"chart\" viewBox=\"{left} {top} {} {}\" role=\"img\" aria-label=\"{}\">\n",
+            WIDTH - left,
+            BOTTOM + 46.0 - top,
+            escaped_line(&self.title)
+        );
+        self.draw(PAGE_GRAIN, false, &mut out);
+        out + "</svg>\n"
+    }
+
+    fn draw(&self, grain: f64, whole: bool, out: &mut String) {
         let middle = f64::midpoint(TOP, BOTTOM);
         let _ = writeln!(
             out,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n\
-             <text transform=\"translate(18 {middle}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
             f64::midpoint(LEFT, RIGHT),
             BOTTOM + 38.0,
-            xml(&self.x_label),
-            xml(&self.y_label)
+            escaped_line(&self.x_label)
         );
+        let y_label = escaped_line(&self.y_label);
+        let _ = match whole {
+            true => writeln!(
+                out,
+                "<text transform=\"translate(18 {middle}) rotate(-90)\" text-anchor=\"middle\">{y_label}</text>"
+            ),
+            // in larger type there is no room beside the numbers
+            false => writeln!(out, "<text x=\"8\" y=\"{}\">{y_label}</text>", TOP - 14.0),
+        };
         let curves: Vec<Curve> = self.curves.iter().map(Curve::finite).collect();
         let points = || curves.iter().flat_map(|curve| &curve.points);
         let reach = |p: &Point| [p.y - p.spread.unwrap_or(0.0), p.y + p.spread.unwrap_or(0.0)];
         let ends = (Range::of(points().map(|p| p.x)), Range::of(points().flat_map(reach)));
         let (Some(x), Some(y)) = ends else {
-            let _ = writeln!(out, "<text x=\"{LEFT}\" y=\"{middle}\">no finished run</text>\n</svg>");
-            return out;
+            let _ = writeln!(out, "<text x=\"{LEFT}\" y=\"{middle}\">no finished run</text>");
+            return;
         };
-        let frame = Frame { x: x.widened(0.0), y: y.widened(0.05) };
-        frame.axes(&mut out);
+        let frame = Frame { x: x.widened(0.0), y: y.widened(0.05), grain };
+        frame.axes(out);
         for (i, curve) in curves.iter().enumerate() {
             let look = Look::of(i);
-            frame.curve(curve, look, &mut out);
-            legend(&curve.name, look, LEGEND + LINE * i as f64, &mut out);
+            frame.curve(curve, look, out);
+            if whole {
+                legend(&curve.name, look, LEGEND + LINE * i as f64, out);
+            }
         }
-        out + "</svg>\n"
+    }
+
+    /// The line of curve `i` for a legend, 28 by 8 units.
+    pub fn swatch(i: usize) -> String {
+        let stroke = Look::of(i).stroke();
+        format!(
+            "<svg class=\"swatch\" viewBox=\"0 0 28 8\" aria-hidden=\"true\">\
+             <line x1=\"0\" y1=\"4\" x2=\"28\" y2=\"4\" {stroke}/></svg>"
+        )
     }
 }
 
@@ -169,6 +210,8 @@ impl Range {
 struct Frame {
     x: Range,
     y: Range,
+    /// Width of what is one place to the eye.
+    grain: f64,
 }
 
 impl Frame {
@@ -187,9 +230,10 @@ impl Frame {
             let _ = writeln!(
                 out,
                 "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{row:.1}\" x2=\"{RIGHT}\" y2=\"{row:.1}\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{tick:.digits$}</text>",
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 LEFT - 8.0,
-                row + 4.0
+                row + 4.0,
+                number(tick, digits)
             );
         }
         let (ticks, digits) = self.x.ticks(1.0);
@@ -228,17 +272,43 @@ impl Frame {
         }
     }
 
-    /// The points without those that the eye cannot tell from the one before.
+    /// The points without those that the eye cannot tell from others: of three and more in a column the lowest and the
+    /// highest stay, and the ends of the curve.
     fn apart(&self, points: &[Point]) -> Vec<Point> {
+        let place = |p: &Point| ((self.column(p.x) - LEFT) / self.grain).floor();
         let mut kept: Vec<Point> = Vec::new();
-        for (i, &p) in points.iter().enumerate() {
-            let near = kept.last().is_some_and(|last| self.column(p.x) - self.column(last.x) < 0.5);
-            if !near || i + 1 == points.len() {
-                kept.push(p);
+        for group in points.chunk_by(|a, b| place(a) == place(b)) {
+            if group.len() < 3 {
+                kept.extend(group);
+                continue;
+            }
+            let by_height = |&a: &usize, &b: &usize| group[a].y.total_cmp(&group[b].y);
+            let (low, high) = ((0..group.len()).min_by(by_height), (0..group.len()).max_by(by_height));
+            kept.extend([low.min(high), high.max(low)].into_iter().flatten().map(|i| group[i]));
+        }
+        let ends = [points.first(), points.last()];
+        if let [Some(first), Some(last)] = ends {
+            if kept.first() != Some(first) {
+                kept.insert(0, *first);
+            }
+            if kept.last() != Some(last) {
+                kept.push(*last);
             }
         }
         kept
     }
+}
+
+/// A tick's number; one of many digits with an exponent, and those that tell it from its neighbours.
+fn number(tick: f64, digits: usize) -> String {
+    if digits <= MOST_DIGITS {
+        return format!("{tick:.digits$}");
+    }
+    if tick == 0.0 {
+        return "0".to_owned();
+    }
+    let digits = (tick.abs().log10().floor() as i32 + digits as i32).clamp(0, 12) as usize;
+    format!("{tick:.digits$e}")
 }
 
 fn legend(name: &str, look: Look, y: f64, out: &mut String) {
@@ -249,31 +319,13 @@ fn legend(name: &str, look: Look, y: f64, out: &mut String) {
     let _ = writeln!(
         out,
         "<g><title>{}</title><line x1=\"{LEFT}\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\" {}/><text x=\"{}\" y=\"{}\">{}</text></g>",
-        xml(name),
+        escaped_line(name),
         LEFT + 28.0,
         look.stroke(),
         LEFT + 36.0,
         y + 4.0,
-        xml(&shown)
+        escaped_line(&shown)
     );
-}
-
-/// Text of an element or a quoted attribute; controls, which XML has no way to write, as Rust writes them.
-fn xml(text: &str) -> String {
-    let text = shown_in_line(text);
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\'' => out += "&#39;",
-            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

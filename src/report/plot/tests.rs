@@ -96,10 +96,40 @@ fn ticks_are_round() {
 }
 
 #[test]
+fn long_numbers_ran_out_of_the_picture() {
+    assert_eq!((number(0.0001, 4), number(5e5, 0)), ("0.0001".into(), "500000".into()));
+    let shown = [(0.0, 6), (2e-6, 6), (1.15e-5, 7)].map(|(tick, digits)| number(tick, digits));
+    assert_eq!(shown, ["0", "2e-6", "1.15e-5"]);
+}
+
+#[test]
 fn many_points_are_thinned_and_many_curves_told_apart() {
     let points: Vec<Dot> = (0..100_000).map(|i| (f64::from(i), f64::from(i % 7), None)).collect();
     let svg = chart(&[&points]).svg();
-    assert!(svg.len() < 40_000, "{}", svg.len());
+    assert!(svg.len() < 60_000, "{}", svg.len());
     let looks: std::collections::BTreeSet<String> = (0..24).map(|i| Look::of(i).stroke()).collect();
     assert_eq!(looks.len(), 24);
+}
+
+/// One outlier in a million updates.
+#[test]
+fn extremes_and_ends_were_thinned_away() {
+    let value = |i: u32| match i {
+        0 => 0.25,
+        99_999 => 0.75,
+        4_321 => 9.0,
+        54_321 => -9.0,
+        _ => 0.5,
+    };
+    let points: Vec<Dot> = (0..100_000).map(|i| (f64::from(i), value(i), None)).collect();
+    let inline = chart(&[&points]).inline();
+    assert_well_formed(&inline);
+    assert!(inline.len() < 20_000, "{}", inline.len());
+    let frame = Frame { x: Range { low: 0.0, high: 99_999.0 }, y: Range { low: -9.0, high: 9.0 }, grain: PAGE_GRAIN };
+    let points: Vec<Point> = points.iter().map(|&(x, y, spread)| Point { x, y, spread }).collect();
+    let kept = frame.apart(&points);
+    for extreme in [0, 4_321, 54_321, 99_999] {
+        assert!(kept.contains(&points[extreme]), "{extreme}");
+    }
+    assert!(kept.windows(2).all(|w| w[0].x < w[1].x));
 }
