@@ -7,6 +7,7 @@ mod formats;
 mod generate;
 mod merge;
 mod pages;
+mod report;
 mod sweep;
 
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ Examples:
   spg generate --ckpt runs/gsm8k --prompt 'What is 7 times 8?' --watch
   spg merge --ckpt runs/sudoku-tiny --out sudoku-tiny-merged
   spg grade --task gsm8k completions.jsonl --details verdicts.jsonl
+  spg report runs/sudoku-tiny
   spg sweep --config sudoku-tiny --grid train.learning_rate=1e-4,3e-4 --seeds 1,2,3 --output-dir runs/lr
 
 Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 75 stopped by a signal after saving a checkpoint,
@@ -63,6 +65,9 @@ enum Job {
     /// Put adapters into their base model: a plain model folder
     #[command(after_help = merge::MERGE_HELP)]
     Merge(merge::MergeArgs),
+    /// Write a report of runs: one HTML file with curves, completions, replays
+    #[command(after_help = report::REPORT_HELP)]
+    Report(report::ReportArgs),
     /// Train at every point of a grid and with every seed, and compare
     #[command(after_help = sweep::SWEEP_HELP)]
     Sweep(sweep::SweepArgs),
@@ -248,6 +253,7 @@ impl Job {
             Self::Generate(args) => spg::generate::run(&args.request()?),
             Self::Grade(args) => spg::grade::run(&args.request()),
             Self::Merge(args) => spg::merge::run(&args.request()),
+            Self::Report(args) => spg::report::write_page(&args.request()),
             Self::Sweep(args) => args.run(),
             Self::Bench(args) => spg::bench::run(&args.request()),
             Self::Data(args) => args.run(),

@@ -16,7 +16,7 @@
 //! | [`rollout`] | block-wise masked decoding |
 //! | [`objective`] | advantages, masks, likelihoods, losses and their gradients: SPG and what it is compared with |
 //! | [`optim`] | AdamW, clipping, learning-rate schedules |
-//! | [`report`] | metrics, progress, logs |
+//! | [`report`] | metrics, progress, logs; the pages of reports |
 //! | [`session`] | model, tokenizer and task of a command |
 //! | [`data`] | records shown as prompts, and data sets made from a seed |
 //! | [`eval`], [`train`], [`verify`] | the loops that know everybody |

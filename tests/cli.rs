@@ -10,6 +10,8 @@ use predicates::str::{contains, starts_with};
 mod hostile;
 #[path = "cli/hub.rs"]
 mod hub;
+#[path = "cli/report.rs"]
+mod report;
 #[path = "cli/reward_command.rs"]
 mod reward_command;
 #[cfg(unix)]

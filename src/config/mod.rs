@@ -60,8 +60,8 @@ pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use recipe::*;
 pub use request::{
     BenchModel, BenchRequest, EvalRequest, GenerateRequest, GradeRequest, MakeDataRequest, MergeRequest,
-    PrecisionRequest, PromptSource, Resume, RunRequest, Shape, ShowDataRequest, SweepAction, SweepReportOptions,
-    SweepRequest, VerifyRequest, Which,
+    PrecisionRequest, PromptSource, ReportRequest, Resume, RunRequest, Shape, ShowDataRequest, SweepAction,
+    SweepReportOptions, SweepRequest, VerifyRequest, Which,
 };
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};

@@ -253,6 +253,15 @@ pub struct MergeRequest {
     pub base: Option<String>,
 }
 
+/// `spg report`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportRequest {
+    /// Run folders, or folders of runs.
+    pub dirs: Vec<PathBuf>,
+    /// The file to write; none: `report.html` in the folder, if it is one.
+    pub out: Option<PathBuf>,
+}
+
 /// `spg sweep`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SweepRequest {

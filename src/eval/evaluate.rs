@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::{Evaluation, Response, Sample};
 use crate::config::{RolloutTable, RunConfig, Setting};
 use crate::model::{Llada, Pass};
-use crate::report::{DecodingProgress, Row};
+use crate::report::{Commit, DecodingProgress, REPLAYS, Replay, Row};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoded, Decoding, Prompt, Sampler};
 use crate::session::{Example, Session};
@@ -36,6 +36,8 @@ pub struct Outcome {
     pub evaluation: Evaluation,
     /// The completions they are of, record after record.
     pub samples: Vec<Sample>,
+    /// How the first of them were denoised.
+    pub replays: Vec<Replay>,
 }
 
 impl Evaluator {
@@ -102,8 +104,10 @@ impl Evaluator {
             let started = Instant::now();
             let decoded = self.decode(&model, pass, stop, setting, &format!("{}{of}", setting.label))?;
             let seconds = started.elapsed().as_secs_f64();
+            let first: Vec<Decoded> = decoded.iter().take(REPLAYS).cloned().collect();
             let samples = self.grade(session, decoded, stop)?;
-            Ok(Outcome { evaluation: Evaluation::of(setting, &samples, seconds), samples })
+            let replays = replays(session, setting, first, &samples);
+            Ok(Outcome { evaluation: Evaluation::of(setting, &samples, seconds), samples, replays })
         };
         self.settings.iter().enumerate().map(run).collect()
     }
@@ -165,6 +169,22 @@ impl Evaluator {
             })
             .collect())
     }
+}
+
+/// How `decoded`, the first completions of `samples`, came about.
+fn replays(session: &Session, setting: &Setting, decoded: Vec<Decoded>, samples: &[Sample]) -> Vec<Replay> {
+    let tokenizer = session.encoder.tokenizer();
+    let answers = samples.iter().flat_map(|sample| sample.responses.iter().map(move |response| (sample, response)));
+    let replay = |(d, (sample, response)): (Decoded, (&Sample, &Response))| Replay {
+        setting: setting.label.clone(),
+        remasking: setting.remasking,
+        prompt: sample.prompt.clone(),
+        reward: Some(response.reward.total).filter(|total| total.is_finite()),
+        length: response.length,
+        pieces: tokenizer.pieces(&d.canvas),
+        commits: d.trace.iter().map(|c| Commit::new(c.position, c.step, c.confidence)).collect(),
+    };
+    decoded.into_iter().zip(answers).map(replay).collect()
 }
 
 /// Where the examples, which are some of the records in their order, stand among them.

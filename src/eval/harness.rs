@@ -209,7 +209,7 @@ mod tests {
             seconds: 1.5,
         };
         let samples = vec![sample(0, &[8, 4]), sample(3, &[0, 0])];
-        let outcome = Outcome { evaluation: Evaluation::of(&setting(), &samples, 2.0), samples };
+        let outcome = Outcome { evaluation: Evaluation::of(&setting(), &samples, 2.0), samples, replays: Vec::new() };
         let rows: Vec<Value> =
             provenance.samples(&outcome).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         let results = provenance.results(&[outcome]);

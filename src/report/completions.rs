@@ -1,5 +1,5 @@
 //! Completions kept as parquet, in the folder `completions/` of a run: those of every phase, in the columns of TRL's
-//! `log_completions`, and those of every evaluation.
+//! `log_completions`, and those of every evaluation; of some of the latter also how they were denoised ([`Replay`]).
 //!
 //! A file is of one step and written whole, so that a phase that is run again writes the same file again. A resumed run
 //! removes those of later steps.
@@ -17,6 +17,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::Type;
 
+use super::replays::Replay;
 use crate::files::{is_unfinished, sync_folder, write_whole};
 use crate::task::Reward;
 
@@ -28,6 +29,9 @@ pub enum Origin {
     /// A held-out evaluation; the step is that of the weights.
     Evaluation,
 }
+
+/// What the names of files of replays begin with.
+const REPLAY: &str = "replay_";
 
 impl Origin {
     const ALL: [Self; 2] = [Self::Rollout, Self::Evaluation];
@@ -74,12 +78,15 @@ impl CompletionTable {
         self
     }
 
-    /// With a column for every reward function; what one did not give to a completion is missing there.
+    /// With a column for every reward function, and their weighted sum; what one did not give to a completion is missing
+    /// there.
     pub fn with_rewards<'a>(mut self, rewards: impl ExactSizeIterator<Item = &'a Reward>) -> Self {
         let len = rewards.len();
         let mut places: HashMap<&str, usize> = HashMap::new();
         let mut columns: Vec<(String, Vec<Option<f64>>)> = Vec::new();
+        let mut totals = Vec::with_capacity(len);
         for (row, reward) in rewards.enumerate() {
+            totals.push(Some(reward.total));
             for (name, value) in &reward.parts {
                 let place = *places.entry(name).or_insert_with(|| {
                     columns.push((name.to_string(), vec![None; len]));
@@ -89,7 +96,7 @@ impl CompletionTable {
             }
         }
         self.columns.extend(columns.into_iter().map(|(name, values)| (name, Values::Number(values))));
-        self
+        self.with("reward", Values::Number(totals))
     }
 
     fn to_parquet(&self) -> Result<Vec<u8>, ParquetError> {
@@ -158,12 +165,43 @@ impl CompletionFolder {
     /// # Errors
     /// Names the file.
     pub fn write(&self, table: &CompletionTable) -> Result<()> {
-        let path = self.0.join(format!("{}{:05}.parquet", table.origin.prefix(), table.step));
+        let name = format!("{}{:05}.parquet", table.origin.prefix(), table.step);
+        self.write_file(&name, || Ok(table.to_parquet()?))
+    }
+
+    /// Writes the file of the replays of a step, in place of one that is there.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn write_replays(&self, step: usize, replays: &[Replay]) -> Result<()> {
+        self.write_file(&format!("{REPLAY}{step:05}.json"), || Ok(serde_json::to_vec(replays)?))
+    }
+
+    fn write_file(&self, name: &str, content: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
+        let path = self.0.join(name);
         let write = || -> Result<()> {
             std::fs::create_dir_all(&self.0)?;
-            Ok(write_whole(&path, &table.to_parquet()?)?)
+            Ok(write_whole(&path, &content()?)?)
         };
         write().with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The files of completions of an origin by step, the earliest first.
+    pub fn tables(&self, origin: Origin) -> Vec<(usize, PathBuf)> {
+        self.files(|name| step_in(name, origin.prefix(), ".parquet"))
+    }
+
+    /// The files of replays by step, the earliest first.
+    pub fn replays(&self) -> Vec<(usize, PathBuf)> {
+        self.files(|name| step_in(name, REPLAY, ".json"))
+    }
+
+    fn files(&self, step: impl Fn(&str) -> Option<usize>) -> Vec<(usize, PathBuf)> {
+        let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let mut found: Vec<_> =
+            entries.filter_map(|e| Some((step(&e.file_name().to_string_lossy())?, e.path()))).collect();
+        found.sort();
+        found
     }
 
     /// Waits until the files' names are on the disk, as what is in them is.
@@ -200,10 +238,14 @@ impl CompletionFolder {
     }
 }
 
-/// The step of a file of completions, by its name.
+/// The step of a file of completions or replays, by its name.
 fn step_of(name: &str) -> Option<usize> {
-    let number = Origin::ALL.iter().find_map(|origin| name.strip_prefix(origin.prefix()))?;
-    number.strip_suffix(".parquet")?.parse().ok()
+    let table = Origin::ALL.iter().find_map(|origin| step_in(name, origin.prefix(), ".parquet"));
+    table.or_else(|| step_in(name, REPLAY, ".json"))
+}
+
+fn step_in(name: &str, prefix: &str, ending: &str) -> Option<usize> {
+    name.strip_prefix(prefix)?.strip_suffix(ending)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -236,7 +278,6 @@ pub(crate) mod tests {
         CompletionTable::new(Origin::Rollout, step, 2)
             .with("prompt", Values::Text(vec!["ä?".to_owned(), String::new()]))
             .with_rewards(rewards.iter())
-            .with("advantage", Values::Number(vec![Some(0.5), Some(-0.5)]))
             .with("solved", Values::Flag(vec![true, false]))
     }
 
@@ -250,8 +291,8 @@ pub(crate) mod tests {
         assert_eq!(names(dir.path()), ["completions_00007.parquet"]);
         let found = rows(&dir.path().join("completions/completions_00007.parquet"));
         let expected = [
-            ["step 7", "prompt ä?", "format 0.5", "command/near \"it\" null", "advantage 0.5", "solved true"],
-            ["step 7", "prompt ", "format 0.25", "command/near \"it\" -1E0", "advantage -5E-1", "solved false"],
+            ["step 7", "prompt ä?", "format 0.5", "command/near \"it\" null", "reward 0.5", "solved true"],
+            ["step 7", "prompt ", "format 0.25", "command/near \"it\" -1E0", "reward -7.5E-1", "solved false"],
         ];
         let shown = |row: &Vec<(String, String)>| -> Vec<String> {
             row.iter().map(|(name, value)| format!("{name} {value}")).collect()
@@ -267,14 +308,19 @@ pub(crate) mod tests {
         for step in [3, 4, 123_456] {
             folder.write(&table(step)).expect("written");
             folder.write(&CompletionTable { origin: Origin::Evaluation, ..table(step) }).expect("written");
+            folder.write_replays(step, &[]).expect("written");
         }
         for name in ["notes.txt", "completions_best.parquet", ".spg-1-2.tmp"] {
             std::fs::write(folder.0.join(name), "x").expect("written");
         }
-        folder.cut(Some(3)).expect("cut");
         let mine = ["completions_best.parquet", "notes.txt"];
-        let left = ["completions_00003.parquet", "completions_best.parquet", "eval_00003.parquet", "notes.txt"];
+        folder.cut(Some(3)).expect("cut");
+        let kept = ["completions_00003.parquet", "eval_00003.parquet", "replay_00003.json"];
+        let left = [kept[0], mine[0], kept[1], mine[1], kept[2]];
         assert_eq!(names(dir.path()), left);
+        let of = |files: Vec<(usize, PathBuf)>| files.into_iter().map(|(step, _)| step).collect::<Vec<_>>();
+        let by_origin = Origin::ALL.map(|origin| of(folder.tables(origin)));
+        assert_eq!((by_origin, of(folder.replays())), ([vec![3], vec![3]], vec![3]));
         folder.cut(None).expect("cut");
         assert_eq!(names(dir.path()), mine);
     }

@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use super::completions::{CompletionFolder, CompletionTable};
 use super::metrics::{MetricsFile, Row};
+use super::replays::Replay;
 use super::run_files::metrics_file;
 use super::tensorboard::{self, EventFile};
 use super::trackio::{self, Trackio};
@@ -112,6 +113,17 @@ impl Recorder {
     pub fn completions(&mut self, table: &CompletionTable) -> Result<()> {
         self.0.iter().try_for_each(|sink| match sink {
             Sink::Completions(folder) => folder.write(table),
+            Sink::Metrics(_) | Sink::TensorBoard(_) | Sink::Trackio(_) => Ok(()),
+        })
+    }
+
+    /// Keeps how completions of a step were denoised, as [`Recorder::completions`] keeps completions.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written.
+    pub fn replays(&mut self, step: usize, replays: &[Replay]) -> Result<()> {
+        self.0.iter().try_for_each(|sink| match sink {
+            Sink::Completions(folder) => folder.write_replays(step, replays),
             Sink::Metrics(_) | Sink::TensorBoard(_) | Sink::Trackio(_) => Ok(()),
         })
     }

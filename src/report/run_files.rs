@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{BEST, CHECKPOINT};
 
+/// Provenance of a run: version, revision, commit of the base model, seeds, command line.
+pub const RUN_FILE: &str = "run.json";
+
 /// Where the metrics of a run are, or will be.
 pub fn metrics_file(run: &Path) -> PathBuf {
     run.join("metrics.jsonl")

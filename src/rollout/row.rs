@@ -32,6 +32,11 @@ pub struct Choice {
     pub position: usize,
     /// The random number that chose the token.
     pub uniform: f64,
+    /// The denoising step of the completion at which it was committed, from 0.
+    pub step: usize,
+    /// What the token was ranked by: see [`Remasking`](crate::config::Remasking). It is rounded in other places when other
+    /// rows are encoded beside.
+    pub confidence: f64,
 }
 
 /// A completion in the making.
@@ -71,7 +76,8 @@ impl<'a> Row<'a> {
     /// Takes an offer.
     pub fn commit(&mut self, offer: &Offer) {
         self.canvas[offer.position] = offer.token;
-        self.trace.push(Choice { position: offer.position, uniform: offer.uniform });
+        let Offer { position, uniform, confidence, .. } = *offer;
+        self.trace.push(Choice { position, uniform, step: self.steps, confidence });
     }
 
     /// Counts a run of the model.

@@ -72,6 +72,20 @@ impl Tokenizer {
         self.decode_with(ids, false)
     }
 
+    /// What every id adds to the text: pieces that [`Tokenizer::decode_raw`] of all ids consists of. A character of several
+    /// ids belongs to the last of them; the others have empty pieces.
+    pub fn pieces(&self, ids: &[u32]) -> Vec<String> {
+        let text = self.decode_raw(ids);
+        let mut start = 0;
+        let mut piece = |n: usize| {
+            // a decoder may end a text that goes on in another way, such as half a character
+            let settled = if n == ids.len() { text.len() } else { common(&text, &self.decode_raw(&ids[..n])) };
+            let end = settled.max(start);
+            text[std::mem::replace(&mut start, end)..end].to_owned()
+        };
+        (1..=ids.len()).map(&mut piece).collect()
+    }
+
     fn decode_with(&self, ids: &[u32], skip_special_tokens: bool) -> String {
         let decoded = guarded(|| self.inner.decode(ids, skip_special_tokens).map_err(|error| error.to_string()));
         decoded.unwrap_or_else(|panicked| Err(panicked.to_string())).unwrap_or_else(|error| {
@@ -102,6 +116,11 @@ impl Tokenizer {
             None => Err(TextError::MissingId { file: self.file.clone(), id, name: name.into() }),
         }
     }
+}
+
+/// Bytes with which both texts begin, in whole characters.
+fn common(a: &str, b: &str) -> usize {
+    a.chars().zip(b.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
 }
 
 /// The number of tokens of a completion up to and including its first `eos`, or all of them.
@@ -159,6 +178,22 @@ mod tests {
         assert_eq!((ids.len(), ids[1], ids[2]), (4, UNKNOWN, UNKNOWN));
     }
 
+    /// As byte-level vocabularies have them: a token a byte.
+    #[test]
+    fn a_character_of_several_ids_is_the_piece_of_the_last() {
+        let json = serde_json::json!({
+            "version": "1.0", "added_tokens": [], "decoder": {"type": "ByteFallback"},
+            "model": {"type": "BPE", "byte_fallback": true, "unk_token": null, "merges": [],
+                "vocab": {"<0xF0>": 0, "<0x9F>": 1, "<0x98>": 2, "<0x80>": 3, "a": 4, "b": 5}},
+        });
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
+        let tokenizer = Tokenizer::load(dir.path()).unwrap();
+        assert_eq!(tokenizer.pieces(&[4, 0, 1, 2, 3, 5]), ["a", "", "", "", "😀", "b"]);
+        let torn = tokenizer.pieces(&[4, 0, 1]);
+        assert_eq!((torn[0].as_str(), torn.concat()), ("a", tokenizer.decode_raw(&[4, 0, 1])));
+    }
+
     #[test]
     fn ids_without_a_token_are_left_out() {
         let tokenizer = tiny();
@@ -181,6 +216,14 @@ mod tests {
             let tokenizer = tiny();
             let known = ids.iter().filter_map(|&id| tokenizer.token(id)).collect::<String>();
             prop_assert_eq!(tokenizer.decode_raw(&ids), known);
+        }
+
+        #[test]
+        fn pieces_join_to_the_text(ids in prop::collection::vec(0u32..70, 0..40)) {
+            let tokenizer = tiny();
+            let pieces = tokenizer.pieces(&ids);
+            prop_assert_eq!(pieces.len(), ids.len());
+            prop_assert_eq!(pieces.concat(), tokenizer.decode_raw(&ids));
         }
 
         #[test]

@@ -29,7 +29,7 @@ use crate::config::{RunConfig, RunRequest};
 use crate::error::{Stopped, has};
 use crate::eval::{Column, Evaluation, Evaluator, completion_table, render_table};
 use crate::model::Pass;
-use crate::report::{CompletionTable, Progress, Recorder, Row, print_result};
+use crate::report::{CompletionTable, Progress, Recorder, Replay, Row, print_result, renew_page};
 use crate::runtime;
 use crate::signal::{Interrupted, Stop};
 
@@ -107,10 +107,12 @@ pub fn drive(
         decline,
         retention,
     };
-    match run.go(method) {
+    let ended = match run.go(method) {
         Ok(()) => run.finish(),
         Err(error) => Err(run.leave(error)),
-    }
+    };
+    renew_page(&config.run().output_dir);
+    ended
 }
 
 /// A run under way.
@@ -207,6 +209,8 @@ impl Run<'_> {
         let outcomes = self.evaluator.outcomes(&self.trainer.session, Pass::INFERENCE, &self.stop)?;
         if self.config.train().log_completions {
             self.recorder.completions(&completion_table(step, &outcomes))?;
+            let replays: Vec<Replay> = outcomes.iter().flat_map(|outcome| outcome.replays.clone()).collect();
+            self.recorder.replays(step, &replays)?;
         }
         let evaluations: Vec<Evaluation> = outcomes.into_iter().map(|outcome| outcome.evaluation).collect();
         let mut row = Row::new(step);

@@ -9,11 +9,8 @@ use super::lock::{LOCK_FILE, RunLock};
 use crate::config::{Change, Changes, LAST_GOOD, RESOLVED_FILE, RunConfig};
 use crate::error::Usage;
 use crate::files::{is_unfinished, remove_unfinished, sync_folder, write_whole};
-use crate::report::{best_dir, checkpoint_dir, checkpoints, metrics_file};
+use crate::report::{RUN_FILE, best_dir, checkpoint_dir, checkpoints, metrics_file};
 use crate::runtime;
-
-/// Provenance of a run: version, revision, commit of the base model, seeds, command line.
-const RUN_FILE: &str = "run.json";
 
 /// A run folder.
 #[derive(Clone, Debug)]

@@ -100,13 +100,14 @@ fn completions_are_kept_once_a_phase_and_are_those_that_were_rewarded() {
     run.run(&whole, None, &[], &counting).expect("a whole run");
     let evaluations = ["eval_00000.parquet", "eval_00004.parquet", "eval_00006.parquet"];
     let phases = ["completions_00001.parquet", "completions_00003.parquet", "completions_00005.parquet"];
-    assert_eq!(completion_files(&whole), [phases, evaluations].concat());
+    let replays = ["replay_00000.json", "replay_00004.json", "replay_00006.json"];
+    assert_eq!(completion_files(&whole), [phases, evaluations, replays].concat());
 
     let file = |run: &Path, name: &str| completion_rows(&run.join("completions").join(name));
     for (name, metrics) in phases.iter().zip([1, 3, 5]) {
         let rows = file(&whole, name);
         let names: Vec<&str> = rows[0].iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["step", "prompt", "completion", "sudoku", "advantage"]);
+        assert_eq!(names, ["step", "prompt", "completion", "sudoku", "reward", "advantage"]);
         assert!(column(&rows, "step") == vec![metrics.to_string(); 6] && rows.len() == 6, "{rows:?}");
         let mean =
             |name: &str| column(&rows, name).iter().map(|x| x.parse::<f64>().expect("a number")).sum::<f64>() / 6.0;
@@ -131,10 +132,15 @@ fn completions_are_kept_once_a_phase_and_are_those_that_were_rewarded() {
     for place in [checks / 3, checks - 1] {
         let dir = folder.path().join(format!("stopped-{place}"));
         run.run(&dir, None, &[], &Stop::at_check(place)).expect_err("stopped");
+        let report = std::fs::read_to_string(dir.join("report.html")).expect("a report of what there is");
+        // at the last check all updates are made, and an evaluation is not
+        assert_eq!(report.contains("not finished"), place < checks - 1, "{place} of {checks}");
+        assert!(report.contains("replay-data"), "{place} of {checks}");
         run.succeed(&dir, Some(Resume::Auto), &[]);
         assert_eq!(completion_files(&dir), completion_files(&whole));
+        let bytes = |run: &Path, name: &String| std::fs::read(run.join("completions").join(name)).expect("a file");
         assert!(
-            completion_files(&dir).iter().all(|name| file(&dir, name) == file(&whole, name)),
+            completion_files(&dir).iter().all(|name| bytes(&dir, name) == bytes(&whole, name)),
             "{place} of {checks}"
         );
     }
@@ -154,5 +160,7 @@ fn fine_tuning_keeps_what_is_written_at_evaluations() {
     let dir = folder.path().join("run");
     let run = Tiny { command: Command::Sft, changes: &["train.log_completions=true", "sft.batch_size=4"] };
     run.succeed(&dir, None, &[]);
-    assert_eq!(completion_files(&dir), ["eval_00000.parquet", "eval_00004.parquet", "eval_00006.parquet"]);
+    let steps = ["00000", "00004", "00006"];
+    let names = [steps.map(|n| format!("eval_{n}.parquet")), steps.map(|n| format!("replay_{n}.json"))];
+    assert_eq!(completion_files(&dir), names.concat());
 }

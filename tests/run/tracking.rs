@@ -79,7 +79,9 @@ fn a_killed_run_has_every_step_once_in_every_format() {
         .collect();
     kept.sort();
     let phases = ["completions_00001.parquet", "completions_00003.parquet", "completions_00005.parquet"];
-    assert_eq!(kept, [&phases[..], &["eval_00000.parquet", "eval_00004.parquet", "eval_00006.parquet"]].concat());
+    let evaluations = ["eval_00000.parquet", "eval_00004.parquet", "eval_00006.parquet"];
+    let replays = ["replay_00000.json", "replay_00004.json", "replay_00006.json"];
+    assert_eq!(kept, [phases, evaluations, replays].concat());
 
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let mut reader = Command::new(python);

@@ -142,7 +142,12 @@ fn an_early_stop_changes_nothing_up_to_the_end_and_costs_no_more_steps() {
                 let decoded = end.next_multiple_of(8);
                 assert_eq!(early.canvas[..decoded], full.canvas[..decoded], "a block is finished");
                 assert!(early.canvas[decoded..].iter().all(|&id| id == eos));
-                assert_eq!(early.trace, full.trace[..decoded], "what is filled was not decoded");
+                let places =
+                    |trace: &[Choice]| trace.iter().map(|c| (c.position, c.uniform, c.step)).collect::<Vec<_>>();
+                assert_eq!(places(&early.trace), places(&full.trace[..decoded]), "what is filled was not decoded");
+                // fewer rows at once round in other places
+                let apart = |(a, b): (&Choice, &Choice)| (a.confidence - b.confidence).abs();
+                assert!(early.trace.iter().zip(&full.trace).map(apart).all(|apart| apart < 1e-5));
                 assert!(early.steps <= full.steps && (decoded == 32) == (early.steps == full.steps));
                 stopped += usize::from(decoded < 32);
             }
