@@ -125,13 +125,14 @@ fn what_is_missing_is_said() {
 fn the_completions_that_changed_most_come_first() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = run_in(folder.path(), &[]);
-    keep(&run, 0, &["same", "was bad", "was good"], &[0.5, 0.0, 1.0]);
-    keep(&run, 4, &["same", "is good", "is bad"], &[0.5, 0.75, 0.5]);
+    keep(&run, 0, &["same", "was fair", "was bad", "was good"], &[0.5, 0.25, 0.0, 1.0]);
+    keep(&run, 4, &["same", "is fair", "is good", "is bad"], &[0.5, 0.5, 0.75, 0.5]);
     let page = page(&run);
-    assert!(page.contains("Of 3 held-out completions 1 earn more and 1 less"), "{page}");
+    assert!(page.contains("Of 4 held-out completions 2 earn more and 1 less"), "{page}");
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}"));
     assert!(place("+0.75") < place("was bad") && place("was bad") < place("is good"));
-    assert!(place("is good") < place("−0.5") && place("−0.5") < place("was good"));
+    assert!(place("is good") < place("+0.25") && place("+0.25") < place("is fair"));
+    assert!(place("is fair") < place("−0.5") && place("−0.5") < place("was good"));
 }
 
 #[test]
