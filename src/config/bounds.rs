@@ -48,6 +48,7 @@ const BOUNDS: &[(&str, Bound)] = &[
     ("data_seed", Bound::Any),
     ("diffusion_steps", Bound::Tokens),
     ("drift_check", Bound::Any),
+    ("early_stopping_patience", Bound::Any),
     ("eval_steps", Bound::Updates),
     ("few_shot", Bound::Small),
     ("gradient_parts_steps", Bound::Updates),

@@ -31,10 +31,10 @@ fn a_run_says_what_it_is_and_shows_what_its_model_writes() {
     let table = &lines[shown[0]..][..5];
     assert_eq!(table[0], "completions for update 3: 2 of 3 for one prompt");
     assert!(table[1].starts_with("prompt: ") && !table[1].contains("mask"), "{table:#?}");
-    assert_eq!(table[2].split_whitespace().collect::<Vec<_>>(), ["sudoku", "advantage", "completion"]);
+    assert_eq!(table[2].split_whitespace().collect::<Vec<_>>(), ["sudoku", "reward", "advantage", "completion"]);
     let figures = |line: &str| -> Vec<f64> { line.split_whitespace().map_while(|cell| cell.parse().ok()).collect() };
     let (best, worst) = (figures(&table[3]), figures(&table[4]));
-    assert!(best[0] > worst[0] && best[1] > 0.0 && worst[1] < 0.0, "{table:#?}");
+    assert!(best[1] > worst[1] && best[2] > 0.0 && worst[2] < 0.0, "{table:#?}");
 }
 
 #[test]
