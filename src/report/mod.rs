@@ -5,6 +5,7 @@ mod card;
 mod completions;
 mod decoding;
 mod log;
+mod manifest;
 mod markup;
 mod metrics;
 mod output;
@@ -27,6 +28,7 @@ pub(crate) use completions::tests::{names as completion_files, rows as completio
 pub use completions::{CompletionTable, Origin, Values};
 pub use decoding::DecodingProgress;
 pub use log::{LogFormat, Verbosity, init_log};
+pub use manifest::{Damage, MANIFEST_FILE, rewrite, seal, verify};
 pub use metrics::{MetricsError, Row, read_metrics};
 pub use output::{print_json, print_result};
 pub use page::{renew as renew_page, write as write_page};

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use toml::Table;
 
-use super::{best_dir, checkpoint_dir, checkpoints};
+use super::{best_dir, checkpoint_dir, checkpoints, verify};
 use crate::config::{RESOLVED_FILE, Which};
 use crate::error::Usage;
 use crate::files::{is_there, read_optional};
@@ -36,8 +36,16 @@ impl Checkpoint {
     /// or the best where nothing is asked for and the run was told `load_best_model_at_end`. The log says which it is.
     ///
     /// # Errors
-    /// If there is none of them; [`Usage`] for `which` of a folder that is no run, and for a best one that is none.
+    /// If there is none of them, or it is [damaged](super::Damage); [`Usage`] for `which` of a folder that is no run, and
+    /// for a best one that is none.
     pub fn find(dir: &Path, which: Option<Which>) -> Result<Self> {
+        let found = Self::named(dir, which)?;
+        let (Self::Adapter(folder) | Self::Model(folder)) = &found;
+        verify(folder).context("take another checkpoint")?;
+        Ok(found)
+    }
+
+    fn named(dir: &Path, which: Option<Which>) -> Result<Self> {
         if !dir.is_dir() {
             bail!("{} is not a folder", dir.display());
         }

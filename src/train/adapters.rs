@@ -8,7 +8,7 @@ use crate::config::{LoraTable, RunConfig};
 use crate::error::Usage;
 use crate::hub::is_hub_id;
 use crate::model::{ADAPTER_CONFIG, source};
-use crate::report::checkpoints;
+use crate::report::Checkpoint;
 use crate::session::Session;
 
 /// Attaches fresh adapters, or those of `lora.init_from`, which bring their own ranks, scales and modules.
@@ -44,11 +44,8 @@ pub fn attach(config: &RunConfig, lora: &LoraTable, session: &mut Session) -> Re
     Ok(())
 }
 
-/// The adapter folder that is meant: the folder itself, the last checkpoint of a run, or the hub's of that id.
+/// The adapter folder that is meant: the folder itself, what a run stands for, or the hub's of that id.
 fn folder(from: &Path) -> Result<PathBuf> {
-    if from.join(ADAPTER_CONFIG).is_file() {
-        return Ok(from.to_owned());
-    }
     if !from.is_dir() {
         let id = from.to_str().filter(|name| is_hub_id(name.split('@').next().unwrap_or(name)));
         let Some(id) = id else {
@@ -59,9 +56,10 @@ fn folder(from: &Path) -> Result<PathBuf> {
         };
         return Ok(source::resolve_adapter(id).context("lora.init_from")?.path);
     }
-    match checkpoints(from).pop() {
-        Some((_, last)) if last.join(ADAPTER_CONFIG).is_file() => Ok(last),
-        Some((_, last)) => bail!("lora.init_from: {} holds no adapter: it has no {ADAPTER_CONFIG}", last.display()),
-        None => bail!("lora.init_from: {} holds neither {ADAPTER_CONFIG} nor a checkpoint", from.display()),
+    match Checkpoint::find(from, None).context("lora.init_from")? {
+        Checkpoint::Adapter(dir) => Ok(dir),
+        Checkpoint::Model(dir) => {
+            bail!("lora.init_from: {} holds no adapter: it has no {ADAPTER_CONFIG}", dir.display())
+        }
     }
 }

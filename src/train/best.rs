@@ -13,6 +13,7 @@ use super::checkpoint::{OPTIMIZER_FILE, TrainerState};
 use super::retention::Retention;
 use super::run_dir::RunDir;
 use crate::files::{NewFolder, duplicate, remove_folder};
+use crate::report::{MANIFEST_FILE, seal};
 
 /// Makes `best/` what it should be: of the best evaluation's step, and not there where that is step 0. As long as no
 /// evaluation is known, what is there stays.
@@ -28,12 +29,13 @@ pub fn keep(run: &RunDir, retention: &Retention) -> Result<()> {
     if dir.is_dir() && TrainerState::load(&dir).is_ok_and(|state| state.global_step == best.step) {
         return Ok(());
     }
-    put(&run.checkpoint(best.step), &dir).with_context(|| format!("cannot write {}", dir.display()))
+    put(&run.checkpoint(best.step), &dir, best.step).with_context(|| format!("cannot write {}", dir.display()))
 }
 
-fn put(checkpoint: &Path, dir: &Path) -> Result<()> {
+fn put(checkpoint: &Path, dir: &Path, step: usize) -> Result<()> {
     let new = NewFolder::replacing(dir)?;
-    duplicate(checkpoint, new.path(), &[OPTIMIZER_FILE])?;
+    duplicate(checkpoint, new.path(), &[OPTIMIZER_FILE, MANIFEST_FILE])?;
+    seal(new.path(), step)?;
     Ok(new.finish()?)
 }
 

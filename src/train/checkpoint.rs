@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::belongs::Belongs;
@@ -14,9 +14,9 @@ use super::run_dir::RunDir;
 use super::trainer::Trainer;
 use crate::config::RunConfig;
 use crate::error::Usage;
-use crate::files::{NewFolder, remove_folder, write_whole};
+use crate::files::{NewFolder, remove_folder};
 use crate::model::{WeightFiles, write_safetensors};
-use crate::report::{CARD_FILE, STATE_FILE, checkpoint_step};
+use crate::report::{CARD_FILE, Damage, STATE_FILE, checkpoint_step, rewrite, seal, verify};
 use crate::runtime;
 
 /// What only a resumed run needs.
@@ -62,7 +62,7 @@ impl TrainerState {
         let path = dir.join(STATE_FILE);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("{} is not a checkpoint: cannot read {STATE_FILE}", dir.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+        serde_json::from_str(&text).map_err(|error| Damage { path, what: error.to_string() }.into())
     }
 
     fn text(&self) -> serde_json::Result<String> {
@@ -81,21 +81,12 @@ impl TrainerState {
         }
     }
 
-    /// Whether this is a place where a run of `config` stops: the step that the folder is named after, no phase cut in
-    /// two.
+    /// Whether this is a place where a run of `config` stops: no phase is cut in two.
     ///
     /// # Errors
     /// Says what does not fit.
     pub fn check_step(&self, dir: &Path, config: &RunConfig) -> Result<()> {
         let (step, shown) = (self.global_step, dir.display());
-        if let Some(named) = checkpoint_step(dir)
-            && named != step
-        {
-            bail!(
-                "{shown} is named after step {named}, but its {STATE_FILE} says global_step {step}: it was renamed or \
-                 put together from two; go on from another checkpoint"
-            );
-        }
         let phase = config.updates_per_phase();
         ensure!(
             step.is_multiple_of(phase),
@@ -103,6 +94,27 @@ impl TrainerState {
              (num_iterations of its algorithm): go on from another checkpoint"
         );
         Ok(())
+    }
+}
+
+/// Whether a checkpoint is what was written, and of the step that it is named after, before anything of it is used.
+///
+/// # Errors
+/// [`Damage`]; files that cannot be read.
+pub fn check(dir: &Path) -> Result<()> {
+    verify(dir)?;
+    let state = TrainerState::load(dir)?;
+    match checkpoint_step(dir).filter(|&named| named != state.global_step) {
+        None => Ok(()),
+        Some(named) => Err(Damage {
+            path: dir.to_owned(),
+            what: format!(
+                "it is named after step {named}, but its {STATE_FILE} says global_step {}: it was renamed or put together \
+                 from two",
+                state.global_step
+            ),
+        }
+        .into()),
     }
 }
 
@@ -128,6 +140,7 @@ pub fn write_folder(run: &RunDir, dir: &Path, trainer: &Trainer, state: &Trainer
     let write = || -> Result<()> {
         let new = NewFolder::replacing(dir)?;
         write(run, new.path(), trainer, state)?;
+        seal(new.path(), state.global_step)?;
         Ok(new.finish()?)
     };
     write().with_context(|| format!("cannot write the checkpoint {}", dir.display()))
@@ -139,8 +152,7 @@ pub fn write_folder(run: &RunDir, dir: &Path, trainer: &Trainer, state: &Trainer
 /// Names the file.
 pub fn renew(run: &RunDir, dir: &Path, trainer: &Trainer, state: &TrainerState) -> Result<()> {
     for (name, text) in texts(run, trainer, state)? {
-        let path = dir.join(name);
-        write_whole(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+        rewrite(dir, name, &text)?;
     }
     Ok(())
 }
@@ -154,9 +166,7 @@ pub fn note(dir: &Path, standing: Standing) -> Result<()> {
     if state.standing == standing {
         return Ok(());
     }
-    let path = dir.join(STATE_FILE);
-    write_whole(&path, TrainerState { standing, ..state }.text()?.as_bytes())
-        .with_context(|| format!("cannot write {}", path.display()))
+    rewrite(dir, STATE_FILE, &TrainerState { standing, ..state }.text()?)
 }
 
 /// The files of a checkpoint that are texts of its own.

@@ -30,6 +30,7 @@ mod tracking_tests;
 mod trainer;
 mod update;
 mod views;
+mod whole;
 
 use std::io;
 

@@ -12,6 +12,7 @@ use super::lock::RunLock;
 use super::retention::{Retention, Standing};
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
+use super::whole::Whole;
 use crate::config::{CHECKPOINT, Changes, Resume, RunConfig, RunRequest};
 use crate::error::Usage;
 use crate::report::{Recorder, Row, checkpoints, read_metrics};
@@ -70,6 +71,7 @@ impl Start {
             }
             Some(Resume::From(path)) if !inside(path, root) => {
                 RunDir::require_free(root)?;
+                checkpoint::check(path).map_err(|error| Whole::beside(path, error))?;
                 let (state, changes) = restore(path, request, trainer, belongs)?;
                 let step = state.global_step;
                 Ok(Self { step, resumed: Some(step), changes, ..from_zero(Folder::New) })
@@ -77,13 +79,11 @@ impl Start {
             Some(resume) => {
                 let (run, lock) = RunDir::take(root)?;
                 let lock = Some(lock);
-                let Some((_, last)) = run.checkpoints().pop() else {
+                let named = if let Resume::From(path) = resume { Some(path.as_path()) } else { None };
+                let Some(last) = Whole::newest(&run)?.take(&run, named)? else {
                     tracing::warn!("{} has no checkpoint yet: starting again from step 0", root.display());
                     return Ok(Self { lock, ..from_zero(Folder::Again) });
                 };
-                if let Resume::From(path) = resume {
-                    require_last(path, &last)?;
-                }
                 let (state, changes) = restore(&last, request, trainer, belongs)?;
                 let (step, standing) = (state.global_step, state.standing);
                 let mut rows = if run.metrics().exists() { read_metrics(&run.metrics())? } else { Vec::new() };
@@ -200,23 +200,11 @@ fn restore(
     Ok((state, changes))
 }
 
-fn require_last(path: &Path, last: &Path) -> Result<(), Usage> {
-    if same_folder(path, last) {
-        return Ok(());
-    }
-    Err(Usage(format!(
-        "{} is not the last checkpoint of its run ({} is): resume from the last one, or add --output-dir DIR to branch \
-         off into a new folder",
-        path.display(),
-        last.display()
-    )))
-}
-
 fn inside(path: &Path, root: &Path) -> bool {
     path.parent().is_some_and(|parent| same_folder(parent, root))
 }
 
-fn same_folder(a: &Path, b: &Path) -> bool {
+pub(super) fn same_folder(a: &Path, b: &Path) -> bool {
     match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
         _ => a == b,

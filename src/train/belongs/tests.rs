@@ -195,7 +195,7 @@ fn edit_state(checkpoint: &Path, change: impl FnOnce(&mut Value)) {
     let path = checkpoint.join("trainer_state.json");
     let mut state = serde_json::from_str(&std::fs::read_to_string(&path).expect("state")).expect("JSON");
     change(&mut state);
-    std::fs::write(path, state.to_string()).expect("write");
+    crate::report::rewrite(checkpoint, "trainer_state.json", &state.to_string()).expect("written");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_step_that_is_not_the_folders_cut_the_metrics_and_trained_on() {
     edit_state(&other, |state| state["global_step"] = 2.into());
     std::fs::rename(&other, dir.join("checkpoint-20")).expect("rename");
     let (_, text) = RL.fail(&dir, Some(Resume::Auto), &[]);
-    assert!(text.contains("checkpoint-20 is named after step 20"), "{text}");
+    assert!(text.contains("checkpoint-20 is damaged: it is named after step 20"), "{text}");
 }
 
 #[test]
@@ -239,6 +239,8 @@ fn a_checkpoint_of_numbers_that_are_none_is_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("run");
     started(&RL, &dir);
+    // as another program may have written them
+    std::fs::remove_file(dir.join("checkpoint-2/manifest.json")).expect("remove");
     for (file, key) in [("optimizer", "exp_avg_sq of"), ("adapter_model", "lora_B.weight in")] {
         let path = dir.join("checkpoint-2").join(format!("{file}.safetensors"));
         let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).expect("tensors");

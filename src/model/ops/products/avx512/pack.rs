@@ -8,6 +8,10 @@ use super::super::panels::{LINES, Line, PANEL};
 use super::registers::{both_interleaved, transposed};
 
 /// The panel of `columns` of `b`, for `depth` of `k`: pair after pair, two lines each.
+///
+/// # Safety
+/// The instructions are there ([`super::is_available`]); `b` holds `k * m` numbers, `depth` and `columns` lie within
+/// `k` and `m`, and `packed` has two lines for every pair of `depth`.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub unsafe fn pack(packed: &mut [Line], b: Right<'_>, [k, m]: [usize; 2], depth: Range<usize>, columns: Range<usize>) {
     let values = match b.numbers {
@@ -32,6 +36,9 @@ pub unsafe fn pack(packed: &mut [Line], b: Right<'_>, [k, m]: [usize; 2], depth:
 }
 
 /// Half a panel from `values` `[m, k]`, where the pairs lie side by side.
+///
+/// # Safety
+/// As for [`pack`]; rows `column` to `column + count` of `values` are there.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn pack_transposed(
     packed: &mut [Line],
@@ -56,6 +63,9 @@ unsafe fn pack_transposed(
 }
 
 /// Half a panel from `values` `[k, m]`, where the pairs lie one below the other.
+///
+/// # Safety
+/// As for [`pack`]; columns `column` to `column + count` of `values` are there.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn pack_plain(
     packed: &mut [Line],

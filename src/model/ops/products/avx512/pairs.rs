@@ -59,6 +59,9 @@ impl Pairs {
 }
 
 /// Rounds neighbours into pairs.
+///
+/// # Safety
+/// The instructions are there ([`super::is_available`]); `pairs` is a multiple of 16 long and holds all of `x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn round_row(x: &[f32], pairs: &mut [MaybeUninit<u32>]) {
     for (x, pairs) in x.chunks(32).zip(pairs.chunks_mut(16)) {
@@ -68,6 +71,10 @@ unsafe fn round_row(x: &[f32], pairs: &mut [MaybeUninit<u32>]) {
 }
 
 /// Rounds 16 columns of `x` from `column` on, its `k` rows `n` numbers apart, into rows of pairs.
+///
+/// # Safety
+/// The instructions are there ([`super::is_available`]); `x` holds `k` rows of `n` numbers, of which as many columns as
+/// there are rows of pairs follow `column`; `stride` is a multiple of 16 and holds a pair for every two of `k`.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn round_columns(x: &[f32], n: usize, k: usize, column: usize, rows: &mut [MaybeUninit<u32>], stride: usize) {
     let count = rows.len() / stride;

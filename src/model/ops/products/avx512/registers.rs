@@ -7,6 +7,9 @@ use super::super::panels::Line;
 use super::super::quantised::{Q8_0_BYTES, Q8_0_NUMBERS};
 
 /// 32 numbers, the first `count` of them from memory, the others zero, rounded.
+///
+/// # Safety
+/// The instructions are there ([`super::is_available`]); `x` is valid for reads of the first `count` of 32 numbers.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub unsafe fn load_pairs(x: *const f32, count: usize) -> __m512i {
     let mask = first(count, 32);
@@ -25,6 +28,10 @@ pub fn first(count: usize, width: usize) -> u32 {
 }
 
 /// Words of (a number of one row, the number below it), the first `count` of 16.
+///
+/// # Safety
+/// The instructions are there ([`super::is_available`]); both pointers are valid for reads of the first `count` of 16
+/// numbers.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub unsafe fn interleave(above: *const f32, below: Option<*const f32>, count: usize) -> __m512i {
     let mask = first(count, 16) as u16;
@@ -43,6 +50,10 @@ fn words(above: __m512, below: __m512) -> __m512i {
 }
 
 /// 16 numbers of blocks of Q8_0, from a multiple of 16 on.
+///
+/// # Safety
+/// The instructions are there ([`super::is_available`]); the block of number `at` of `blocks` is there, and `at` is a
+/// multiple of 16.
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn unpack(blocks: *const u8, at: usize) -> __m512 {
     // SAFETY: the caller promises that the block is there; half of it is read, and its factor.
@@ -55,6 +66,9 @@ unsafe fn unpack(blocks: *const u8, at: usize) -> __m512 {
 }
 
 /// As [`interleave`], of numbers that are rounded already.
+///
+/// # Safety
+/// As for [`interleave`].
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn interleave_rounded(above: *const i16, below: Option<*const i16>, count: usize) -> __m512i {
     let mask = first(count, 16);
@@ -71,6 +85,10 @@ unsafe fn interleave_rounded(above: *const i16, below: Option<*const i16>, count
 
 impl Values<'_> {
     /// 16 pairs of neighbours from element `at` on, of which `count` numbers count.
+    ///
+    /// # Safety
+    /// The instructions are there ([`super::is_available`]); `count` numbers (the first 32 of them) follow `at`, of
+    /// blocks whole blocks.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub unsafe fn load_pairs(&self, at: usize, count: usize) -> __m512i {
         // SAFETY: the caller promises `count` numbers from `at` on; masked loads touch no more.
@@ -88,6 +106,10 @@ impl Values<'_> {
     }
 
     /// 16 words of the number at `above` and the one at `below`, of which `count` count.
+    ///
+    /// # Safety
+    /// The instructions are there ([`super::is_available`]); `count` numbers (the first 16 of them) follow both places,
+    /// of blocks half a block.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub unsafe fn interleave(&self, above: usize, below: Option<usize>, count: usize) -> __m512i {
         // SAFETY: the caller promises `count` numbers from both places on; masked loads touch no more.

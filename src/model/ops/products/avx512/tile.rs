@@ -28,6 +28,11 @@ pub struct Target {
 }
 
 /// Rows of `left` against one packed panel.
+///
+/// # Safety
+/// The instructions are there ([`super::is_available`]); `left` has these rows and this depth, `packed` two lines for
+/// every pair of `depth`, and `out` is valid for writes of these rows and its columns, which are initialised where it
+/// accumulates.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub unsafe fn column_of_tiles(
     left: &Pairs,
@@ -57,6 +62,10 @@ pub unsafe fn column_of_tiles(
 }
 
 /// `R` rows and up to 32 columns of the output.
+///
+/// # Safety
+/// As for [`column_of_tiles`]: `a` is valid for `R` rows of `pairs` words, `a_stride` apart, `b` for twice as many
+/// lines, and `out` for `R` rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn tile<const R: usize>(
     pairs: usize,
