@@ -113,6 +113,9 @@ struct RunArgs {
     /// take no step
     #[arg(long)]
     dry_run: bool,
+    /// Start the run even if it is estimated to take more memory than this machine has
+    #[arg(long)]
+    force: bool,
     /// With --dry-run: say which batch sizes fit into so much memory
     #[arg(long, value_name = "GIB", requires = "dry_run")]
     memory_gib: Option<Positive>,
@@ -291,7 +294,8 @@ impl RunArgs {
             ..self.set.overrides()
         };
         let config = config::load(&self.config, &overrides, command)?;
-        Ok(RunRequest { config, resume: self.resume, dry_run: self.dry_run, memory_gib: self.memory_gib })
+        let Self { resume, dry_run, force, memory_gib, .. } = self;
+        Ok(RunRequest { config, resume, dry_run, force, memory_gib })
     }
 }
 

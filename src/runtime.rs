@@ -151,6 +151,45 @@ pub fn peak_memory_mib() -> Option<f64> {
     None
 }
 
+/// The memory of this machine, in bytes, or what a container or a scheduler leaves of it to this process; nothing where
+/// the system does not say.
+#[cfg(unix)]
+pub fn memory_bytes() -> Option<usize> {
+    // SAFETY: a plain call; what the system does not know is below zero.
+    let pages = usize::try_from(unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) }).ok()?;
+    let machine = pages.checked_mul(page_bytes()?)?;
+    let limits = control_groups().into_iter().filter_map(|file| {
+        // "max" where there is none
+        std::fs::read_to_string(file).ok()?.trim().parse::<usize>().ok()
+    });
+    limits.chain([machine]).min()
+}
+
+#[cfg(not(unix))]
+pub fn memory_bytes() -> Option<usize> {
+    None
+}
+
+/// The files that hold the limits of this process's control group and those above it, of both versions of the system.
+#[cfg(unix)]
+fn control_groups() -> Vec<std::path::PathBuf> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut files = Vec::new();
+    for line in groups.lines() {
+        let Some((controllers, path)) = line.split_once(':').and_then(|(_, rest)| rest.split_once(':')) else {
+            continue;
+        };
+        let (root, name) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            c if c.split(',').any(|c| c == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => continue,
+        };
+        let path = std::path::Path::new(path.trim_start_matches('/'));
+        files.extend(path.ancestors().map(|group| std::path::Path::new(root).join(group).join(name)));
+    }
+    files
+}
+
 /// What this process holds now, in bytes, without what the heap keeps of freed memory; where only the most it has held
 /// is known, that.
 pub fn resident_bytes() -> Option<usize> {

@@ -4,7 +4,7 @@
 //! | stage | where |
 //! |---|---|
 //! | tables, keys, defaults | `file` |
-//! | closed choices and ranges of single values | `types`, `types_rollout` |
+//! | closed choices and ranges of single values | `types`, `types_model`, `types_rollout` |
 //! | `--set` and the other ways to change a key from the command line | `overrides` |
 //! | the values that a sweep goes through | `axis` |
 //! | what needs two keys to be judged | `check`, `check_algorithm`, `check_rollout`, `check_task`, `check_eval` |
@@ -43,6 +43,7 @@ mod shipped;
 #[cfg(test)]
 mod tests;
 mod types;
+mod types_model;
 mod types_rollout;
 
 pub use axis::Axis;
@@ -66,4 +67,5 @@ pub use request::{
 pub use resolve::{Command, RunConfig};
 pub use shipped::{SHIPPED, shipped};
 pub use types::*;
+pub use types_model::*;
 pub use types_rollout::*;

@@ -21,6 +21,8 @@ pub struct RunRequest {
     pub resume: Option<Resume>,
     /// Resolve, load, decode one prompt, count parameters; take no step and write nothing.
     pub dry_run: bool,
+    /// Start also what is estimated to take more memory than there is.
+    pub force: bool,
     /// With a dry run: memory in GiB, for which to say the largest batches.
     pub memory_gib: Option<Positive>,
 }

@@ -87,42 +87,6 @@ bounded!(
     RenyiOrder, "a finite number, 1 or above", |x| x >= 1.0 && x.is_finite()
 );
 
-/// Working precision of the frozen weights and activations. Adapters are always f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// 32-bit floats.
-    #[default]
-    F32,
-    /// bfloat16: for accelerators, and for CPUs that multiply it.
-    Bf16,
-    /// IEEE half precision.
-    F16,
-}
-
-/// A block format of GGML for quantised weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BlockFormat {
-    /// 8.5 bits a weight, blocks of 32.
-    Q8_0,
-    /// 6.6 bits a weight, blocks of 256.
-    Q6K,
-    /// 4.5 bits a weight, blocks of 256.
-    Q4K,
-}
-
-impl BlockFormat {
-    /// The name in a configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Q8_0 => "q8_0",
-            Self::Q6K => "q6k",
-            Self::Q4K => "q4k",
-        }
-    }
-}
-
 /// A benchmark whose completions can be graded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

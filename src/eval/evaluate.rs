@@ -63,6 +63,11 @@ impl Evaluator {
         })
     }
 
+    /// How many prompts there are, and the tokens of the longest.
+    pub fn prompts(&self) -> (usize, usize) {
+        (self.examples.len(), self.examples.iter().map(|example| example.prompt.len()).max().unwrap_or(0))
+    }
+
     /// Records of the split, decoded or not.
     pub fn split_size(&self) -> usize {
         self.split_size

@@ -107,8 +107,9 @@ impl Progress {
     /// As [`Progress::update`], with another text for what is done, where steps are not what a reader counts.
     pub fn update_as(&mut self, done: usize, count: &str, message: &str) {
         self.done = done;
-        let left = self.left().map(|d| format!("  {} left", duration(d))).unwrap_or_default();
-        let text = format!("{count}  {message}{left}");
+        let left = self.left().map(|d| format!("{} left", duration(d))).unwrap_or_default();
+        let text: Vec<&str> = [count, message, &left].into_iter().filter(|part| !part.is_empty()).collect();
+        let text = text.join("  ");
         if self.bar.is_none() && self.kind == Kind::Part && self.started.elapsed() >= WORTH_A_BAR {
             self.draw();
         }
@@ -120,7 +121,7 @@ impl Progress {
             }
             None if self.logged.elapsed() >= LOG_EVERY || ended => {
                 self.logged = Instant::now();
-                tracing::info!("{} {}", self.label, text.trim_end());
+                tracing::info!("{} {text}", self.label);
             }
             None => {}
         }

@@ -24,12 +24,12 @@ pub enum Prompt {
     Truncated {
         /// The ids kept.
         ids: Vec<u32>,
-        /// The number of tokens before the cut.
+        /// The number of tokens before the cut, at least.
         full_length: usize,
     },
-    /// A prompt of `full_length` tokens is too long and must be left out.
+    /// A prompt that is too long and must be left out.
     Skipped {
-        /// The number of its tokens.
+        /// The number of its tokens, at least.
         full_length: usize,
     },
 }
@@ -51,7 +51,12 @@ pub struct PromptEncoder {
     chat: Option<ChatTemplate>,
     max_prompt_length: usize,
     too_long: TooLong,
+    /// Bytes of the vocabulary's longest token.
+    longest_token: usize,
 }
+
+/// Bytes that are encoded in any case. (Encoding takes more than a hundred times the memory of the text.)
+const ALWAYS: usize = 256 << 10;
 
 impl PromptEncoder {
     /// Loads the tokenizer and, if there is one, the chat template of a model folder.
@@ -64,8 +69,10 @@ impl PromptEncoder {
         if chat.is_none() {
             tracing::info!("{} has no chat template: the model is given prompts as they are", dir.display());
         }
+        let tokenizer = Tokenizer::with_settings(dir, &settings)?;
         Ok(Self {
-            tokenizer: Tokenizer::with_settings(dir, &settings)?,
+            longest_token: tokenizer.longest_token(),
+            tokenizer,
             chat,
             max_prompt_length: max_prompt_length.get(),
             too_long,
@@ -106,20 +113,30 @@ impl PromptEncoder {
         self.encode_turns(&[Message::user(prompt)])
     }
 
-    /// Encodes a conversation.
+    /// Encodes a conversation. A text that cannot fit, since it has more bytes than the longest tokens, is not encoded, or
+    /// its end alone.
     ///
     /// # Errors
     /// As [`PromptEncoder::render_turns`], or if the tokenizer fails.
     pub fn encode_turns(&self, turns: &[Message]) -> Result<Prompt> {
-        let mut ids = self.tokenizer.encode(&self.render_turns(turns)?)?;
-        let full_length = ids.len();
+        let text = self.render_turns(turns)?;
+        let most = (self.max_prompt_length * self.longest_token).max(ALWAYS);
+        let fewest = text.len().div_ceil(self.longest_token);
+        let (text, at_least) = match text.len() > most {
+            false => (text.as_str(), 0),
+            true if self.too_long == TooLong::Skip => return Ok(Prompt::Skipped { full_length: fewest }),
+            // twice as much, so that how it begins has no part in what is kept
+            true => (&text[text.ceil_char_boundary(text.len().saturating_sub(2 * most))..], fewest),
+        };
+        let mut ids = self.tokenizer.encode(text)?;
+        let full_length = ids.len().max(at_least);
         if full_length <= self.max_prompt_length {
             return Ok(Prompt::Whole(ids));
         }
         Ok(match self.too_long {
             TooLong::Skip => Prompt::Skipped { full_length },
             TooLong::Truncate => {
-                ids.drain(..full_length - self.max_prompt_length);
+                ids.drain(..ids.len().saturating_sub(self.max_prompt_length));
                 Prompt::Truncated { ids, full_length }
             }
         })
@@ -157,6 +174,19 @@ mod tests {
         assert!(matches!(prompt, Prompt::Truncated { full_length: 5, .. }));
         assert_eq!(text.as_deref(), Some("2345"));
         assert!(matches!(encode(&tiny(), 5, TooLong::Skip, "12345").0, Prompt::Whole(_)));
+    }
+
+    #[test]
+    fn a_prompt_of_megabytes_was_encoded_before_it_was_skipped() {
+        let text = "1234".repeat(ALWAYS) + "321";
+        let (prompt, _) = encode(&tiny(), 4, TooLong::Skip, &text);
+        assert!(matches!(prompt, Prompt::Skipped { full_length } if full_length > 4), "{prompt:?}");
+        let (prompt, kept) = encode(&tiny(), 4, TooLong::Truncate, &text);
+        assert!(matches!(prompt, Prompt::Truncated { full_length, .. } if full_length > 2 * ALWAYS / 16), "{prompt:?}");
+        assert_eq!(kept.as_deref(), Some("4321"));
+        // what may fit is looked at
+        let (prompt, _) = encode(&tiny(), text.len(), TooLong::Skip, &text);
+        assert!(matches!(prompt, Prompt::Whole(ids) if ids.len() == text.len()));
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// Bytes of the longest token as it is written in the vocabulary, which are no fewer than those of its text; at least 1.
+    pub fn longest_token(&self) -> usize {
+        self.inner.get_vocab(true).keys().map(String::len).max().unwrap_or(1).max(1)
+    }
+
     /// The token of an id as it is written in the vocabulary.
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)

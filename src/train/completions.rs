@@ -78,6 +78,11 @@ impl Generator {
         })
     }
 
+    /// Tokens of the longest prompt.
+    pub fn longest_prompt(&self) -> usize {
+        self.examples.iter().map(|example| example.prompt.len()).max().unwrap_or(0)
+    }
+
     /// Samples and scores the completions of a phase; they depend on the seed, the phase and the policy alone.
     ///
     /// # Errors

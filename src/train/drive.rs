@@ -21,6 +21,7 @@ use super::best;
 use super::checkpoint::{self, TrainerState};
 use super::decline::Decline;
 use super::last_good;
+use super::memory::{Memory, Prompts};
 use super::retention::Retention;
 use super::run_dir::RunDir;
 use super::start::Start;
@@ -40,6 +41,9 @@ pub trait Method {
     /// # Errors
     /// If sampling, the maths or the optimiser fails; [`Interrupted`] once `stop` asks for it.
     fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Phase>;
+
+    /// Tokens of the longest prompt that is trained on.
+    fn longest_prompt(&self) -> usize;
 
     /// What the progress bar shows of a row.
     fn headline(&self, row: &Row) -> String;
@@ -67,6 +71,15 @@ pub fn drive(
 ) -> Result<()> {
     let config = &request.config;
     let evaluator = Evaluator::new(config, &trainer.session)?;
+    if !request.force && trainer.session.model.device().is_cpu() {
+        let (held_out, longest_held_out) = evaluator.prompts();
+        let prompts = Prompts { longest_train: method.longest_prompt(), longest_held_out, held_out };
+        let memory = Memory::new(config, &trainer.session.model, prompts)?;
+        // where the system does not say how much there is, nothing is held against it
+        if let Some(bytes) = runtime::memory_bytes() {
+            memory.beside(runtime::resident_bytes().unwrap_or(0)).check(bytes)?;
+        }
+    }
     let belongs = Belongs::of(config, &trainer.session)?;
     let mut start = Start::find(request, &mut trainer, &belongs)?;
     let total = config.train().max_steps.get();

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::memory::Memory;
+use super::memory::{Memory, Prompts};
 use crate::config::{RunRequest, Split};
 use crate::model::Pass;
 use crate::report::print_result;
@@ -24,7 +24,10 @@ pub fn report(request: &RunRequest, session: &Session) -> Result<()> {
     let train = session.examples(session.task.records(Split::Train)?, decoding.canvas)?;
     let held_out = session.examples(session.task.records(config.eval().split)?, decoding.canvas)?;
     let longest = |examples: &[Example]| examples.iter().map(|e| e.prompt.len()).max().unwrap_or(0);
-    let memory = Memory::new(config, &session.model, longest(&train), longest(&held_out))?;
+    let limit = if config.eval().limit == 0 { held_out.len() } else { config.eval().limit.min(held_out.len()) };
+    let prompts =
+        Prompts { longest_train: longest(&train), longest_held_out: longest(&held_out[..limit]), held_out: limit };
+    let memory = Memory::new(config, &session.model, prompts)?;
     let example = train.first().context("the training set is empty")?;
     let key = Key::new(config.run().seed, Purpose::Rollout);
     let prompt = Prompt { ids: example.prompt.to_vec(), key };

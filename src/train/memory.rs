@@ -20,6 +20,7 @@ use candle_core::DType;
 
 use super::policy::keeps_base;
 use crate::config::{ActivationCheckpointing, CacheKind, Command, Masks, RunConfig, Trainable};
+use crate::error::Usage;
 use crate::model::{Extent, Llada, TrainingBytes};
 use crate::objective::masking::Masking;
 use crate::runtime;
@@ -67,12 +68,23 @@ pub struct Memory<'a> {
     completions: usize,
 }
 
+/// The prompts of a run, as far as its memory depends on them.
+#[derive(Clone, Copy, Debug)]
+pub struct Prompts {
+    /// Tokens of the longest one to train on.
+    pub longest_train: usize,
+    /// Tokens of the longest one of an evaluation.
+    pub longest_held_out: usize,
+    /// How many an evaluation has.
+    pub held_out: usize,
+}
+
 impl<'a> Memory<'a> {
-    /// The sizes of a run with prompts of at most `train` and `held_out` tokens.
+    /// The sizes of a run with these prompts.
     ///
     /// # Errors
     /// A table that the command needs and the configuration lacks.
-    pub fn new(config: &RunConfig, model: &'a Llada, train: usize, held_out: usize) -> Result<Self> {
+    pub fn new(config: &RunConfig, model: &'a Llada, prompts: Prompts) -> Result<Self> {
         let (rollout, table) = (config.rollout(), config.train());
         let canvas = rollout.max_completion_length.get();
         let settings = config.eval_settings();
@@ -91,12 +103,12 @@ impl<'a> Memory<'a> {
         Ok(Self {
             model,
             process: 0,
-            columns: train + canvas,
+            columns: prompts.longest_train + canvas,
             canvas,
             block: rollout.block_length.get(),
             evaluation: Extent {
-                rows: config.eval().batch_size.get(),
-                columns: held_out + widest(|s| s.max_completion_length),
+                rows: config.eval().batch_size.get().min(prompts.held_out * config.eval().num_samples.get()),
+                columns: prompts.longest_held_out + widest(|s| s.max_completion_length),
                 window: widest(|s| s.block_length),
             },
             views,
@@ -260,7 +272,7 @@ impl<'a> Memory<'a> {
             let what = if self.trains_all { "weights" } else { "adapters" };
             part("snapshot", self.snapshot(), format!("{what} and moments at the beginning of a phase"));
         }
-        let (mut phases, evaluation) = (Vec::new(), self.evaluation);
+        let evaluation = self.evaluation;
         if self.merged() > 0 {
             let name = if self.merged { "merged copy" } else { "adapters' copy" };
             part(name, self.merged(), "while decoding".into());
@@ -269,12 +281,10 @@ impl<'a> Memory<'a> {
             let (blocks, logits) = self.rollout(self.batch_size)?;
             part("rollout", blocks, format!("{} rows of {} tokens", self.batch_size, self.columns));
             part("rollout head", logits, "a chunk of logits".into());
-            phases.push(("a rollout", self.rollout_peak(self.batch_size)?));
         }
         let (blocks, logits) = self.decoding(evaluation)?;
         part("evaluation", blocks, format!("{} rows of {} tokens", evaluation.rows, evaluation.columns));
         part("evaluation head", logits, "a chunk of logits".into());
-        phases.push(("an evaluation", self.evaluation_peak()?));
         let TrainingBytes { blocks, kept, head, .. } = self.update(self.micro_batch_size)?;
         let rows = self.micro_batch_size * self.views;
         part("gradients", self.gradients(), if self.parts { "F32, of both parts" } else { "F32" }.into());
@@ -287,11 +297,39 @@ impl<'a> Memory<'a> {
             ),
         );
         part("update head", head, format!("probabilities of a chunk, slopes; beside {:.1} MiB", kept as f64 / MIB));
-        phases.push(("an update", self.update_peak(self.micro_batch_size)?));
-        if let Some((phase, peak)) = phases.into_iter().max_by_key(|&(_, peak)| peak) {
-            part("estimated peak", peak, format!("in {phase}"));
-        }
+        let (phase, peak) = self.peak()?;
+        part("estimated peak", peak, format!("in {phase}"));
         Ok(lines)
+    }
+
+    /// The most memory that is held at once, in bytes, and in which phase.
+    fn peak(&self) -> Result<(&'static str, usize)> {
+        let update = ("an update", self.update_peak(self.micro_batch_size)?);
+        let evaluation = ("an evaluation", self.evaluation_peak()?);
+        let rollout = if self.rollouts { ("a rollout", self.rollout_peak(self.batch_size)?) } else { update };
+        Ok([rollout, evaluation, update].into_iter().max_by_key(|&(_, peak)| peak).unwrap_or(update))
+    }
+
+    /// Whether the run fits into so many bytes.
+    ///
+    /// # Errors
+    /// [`Usage`] with what would fit, if it does not.
+    pub fn check(&self, bytes: usize) -> Result<()> {
+        let (phase, peak) = self.peak()?;
+        if peak <= bytes {
+            return Ok(());
+        }
+        let gib = |bytes: usize| bytes as f64 / (1024.0 * MIB);
+        // what is said of it is right to a tenth
+        let lines = self.fitting((gib(bytes) * 10.0).floor() / 10.0)?;
+        let lines: Vec<&str> = lines.iter().map(|line| line.trim_start_matches("fits").trim_start()).collect();
+        Err(Usage(format!(
+            "the run would take about {:.1} GiB, in {phase}, and there are {:.1}:\n  {}\nor start it anyway with --force",
+            gib(peak),
+            gib(bytes),
+            lines.join("\n  ")
+        ))
+        .into())
     }
 
     /// The largest batches that stay within `gib`, a line each; where not even one row does, what to change.

@@ -122,6 +122,10 @@ impl Method for Reinforce {
         Ok(Phase { rows, completions: kept })
     }
 
+    fn longest_prompt(&self) -> usize {
+        self.generator.longest_prompt()
+    }
+
     fn headline(&self, row: &Row) -> String {
         format!("reward {:.3}", row.number("reward").unwrap_or(f64::NAN))
     }

@@ -127,6 +127,10 @@ impl Method for SftMethod {
         Ok(Phase { rows: vec![row], completions: None })
     }
 
+    fn longest_prompt(&self) -> usize {
+        self.examples.iter().map(|example| example.prompt.len()).max().unwrap_or(0)
+    }
+
     fn headline(&self, row: &Row) -> String {
         format!("loss {:.4}", row.number("loss").unwrap_or(f64::NAN))
     }

@@ -44,7 +44,7 @@ impl Tiny<'_> {
             Overrides { set, output_dir: Some(dir.to_owned()), device: Some(DeviceSpec::Cpu), ..Overrides::default() };
         let text = shipped(name).expect("shipped");
         let config = from_text("a.toml".as_ref(), text, &overrides, self.command).expect("a config");
-        RunRequest { config, resume, dry_run: false, memory_gib: None }
+        RunRequest { config, resume, dry_run: false, force: false, memory_gib: None }
     }
 
     /// Runs until `stop` asks for an end.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::count;
 use crate::config::types::*;
+use crate::config::types_model::*;
 
 /// `[model]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -24,11 +24,17 @@ pub fn reason(error: &serde_json::Error) -> String {
     if error.is_data() { error.to_string() } else { format!("not JSON: {error}") }
 }
 
+/// The longest line that is read: nobody's record is so long, and every part of a program would copy it.
+const LONGEST_LINE: usize = 32 << 20;
+
 /// Reads one line of a file of JSON lines, as [`parse`] does; an error says what is wrong with it, and in which column.
 ///
 /// # Errors
-/// As [`parse`], and bytes that are not UTF-8.
+/// As [`parse`], and bytes that are not UTF-8; a line of more than 32 MiB.
 pub fn parse_line(line: &[u8]) -> Result<Value, String> {
+    if line.len() > LONGEST_LINE {
+        return Err(format!("it has {} MiB: lines of at most {} MiB are read", line.len() >> 20, LONGEST_LINE >> 20));
+    }
     let text = std::str::from_utf8(line).map_err(|e| format!("not UTF-8 after byte {}", e.valid_up_to()))?;
     parse(text).map_err(|error| {
         // serde_json counts lines too, and every line is its first.
@@ -88,6 +94,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_line_of_200_megabytes_was_read() {
+        let line = format!("\"{}\"", "a".repeat(LONGEST_LINE));
+        assert_eq!(parse_line(line.as_bytes()).unwrap_err(), "it has 32 MiB: lines of at most 32 MiB are read");
+        assert!(parse_line(&line.as_bytes()[2..]).is_err_and(|error| error.starts_with("not JSON")));
+    }
 
     #[test]
     fn lone_surrogates_become_replacement_characters() {

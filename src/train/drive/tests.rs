@@ -147,6 +147,10 @@ fn an_error_in_the_middle_of_a_run_lost_the_updates_since_the_last_checkpoint() 
             anyhow::ensure!(step < self.0, "the disk is on fire");
             Ok(phase)
         }
+        fn longest_prompt(&self) -> usize {
+            1
+        }
+
         fn headline(&self, row: &Row) -> String {
             self.1.headline(row)
         }

@@ -8,7 +8,7 @@ use crate::model::testing::hollow;
 
 const GB: f64 = 1e9;
 /// Tokens of the longest prompts of GSM8K with the chat template, about.
-const PROMPT: usize = 200;
+const PROMPTS: Prompts = Prompts { longest_train: 200, longest_held_out: 200, held_out: 1000 };
 
 /// Bytes of an update of the shipped configuration's micro-batch, and of a rollout: of the weights, and of all else.
 fn peaks(model: &mut Llada, checkpointing: &str) -> Result<(usize, usize)> {
@@ -19,7 +19,7 @@ fn peaks(model: &mut Llada, checkpointing: &str) -> Result<(usize, usize)> {
     if model.adapter_config().is_none() {
         model.attach_lora(config.lora().expect("adapters"), 0)?;
     }
-    let memory = Memory::new(&config, model, PROMPT, PROMPT)?;
+    let memory = Memory::new(&config, model, PROMPTS)?;
     assert_eq!((memory.micro_batch_size, memory.views), (6, 2));
     let weights = model.weight_bytes();
     let peak = memory.update_peak(6)?.max(memory.rollout_peak(memory.batch_size)?);
@@ -50,5 +50,34 @@ fn llada_8b_fits_where_the_readme_says() -> Result<()> {
     })?;
     let missing: Vec<String> = lines.into_iter().filter(|line| !text.contains(line)).collect();
     assert!(missing.is_empty(), "the README does not have {missing:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_run_that_cannot_fit_is_refused_with_what_would() -> Result<()> {
+    // as on a device: in main memory matrices are packed, which takes memory
+    let model = as_device(|| hollow(LladaConfig::from(Shape::Llada8b), DType::BF16))?;
+    let text = shipped("gsm8k").expect("shipped");
+    let config = from_text("a.toml".as_ref(), text, &Overrides::default(), Command::Train).expect("a config");
+    let memory = Memory::new(&config, &model, PROMPTS)?;
+    memory.check(1 << 40)?;
+    let error = memory.check(24 << 30).expect_err("too much");
+    let text = error.to_string();
+    assert!(error.downcast_ref::<Usage>().is_some() && text.contains("there are 24.0:"), "{text}");
+    assert!(text.contains("train.micro_batch_size = ") && text.contains("is the largest for 24 GiB"), "{text}");
+    assert!(text.ends_with("or start it anyway with --force"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn an_evaluation_decodes_no_more_than_it_has() -> Result<()> {
+    // as on a device: in main memory matrices are packed, which takes memory
+    let model = as_device(|| hollow(LladaConfig::from(Shape::Llada8b), DType::BF16))?;
+    let set = vec!["eval.batch_size=1000000".parse().expect("an assignment")];
+    let text = shipped("gsm8k").expect("shipped");
+    let overrides = Overrides { set, ..Overrides::default() };
+    let config = from_text("a.toml".as_ref(), text, &overrides, Command::Train).expect("a config");
+    let memory = Memory::new(&config, &model, Prompts { held_out: 7, ..PROMPTS })?;
+    assert_eq!(memory.evaluation.rows, 7);
     Ok(())
 }
