@@ -22,7 +22,9 @@ fn sweep(dir: &Path, grid: &[&str], seeds: &[u64]) -> Vec<Run> {
 /// A run folder with phases of two updates, of 10 s for completions and 1 s an update.
 fn fill(dir: &Path, run: &Run, rewards: &[f64], evaluations: Evaluations<'_>, checkpoint: usize) {
     let folder = dir.join(&run.name);
-    std::fs::create_dir_all(folder.join(format!("checkpoint-{checkpoint}"))).expect("create");
+    let last = folder.join(format!("checkpoint-{checkpoint}"));
+    std::fs::create_dir_all(&last).expect("create");
+    std::fs::write(last.join("trainer_state.json"), format!("{{\"global_step\":{checkpoint}}}")).expect("write");
     std::fs::write(folder.join(RESOLVED_FILE), run.config.to_toml().expect("TOML")).expect("write");
     let mut lines = String::new();
     for step in 0..=2 * rewards.len() {
