@@ -10,6 +10,7 @@ mod pages;
 mod report;
 mod sweep;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -18,6 +19,7 @@ use spg::config::{
     RunRequest, VerifyRequest,
 };
 use spg::report::{LogFormat, Verbosity};
+use spg::world::{Launch, World};
 
 use eval::{EVAL_HELP, EvalArgs};
 use formats::{FormatName, PrecisionName};
@@ -119,6 +121,9 @@ struct RunArgs {
     /// With --dry-run: say which batch sizes fit into so much memory
     #[arg(long, value_name = "GIB", requires = "dry_run")]
     memory_gib: Option<Positive>,
+    /// With --dry-run: say what each of so many processes would do and take, and what adding up gradients would cost
+    #[arg(long, value_name = "N", requires = "dry_run")]
+    world: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Args)]
@@ -229,8 +234,19 @@ enum LogForm {
 }
 
 impl Cli {
-    /// Sets up the log and does what was asked.
-    pub fn run(self) -> anyhow::Result<()> {
+    /// Sets up the log and does what was asked; the error comes with what this process has to say of it.
+    pub fn run(self) -> Result<(), (anyhow::Error, String)> {
+        let alone = |error| {
+            let text = spg::error::describe(&error);
+            (error, text)
+        };
+        self.init_log().map_err(alone)?;
+        let world = self.job.world().map_err(alone)?;
+        let done = self.job.dispatch(&world);
+        spg::error::conclude(&world, done)
+    }
+
+    fn init_log(&self) -> anyhow::Result<()> {
         let format = match self.log.log_format {
             LogForm::Text => LogFormat::Text,
             LogForm::Json => LogFormat::Json,
@@ -241,18 +257,33 @@ impl Cli {
             (false, 1) => Verbosity::Debug,
             (false, _) => Verbosity::Trace,
         };
-        spg::report::init_log(format, verbosity)?;
-        self.job.dispatch()
+        let rank = Launch::of_process().filter(|launch| launch.size > 1).map(|launch| launch.rank);
+        Ok(spg::report::init_log(format, verbosity, rank)?)
     }
 }
 
 impl Job {
+    /// The processes that do it.
+    fn world(&self) -> anyhow::Result<World> {
+        if matches!(self, Self::Train(_) | Self::Sft(_) | Self::Eval(_)) {
+            return World::of_process();
+        }
+        match Launch::of_process().filter(|launch| launch.size > 1) {
+            None => Ok(World::solo()),
+            Some(launch) => Err(spg::error::Usage(format!(
+                "{} processes were started together: only spg train, spg sft and spg eval share their work; start one",
+                launch.size
+            ))
+            .into()),
+        }
+    }
+
     /// The one place that connects a subcommand with the loop that serves it.
-    fn dispatch(self) -> anyhow::Result<()> {
+    fn dispatch(self, world: &World) -> anyhow::Result<()> {
         match self {
-            Self::Train(args) => spg::train::run(&args.request(Command::Train)?),
-            Self::Sft(args) => spg::train::sft(&args.request(Command::Sft)?),
-            Self::Eval(args) => spg::eval::run(&args.request()?),
+            Self::Train(args) => spg::train::run(&args.request(Command::Train)?, world),
+            Self::Sft(args) => spg::train::sft(&args.request(Command::Sft)?, world),
+            Self::Eval(args) => spg::eval::run(&args.request()?, world),
             Self::Generate(args) => spg::generate::run(&args.request()?),
             Self::Grade(args) => spg::grade::run(&args.request()),
             Self::Merge(args) => spg::merge::run(&args.request()),
@@ -294,8 +325,8 @@ impl RunArgs {
             ..self.set.overrides()
         };
         let config = config::load(&self.config, &overrides, command)?;
-        let Self { resume, dry_run, force, memory_gib, .. } = self;
-        Ok(RunRequest { config, resume, dry_run, force, memory_gib })
+        let Self { resume, dry_run, force, memory_gib, world, .. } = self;
+        Ok(RunRequest { config, resume, dry_run, force, memory_gib, world })
     }
 }
 

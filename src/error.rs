@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::config::ConfigError;
 use crate::signal::Interrupted;
 use crate::terminal;
+use crate::world::{Leave, World};
 
 /// Exit code: everything was done.
 pub const DONE: u8 = 0;
@@ -46,6 +47,14 @@ pub struct SweepStopped {
     pub left: usize,
     /// Runs there are to make.
     pub of: usize,
+}
+
+/// Another process of the job failed; what it has to say, it says itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("process {rank} failed")]
+pub struct PeerFailed {
+    /// Which.
+    pub rank: usize,
 }
 
 /// Whoever read our standard output has stopped reading (`spg ... | head`): no reason to complain.
@@ -91,6 +100,32 @@ pub fn describe(error: &anyhow::Error) -> String {
         let _ = write!(text, "\n  caused by: {cause}");
     }
     terminal::shown(&text).into_owned()
+}
+
+/// Ends a command that several processes may have shared: nobody leaves before all know how it ended. An error comes with
+/// what this process has to say of it: each failure is told once, by the first process that has it, with its number.
+///
+/// # Errors
+/// That of this process, or that another one failed.
+pub fn conclude(world: &World, done: anyhow::Result<()>) -> Result<(), (anyhow::Error, String)> {
+    let done = done.and_then(|()| world.gather(()).map(drop));
+    let concluded = done.map_err(|error| {
+        let text = describe(&error);
+        if world.is_solo() {
+            return (error, text);
+        }
+        let stopped = matches!(exit_code(&error), STOPPED | INTERRUPTED);
+        let leave = if stopped { Leave::Stopped } else { Leave::Failed { text: text.clone(), numeric: false } };
+        let speaks = world.part(leave).speaks(world.rank());
+        let text = match (speaks, world.is_first()) {
+            (true, _) => format!("process {}: {text}", world.rank()),
+            (false, true) => text,
+            (false, false) => String::new(),
+        };
+        (error, text)
+    });
+    world.farewell();
+    concluded
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 /// Used by everybody; they use nobody but each other.
-const SHARED: [&str; 11] =
-    ["error", "files", "foreign", "hub", "jinja", "meter", "profile", "rng", "runtime", "signal", "terminal"];
+const SHARED: [&str; 12] =
+    ["error", "files", "foreign", "hub", "jinja", "meter", "profile", "rng", "runtime", "signal", "terminal", "world"];
 
 /// The pipeline from left to right; modules of one entry may name each other.
 const PIPELINE: [&[&str]; 14] = [

@@ -29,6 +29,7 @@
 //! | [`hub`] | files of models and datasets on the Hugging Face hub, shared by all |
 //! | [`files`], [`foreign`] | files written whole, the border to parsers of other people, shared by all |
 //! | [`jinja`], [`terminal`] | templates as Python's, text for terminals, shared by all |
+//! | [`world`] | the processes that share the work of a command, shared by all |
 //! | [`meter`] | how far long work is, told from wherever it is done, shared by all |
 //!
 //! # The shape alphabet
@@ -72,6 +73,7 @@ pub mod terminal;
 pub mod text;
 pub mod train;
 pub mod verify;
+pub mod world;
 
 #[cfg(test)]
 mod layers;

@@ -6,17 +6,19 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use spg::error::{DONE, describe, exit_code};
+use spg::error::{DONE, exit_code};
 
 fn main() -> ExitCode {
     spg::runtime::prepare();
     // clap prints help and usage errors itself, and exits with 0 or 2.
     let cli = cli::Cli::parse();
-    let Err(error) = spg::runtime::on_pool(|| cli.run()) else { return DONE.into() };
-    let text = describe(&error);
+    let (code, text) = spg::runtime::on_pool(|| match cli.run() {
+        Ok(()) => (DONE, String::new()),
+        Err((error, text)) => (exit_code(&error), text),
+    });
     if !text.is_empty() {
         // Not `eprintln!`, which panics when standard error is closed.
         let _ = writeln!(std::io::stderr(), "{text}");
     }
-    exit_code(&error).into()
+    code.into()
 }

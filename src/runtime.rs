@@ -13,6 +13,15 @@ pub fn prepare() {
     quiet_candle_pool();
     no_frames_in_errors();
     keep_freed_memory();
+    share_cores();
+}
+
+/// Several processes of a machine that would each compute with all of its cores would keep each other waiting.
+fn share_cores() {
+    if let Some(threads) = crate::world::threads_of_a_process() {
+        // SAFETY: as above.
+        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+    }
 }
 
 /// Runs `work` on a thread of the pool that the kernels share. A thread outside of it would be put to sleep and woken
@@ -128,6 +137,23 @@ fn system_name() -> String {
 #[cfg(not(unix))]
 fn system_name() -> String {
     std::env::var("COMPUTERNAME").unwrap_or_default()
+}
+
+/// The cores that the process which started this one may use; none where the system does not say.
+#[cfg(target_os = "linux")]
+pub fn cores_of_parent() -> Option<usize> {
+    // SAFETY: an all-zero set is a valid one, the call writes no more than its size, and the count only reads it.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        let known = libc::sched_getaffinity(libc::getppid(), size_of_val(&set), &mut set) == 0;
+        known.then(|| libc::CPU_COUNT(&set) as usize)
+    }
+}
+
+/// The cores that the process which started this one may use; none where the system does not say.
+#[cfg(not(target_os = "linux"))]
+pub fn cores_of_parent() -> Option<usize> {
+    None
 }
 
 /// The most memory this process has held so far, in MiB.

@@ -15,6 +15,7 @@ use crate::model::{Blocks, Llada, Weights, device, source};
 use crate::signal::Stop;
 use crate::task::{Attempt, Record, Task};
 use crate::text::{Prompt, PromptEncoder, TooLong};
+use crate::world::World;
 
 /// So many prompts take long enough to encode that the log says so.
 const MANY: usize = 50_000;
@@ -33,6 +34,8 @@ pub struct Session {
     pub model_commit: Option<String>,
     /// The file its weights came from, if they are not those of the folder.
     pub gguf_file: Option<PathBuf>,
+    /// The processes that work on the same.
+    pub world: World,
 }
 
 /// Where a model's weights come from.
@@ -64,12 +67,13 @@ impl Loaded {
             Some(dir) => (ModelDir { path: dir.to_owned(), commit: None }, None),
             None => folder(config)?,
         };
-        Self::open_with(config, dir, gguf.as_deref(), Origin::Checkpoint(Weights::Frozen))
+        Self::open_with(config, dir, gguf.as_deref(), Origin::Checkpoint(Weights::Frozen), 0)
     }
 
-    fn open_with(config: &RunConfig, dir: ModelDir, gguf: Option<&Path>, origin: Origin) -> Result<Self> {
+    /// `place` is this process's among those of its machine.
+    fn open_with(config: &RunConfig, dir: ModelDir, gguf: Option<&Path>, origin: Origin, place: usize) -> Result<Self> {
         let table = config.model();
-        let device: Device = device::open(table.device)?;
+        let device: Device = device::open(table.device, place)?;
         let too_long = if config.rollout().truncate_prompts { TooLong::Truncate } else { TooLong::Skip };
         let encoder = PromptEncoder::load(&dir.path, config.rollout().max_prompt_length, too_long)?;
         let dtype = device::dtype(table.dtype);
@@ -122,26 +126,33 @@ impl Session {
     ///
     /// # Errors
     /// Names the file or key that is wrong.
-    pub fn open(config: &RunConfig, origin: Origin) -> Result<Self> {
+    pub fn open(config: &RunConfig, origin: Origin, world: &World) -> Result<Self> {
         let (dir, gguf) = folder(config)?;
-        Self::open_with(config, dir, gguf.as_deref(), origin)
+        Self::open_with(config, dir, gguf.as_deref(), origin, world)
     }
 
     /// As [`Session::open`], with the model of another folder, which holds its own weights.
     ///
     /// # Errors
     /// As [`Session::open`].
-    pub fn open_dir(config: &RunConfig, model_dir: PathBuf, origin: Origin) -> Result<Self> {
-        Self::open_with(config, ModelDir { path: model_dir, commit: None }, None, origin)
+    pub fn open_dir(config: &RunConfig, model_dir: PathBuf, origin: Origin, world: &World) -> Result<Self> {
+        Self::open_with(config, ModelDir { path: model_dir, commit: None }, None, origin, world)
     }
 
-    fn open_with(config: &RunConfig, dir: ModelDir, gguf: Option<&Path>, origin: Origin) -> Result<Self> {
+    fn open_with(
+        config: &RunConfig,
+        dir: ModelDir,
+        gguf: Option<&Path>,
+        origin: Origin,
+        world: &World,
+    ) -> Result<Self> {
         // before the model, which takes longer to be refused
         let task = Task::from_config(config.task(), config.eval().split == Split::Test)?;
         task.start_rewards(&Stop::default())?;
-        let Loaded { model, encoder, dir } = Loaded::open_with(config, dir, gguf, origin)?;
+        let Loaded { model, encoder, dir } = Loaded::open_with(config, dir, gguf, origin, world.local_rank())?;
         let ModelDir { path: model_dir, commit: model_commit } = dir;
-        Ok(Self { model, encoder, task, model_dir, model_commit, gguf_file: gguf.map(Path::to_owned) })
+        let (gguf_file, world) = (gguf.map(Path::to_owned), world.clone());
+        Ok(Self { model, encoder, task, model_dir, model_commit, gguf_file, world })
     }
 
     /// The device as a configuration names it.
@@ -153,7 +164,8 @@ impl Session {
         }
     }
 
-    /// Encodes the prompts of records; those that are too long are left out, with a warning that counts them.
+    /// Encodes the prompts of records; those that are too long are left out, with a warning that counts them. Every
+    /// process encodes its share.
     ///
     /// # Errors
     /// If none is left, or one leaves no room for a canvas of `canvas` tokens.
@@ -161,25 +173,26 @@ impl Session {
         if records.len() >= MANY {
             tracing::info!("encoding {} prompts", records.len());
         }
-        let encode = |record: &Record| -> Result<_> {
-            let text = self.task.prompt(record)?;
-            Ok((self.encoder.encode(&text)?, text))
-        };
-        let encoded: Vec<(Prompt, String)> = records.par_iter().map(encode).collect::<Result<_>>()?;
+        let encode = |record: &Record| -> Result<_> { Ok(self.encoder.encode(&self.task.prompt(record)?)?) };
+        let share = &records[self.world.share(records.len())];
+        let encoded: Vec<Prompt> = share.par_iter().map(encode).collect::<Result<_>>()?;
+        let encoded = self.world.join(encoded)?;
         let (mut examples, mut skipped, mut truncated) = (Vec::with_capacity(records.len()), 0usize, 0usize);
-        for (record, (prompt, text)) in records.iter().zip(encoded) {
+        for (record, prompt) in records.iter().zip(encoded) {
             truncated += usize::from(matches!(prompt, Prompt::Truncated { .. }));
             match prompt.ids() {
                 Some(ids) => {
-                    examples.push(Example { record: record.clone(), text: text.into(), prompt: ids.into() });
+                    let text = self.task.prompt(record)?.into();
+                    examples.push(Example { record: record.clone(), text, prompt: ids.into() });
                 }
                 None => skipped += 1,
             }
         }
-        if skipped > 0 {
+        let is_told = self.world.is_first();
+        if skipped > 0 && is_told {
             tracing::warn!("{skipped} of {} prompts are longer than rollout.max_prompt_length: skipped", records.len());
         }
-        if truncated > 0 {
+        if truncated > 0 && is_told {
             tracing::warn!("{truncated} of {} prompts are longer than rollout.max_prompt_length: cut", records.len());
         }
         let Some(longest) = examples.iter().map(|e| e.prompt.len()).max() else {

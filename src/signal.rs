@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::error::INTERRUPTED;
+use crate::world::{Launch, World};
 
 /// A loop was left because someone asked to stop. Nothing is wrong; what the loop had begun is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +25,7 @@ pub struct Interrupted;
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     asked: Arc<AtomicBool>,
+    world: World,
     #[cfg(test)]
     countdown: Option<Arc<std::sync::atomic::AtomicUsize>>,
 }
@@ -58,6 +60,8 @@ impl Stop {
             watched.push(SIGHUP);
         }
         let mut signals = Signals::new(watched)?;
+        // several processes get a signal at once
+        let tells = Launch::of_process().is_none_or(|launch| launch.rank == 0);
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             let mut insisted = false;
             for signal in signals.forever() {
@@ -71,7 +75,7 @@ impl Stop {
                     signal_hook::low_level::exit(INTERRUPTED.into());
                 }
                 insisted |= insists;
-                if !asked.swap(true, Ordering::SeqCst) {
+                if !asked.swap(true, Ordering::SeqCst) && tells {
                     tracing::warn!("{doing}; press Ctrl-C again to quit at once");
                 }
             }
@@ -79,9 +83,14 @@ impl Stop {
         Ok(stop)
     }
 
+    /// The same request in a world, where each process may be asked to stop, and then all do.
+    pub fn within(self, world: &World) -> Self {
+        Self { world: world.clone(), ..self }
+    }
+
     /// Whether someone asked to stop.
     pub fn requested(&self) -> bool {
-        self.asked.load(Ordering::SeqCst)
+        self.asked.load(Ordering::SeqCst) || self.world.is_called()
     }
 
     /// For loops that leave in the middle.

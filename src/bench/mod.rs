@@ -25,7 +25,7 @@ use crate::terminal::{width, wrapped};
 /// A model that cannot be loaded, sizes that do not fit it, or whatever fails on the way.
 pub fn run(request: &BenchRequest) -> Result<()> {
     let decoding = work::decoding(request)?;
-    let mut model = model::open(request, &device::open(request.device)?)?;
+    let mut model = model::open(request, &device::open(request.device, 0)?)?;
     model.attach_lora(&work::adapters(request)?, work::SEED)?;
     let gemm_peak_gflops = work::gemm_peak(&model)?;
     work::warm_up(&model, request)?;

@@ -111,6 +111,7 @@ const RULES: &[(&str, Rule)] = &[
     ("train.load_best_model_at_end", May),
     ("train.early_stopping_patience", May),
     ("train.early_stopping_threshold", May),
+    ("train.gradient_sum", May),
     ("train.gradient_parts_steps", May),
     ("train.report_to", May),
     ("train.project", May),

@@ -25,6 +25,8 @@ pub struct RunRequest {
     pub force: bool,
     /// With a dry run: memory in GiB, for which to say the largest batches.
     pub memory_gib: Option<Positive>,
+    /// With a dry run: a number of processes, for which to say what each would take.
+    pub world: Option<NonZeroUsize>,
 }
 
 /// Where to continue from.

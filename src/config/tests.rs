@@ -151,7 +151,7 @@ fn lora_targets_and_devices_say_what_they_expect() {
         assert!(error.starts_with(&format!("--set {value}: ")) && error.contains(expected), "{error}");
     }
     let config = resolve(MINIMAL, &["model.device=cuda:3", "lora.target_modules=['q_proj']"], Command::Train).unwrap();
-    assert_eq!(config.model().device, DeviceSpec::Cuda(3));
+    assert_eq!(config.model().device, DeviceSpec::Cuda(Some(3)));
     assert_eq!(config.lora().unwrap().target_modules, Some(TargetModules::Names(vec!["q_proj".into()])));
 }
 

@@ -345,8 +345,8 @@ pub enum DeviceSpec {
     Auto,
     /// The CPU.
     Cpu,
-    /// The CUDA device with this ordinal.
-    Cuda(usize),
+    /// The CUDA device with this ordinal; without one the first, or of several processes of a machine each its own.
+    Cuda(Option<usize>),
     /// Apple's GPU.
     Metal,
 }
@@ -359,13 +359,13 @@ impl std::str::FromStr for DeviceSpec {
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
+            "cuda" => Ok(Self::Cuda(None)),
             "metal" => Ok(Self::Metal),
             _ => {
                 let ordinal = text.strip_prefix("cuda:").ok_or_else(unknown)?;
                 // `usize::from_str` would take "+1" as well.
                 let plain = ordinal.bytes().all(|b| b.is_ascii_digit());
-                ordinal.parse().ok().filter(|_| plain).map(Self::Cuda).ok_or_else(unknown)
+                ordinal.parse().ok().filter(|_| plain).map(|n| Self::Cuda(Some(n))).ok_or_else(unknown)
             }
         }
     }
@@ -390,7 +390,8 @@ impl std::fmt::Display for DeviceSpec {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+            Self::Cuda(None) => f.write_str("cuda"),
+            Self::Cuda(Some(ordinal)) => write!(f, "cuda:{ordinal}"),
             Self::Metal => f.write_str("metal"),
         }
     }

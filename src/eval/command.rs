@@ -15,6 +15,7 @@ use crate::model::{Pass, Weights};
 use crate::report::{Checkpoint, print_json, print_result};
 use crate::session::{Origin, Session};
 use crate::signal::Stop;
+use crate::world::World;
 
 /// A model's name, its figures, and the file they were written to.
 struct Evaluated {
@@ -23,19 +24,21 @@ struct Evaluated {
     file: Option<PathBuf>,
 }
 
-/// Evaluates what `request` names, writes the result files of every model as it is done, and prints a table, or JSON.
+/// Evaluates what `request` names, together with the other processes; the first writes the result files of every model as
+/// it is done, and prints a table, or JSON.
 ///
 /// # Errors
 /// A folder without a checkpoint or model in it, or whatever fails on the way.
-pub fn run(request: &EvalRequest) -> Result<()> {
+pub fn run(request: &EvalRequest, world: &World) -> Result<()> {
     let config = &request.config;
     let checkpoint = Checkpoint::find(&request.checkpoint, request.which)?;
-    let job = Job { request, folder: ResultsDir::choose(request)? };
+    let folder = if world.is_first() { ResultsDir::choose(request)? } else { ResultsDir::nowhere() };
+    let job = Job { request, folder };
     let origin = Origin::Checkpoint(Weights::Frozen);
     let mut results = Vec::new();
     match &checkpoint {
         Checkpoint::Adapter(dir) => {
-            let mut session = Session::open(config, origin)?;
+            let mut session = Session::open(config, origin, world)?;
             session.model.load_adapter(dir)?.warn_unless_made_for(&config.model().name_or_path);
             if request.base {
                 results.push(job.evaluate(&session, Pass::BASE, None)?);
@@ -44,11 +47,14 @@ pub fn run(request: &EvalRequest) -> Result<()> {
         }
         Checkpoint::Model(dir) => {
             if request.base {
-                results.push(job.evaluate(&Session::open(config, origin)?, Pass::BASE, None)?);
+                results.push(job.evaluate(&Session::open(config, origin, world)?, Pass::BASE, None)?);
             }
-            let session = Session::open_dir(config, dir.to_owned(), origin)?;
+            let session = Session::open_dir(config, dir.to_owned(), origin, world)?;
             results.push(job.evaluate(&session, Pass::BASE, Some(dir))?);
         }
+    }
+    if !world.is_first() {
+        return Ok(());
     }
     match request.json {
         true => print_json(&as_json(request, &results)),

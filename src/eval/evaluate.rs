@@ -1,6 +1,7 @@
 //! Decoding and grading a set of records, setting by setting.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -91,7 +92,8 @@ impl Evaluator {
         self.settings.iter().map(|setting| Evaluation::read(setting, row, self.num_samples)).collect()
     }
 
-    /// Figures and completions at every setting of the configuration.
+    /// Figures and completions at every setting of the configuration. Each process decodes and grades its share of the
+    /// records; all of them get everything.
     ///
     /// Draws are keyed by `eval.seed`, the temperature's place, the record and the sample, so two models, two
     /// checkpoints of a run, or two ways to decode are compared on the same random numbers.
@@ -107,23 +109,34 @@ impl Evaluator {
             let of =
                 if self.settings.len() > 1 { format!(" ({} of {})", i + 1, self.settings.len()) } else { "".into() };
             let started = Instant::now();
-            let decoded = self.decode(&model, pass, stop, setting, &format!("{}{of}", setting.label))?;
+            let world = &session.world;
+            let share = world.share(self.examples.len());
+            let decoded = self.decode(&model, pass, stop, setting, share.clone(), &format!("{}{of}", setting.label))?;
             let seconds = started.elapsed().as_secs_f64();
-            let first: Vec<Decoded> = decoded.iter().take(REPLAYS).cloned().collect();
-            let samples = self.grade(session, decoded, stop)?;
-            let replays = replays(session, setting, first, &samples);
-            Ok(Outcome { evaluation: Evaluation::of(setting, &samples, seconds), samples, replays })
+            let first = REPLAYS.saturating_sub(share.start * self.num_samples);
+            let first: Vec<Decoded> = decoded.iter().take(first).cloned().collect();
+            let responses = self.grade(session, decoded, share.clone(), stop)?;
+            let own = replays(session, setting, first, &self.samples(session, share, &responses));
+            let (mut all, mut replays, mut longest) = (Vec::new(), Vec::new(), seconds);
+            for (responses, own, seconds) in world.gather((responses, own, seconds))? {
+                all.extend(responses);
+                replays.extend(own);
+                longest = seconds.max(longest);
+            }
+            let samples = self.samples(session, 0..self.examples.len(), &all);
+            Ok(Outcome { evaluation: Evaluation::of(setting, &samples, longest), samples, replays })
         };
         self.settings.iter().enumerate().map(run).collect()
     }
 
-    /// `num_samples` completions of the first record, then of the second, and so on.
+    /// `num_samples` completions of the first record of a share, then of the second, and so on.
     fn decode(
         &self,
         model: &Llada,
         pass: Pass<'_>,
         stop: &Stop,
         setting: &Setting,
+        share: Range<usize>,
         shown: &str,
     ) -> Result<Vec<Decoded>> {
         let schedule = Decoding::greedy(setting.max_completion_length, setting.block_length, setting.diffusion_steps)?;
@@ -135,17 +148,24 @@ impl Evaluator {
         let key = Key::new(self.seed, Purpose::EvalRollout).part(setting.place);
         let prompt =
             |i: usize, k: usize| Prompt { ids: self.examples[i].prompt.to_vec(), key: key.prompt(i).sample(k) };
-        let prompts: Vec<Prompt> =
-            (0..self.examples.len()).flat_map(|i| (0..self.num_samples).map(move |k| prompt(i, k))).collect();
+        let prompts: Vec<Prompt> = share.flat_map(|i| (0..self.num_samples).map(move |k| prompt(i, k))).collect();
         let mut progress = DecodingProgress::new("evaluate");
         let sampler = Sampler { model, decoding: &decoding, pass, stop };
         sampler.complete(&prompts, self.batch_size, |headway| progress.at(headway, shown))
     }
 
-    fn grade(&self, session: &Session, decoded: Vec<Decoded>, stop: &Stop) -> Result<Vec<Sample>> {
+    /// What the completions of a share of the records are worth.
+    fn grade(
+        &self,
+        session: &Session,
+        decoded: Vec<Decoded>,
+        share: Range<usize>,
+        stop: &Stop,
+    ) -> Result<Vec<Response>> {
         let tokenizer = session.encoder.tokenizer();
         let eos = session.model.config().eos_token_id;
-        let example = |c: usize| &self.examples[c / self.num_samples];
+        let examples = &self.examples[share];
+        let example = |c: usize| &examples[c / self.num_samples];
         let texts: Vec<String> =
             decoded.iter().map(|d| tokenizer.decode(&d.canvas[..completion_length(&d.canvas, eos)])).collect();
         let attempts: Vec<Attempt<'_>> = texts.iter().enumerate().map(|(c, text)| example(c).attempt(text)).collect();
@@ -163,16 +183,19 @@ impl Evaluator {
                 decoding_steps: *steps,
             })
         });
-        let responses: Vec<Response> = responses.collect::<Result<_>>()?;
-        let samples = responses.chunks(self.num_samples).zip(self.examples.iter().zip(&self.doc_ids));
-        Ok(samples
-            .map(|(responses, (example, &doc_id))| Sample {
-                doc_id,
-                record: example.record.clone(),
-                prompt: tokenizer.decode_raw(&example.prompt),
-                responses: responses.to_vec(),
-            })
-            .collect())
+        responses.collect()
+    }
+
+    /// The records of a share with their completions.
+    fn samples(&self, session: &Session, share: Range<usize>, responses: &[Response]) -> Vec<Sample> {
+        let examples = self.examples[share.clone()].iter().zip(&self.doc_ids[share]);
+        let sample = |(responses, (example, &doc_id)): (&[Response], (&Example, &usize))| Sample {
+            doc_id,
+            record: example.record.clone(),
+            prompt: session.encoder.tokenizer().decode_raw(&example.prompt),
+            responses: responses.to_vec(),
+        };
+        responses.chunks(self.num_samples).zip(examples).map(sample).collect()
     }
 }
 

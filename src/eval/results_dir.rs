@@ -45,6 +45,11 @@ impl ResultsDir {
         }
     }
 
+    /// No folder: another process writes.
+    pub fn nowhere() -> Self {
+        Self(None)
+    }
+
     /// Writes the files of one model; returns the results file. The samples come first, so that a results file says
     /// that everything is there.
     ///

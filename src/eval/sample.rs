@@ -1,5 +1,7 @@
 //! A record's completions and what they are worth.
 
+use serde::{Deserialize, Serialize};
+
 use crate::task::{Grade, Record, Reward};
 
 /// A record with its completions.
@@ -16,7 +18,7 @@ pub struct Sample {
 }
 
 /// One completion.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Response {
     /// The whole canvas as text, special tokens included.
     pub text: String,

@@ -13,18 +13,18 @@ use crate::error::Usage;
 pub const VARIABLE: &str = "SPG_DEVICE";
 
 /// Opens a device; `auto` is what [`VARIABLE`] names, else the accelerator this build was made for when it answers, else
-/// the CPU.
+/// the CPU. `place` is this process's among those of its machine: where no GPU is named, each has its own.
 ///
 /// # Errors
 /// A back-end this build was not compiled with, a device that does not answer, or a variable that names none.
-pub fn open(device: DeviceSpec) -> Result<Device> {
+pub fn open(device: DeviceSpec, place: usize) -> Result<Device> {
     match device {
         DeviceSpec::Auto => match named(std::env::var_os(VARIABLE))? {
-            DeviceSpec::Auto => Ok(accelerator_or_cpu()),
-            named => open(named),
+            DeviceSpec::Auto => Ok(accelerator_or_cpu(place)),
+            named => open(named, place),
         },
         DeviceSpec::Cpu => Ok(Device::Cpu),
-        DeviceSpec::Cuda(ordinal) => open_cuda(ordinal),
+        DeviceSpec::Cuda(ordinal) => open_cuda(ordinal.unwrap_or(place)),
         DeviceSpec::Metal => open_metal(),
     }
 }
@@ -37,9 +37,9 @@ fn named(value: Option<std::ffi::OsString>) -> Result<DeviceSpec> {
 }
 
 /// The accelerator, or the CPU with the reason in the log.
-fn accelerator_or_cpu() -> Device {
+fn accelerator_or_cpu(place: usize) -> Device {
     let opened = match () {
-        () if cfg!(feature = "cuda") => open_cuda(0),
+        () if cfg!(feature = "cuda") => open_cuda(place),
         () if cfg!(feature = "metal") => open_metal(),
         () => return Device::Cpu,
     };
@@ -89,13 +89,13 @@ mod tests {
 
     #[test]
     fn a_back_end_that_is_not_built_in_says_how_to_get_it() {
-        assert!(open(DeviceSpec::Cpu).is_ok_and(|d| d.is_cpu()));
+        assert!(open(DeviceSpec::Cpu, 0).is_ok_and(|d| d.is_cpu()));
         if !cfg!(feature = "cuda") {
-            let text = open(DeviceSpec::Cuda(1)).expect_err("not built in").to_string();
+            let text = open(DeviceSpec::Cuda(Some(1)), 0).expect_err("not built in").to_string();
             assert!(text.contains("--features cuda"), "{text}");
         }
         if !cfg!(feature = "metal") {
-            let text = open(DeviceSpec::Metal).expect_err("not built in").to_string();
+            let text = open(DeviceSpec::Metal, 0).expect_err("not built in").to_string();
             assert!(text.contains("--features metal"), "{text}");
         }
     }
@@ -104,7 +104,7 @@ mod tests {
     fn the_variable_names_a_device_or_is_refused() {
         assert_eq!(named(None).unwrap(), DeviceSpec::Auto);
         assert_eq!(named(Some("".into())).unwrap(), DeviceSpec::Auto);
-        assert_eq!(named(Some("cuda:2".into())).unwrap(), DeviceSpec::Cuda(2));
+        assert_eq!(named(Some("cuda:2".into())).unwrap(), DeviceSpec::Cuda(Some(2)));
         let text = named(Some("gpu".into())).expect_err("no device").to_string();
         assert!(text.starts_with("SPG_DEVICE: unknown device `gpu`"), "{text}");
     }
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn auto_was_cuda_without_a_gpu_in_a_cuda_build() {
         // an accelerator that does not answer is no error of `auto`: on a machine without one this is the CPU
-        let device = accelerator_or_cpu();
+        let device = accelerator_or_cpu(0);
         assert!(device.is_cpu() || cfg!(any(feature = "cuda", feature = "metal")));
     }
 

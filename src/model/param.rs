@@ -85,6 +85,14 @@ impl Gradients {
         Ok(())
     }
 
+    /// Adds all of `others`, which nobody else may hold.
+    ///
+    /// # Errors
+    /// Whatever the tensor library reports.
+    pub fn append(&mut self, others: Self) -> anyhow::Result<()> {
+        others.0.into_iter().try_for_each(|(name, gradient)| Ok(self.add(&name, gradient)?))
+    }
+
     /// The sums, by name.
     pub fn by_name(&self) -> &BTreeMap<String, Tensor> {
         &self.0

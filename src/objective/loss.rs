@@ -1,5 +1,7 @@
 //! The loss of a completion, put together from the pieces of a recipe.
 
+use serde::{Deserialize, Serialize};
+
 use super::link::{self, Clipped, Sloped};
 use super::terms::{Bounds, Terms};
 use super::weights::{Stake, Standing, stakes};
@@ -29,7 +31,7 @@ pub struct Anchor {
 }
 
 /// What one completion adds to the loss of its step.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CompletionLoss {
     /// The completion's part of the loss.
     pub loss: f64,

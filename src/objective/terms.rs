@@ -1,5 +1,7 @@
 //! What a surrogate makes of log-probabilities: values whose gradients an objective chooses, and the way back.
 
+use serde::{Deserialize, Serialize};
+
 use super::LpGradient;
 
 /// The likelihoods of one completion that an objective raises or lowers: one a token, or one alone.
@@ -18,7 +20,7 @@ pub struct Terms {
 }
 
 /// Bounds of a completion's likelihood, nats per token.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bounds {
     /// The lower one.
     pub elbo: f64,

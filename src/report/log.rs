@@ -46,6 +46,11 @@ pub enum Verbosity {
 }
 
 impl Verbosity {
+    /// How much a process says that is not the first: what the first does, all do.
+    fn of_another(self) -> Self {
+        if self == Self::Normal { Self::Quiet } else { self }
+    }
+
     fn directives(self) -> &'static str {
         match self {
             Self::Quiet => "warn",
@@ -56,11 +61,15 @@ impl Verbosity {
     }
 }
 
-/// Starts logging. A second call changes nothing, so that tests may call it freely.
+/// Starts logging. A second call changes nothing, so that tests may call it freely. `rank` is the number of this process
+/// among several: the first says what a run does, the others what goes wrong, with their number.
 ///
 /// # Errors
 /// If `RUST_LOG` is set and is not a list of filter directives.
-pub fn init_log(format: LogFormat, verbosity: Verbosity) -> Result<(), crate::error::Usage> {
+pub fn init_log(format: LogFormat, verbosity: Verbosity, rank: Option<usize>) -> Result<(), crate::error::Usage> {
+    let other = rank.filter(|&rank| rank > 0);
+    let verbosity = if other.is_some() { verbosity.of_another() } else { verbosity };
+
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(&text).map_err(|e| {
             crate::error::Usage(format!("RUST_LOG = {text:?}: {e}: expected directives such as info or spg=debug"))
@@ -69,13 +78,13 @@ pub fn init_log(format: LogFormat, verbosity: Verbosity) -> Result<(), crate::er
     };
     let drawn = io::stderr().is_terminal() && !terminal::is_dumb();
     let colour = drawn && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let writer = AroundBars { json: format == LogFormat::Json };
+    let writer = AroundBars { json: format == LogFormat::Json, rank: other };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour);
     // Only a second call can fail.
     let _ = match format {
         LogFormat::Text => builder
             .with_target(false)
-            .with_timer(Elapsed(Instant::now()))
+            .with_timer(Elapsed { start: Instant::now(), rank: other })
             .fmt_fields(debug_fn(field).delimited(" "))
             .finish()
             .with(NoSecrets)
@@ -109,12 +118,19 @@ impl<S: Subscriber> Layer<S> for NoSecrets {
     }
 }
 
-/// Seconds since the start: what one asks of a training log. (JSON lines carry the date.)
-struct Elapsed(Instant);
+/// Seconds since the start: what one asks of a training log. (JSON lines carry the date.) Before them the number of a
+/// process that is not the first.
+struct Elapsed {
+    start: Instant,
+    rank: Option<usize>,
+}
 
 impl FormatTime for Elapsed {
     fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
-        write!(w, "{:8.1}s", self.0.elapsed().as_secs_f64())
+        if let Some(rank) = self.rank {
+            write!(w, "process {rank} ")?;
+        }
+        write!(w, "{:8.1}s", self.start.elapsed().as_secs_f64())
     }
 }
 
@@ -122,6 +138,7 @@ impl FormatTime for Elapsed {
 #[derive(Clone, Copy)]
 struct AroundBars {
     json: bool,
+    rank: Option<usize>,
 }
 
 impl<'a> MakeWriter<'a> for AroundBars {
@@ -135,7 +152,13 @@ impl<'a> MakeWriter<'a> for AroundBars {
 impl Write for AroundBars {
     /// A log line that cannot be written is dropped: a run must not end because its terminal has gone.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let escaped = self.json.then(|| terminal::shown_json(&String::from_utf8_lossy(line)).into_owned());
+        let escaped = self.json.then(|| {
+            let line = terminal::shown_json(&String::from_utf8_lossy(line)).into_owned();
+            match self.rank {
+                Some(rank) => line.replacen('{', &format!("{{\"rank\":{rank},"), 1),
+                None => line,
+            }
+        });
         progress::suspend(|| {
             let _ = io::stderr().lock().write_all(escaped.as_deref().map_or(line, str::as_bytes));
         });

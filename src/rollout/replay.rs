@@ -5,7 +5,10 @@
 //! were committed, at the pace of the schedule, and the exact forward pass is asked, with the same random numbers,
 //! whether it would have chosen them too.
 
+use std::iter::Sum;
+
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use super::offer::Place;
 use super::row::{Decoded, Prompt, Row};
@@ -13,7 +16,7 @@ use super::sampler::Sampler;
 use crate::text::completion_length;
 
 /// Tokens of completions that the exact decoding would have chosen as well.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agreement {
     /// Tokens chosen by both.
     pub agreed: usize,
@@ -28,6 +31,13 @@ impl Agreement {
     }
 }
 
+impl Sum for Agreement {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        let plus = |a: Self, b: Self| Self { agreed: a.agreed + b.agreed, tokens: a.tokens + b.tokens };
+        parts.fold(Self::default(), plus)
+    }
+}
+
 impl Sampler<'_> {
     /// Compares completions that this sampler made of `prompts` with its reference decoding.
     ///
@@ -35,13 +45,12 @@ impl Sampler<'_> {
     /// As [`Sampler::complete`].
     pub fn agreement(&self, prompts: &[Prompt], decoded: &[Decoded], batch_size: usize) -> Result<Agreement> {
         let reference = Sampler { decoding: &self.decoding.reference(), ..*self };
-        let mut total = Agreement::default();
         let size = batch_size.max(1);
-        for (prompts, decoded) in prompts.chunks(size).zip(decoded.chunks(size)) {
-            let part = reference.replay(prompts, decoded)?;
-            total = Agreement { agreed: total.agreed + part.agreed, tokens: total.tokens + part.tokens };
-        }
-        Ok(total)
+        prompts
+            .chunks(size)
+            .zip(decoded.chunks(size))
+            .map(|(prompts, decoded)| reference.replay(prompts, decoded))
+            .sum()
     }
 
     fn replay(&self, prompts: &[Prompt], decoded: &[Decoded]) -> Result<Agreement> {

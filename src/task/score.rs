@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The training reward of a completion.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reward {
     /// The weighted sum of the parts: what the policy gradient sees.
     pub total: f64,
@@ -39,7 +39,7 @@ pub fn mean_parts<'a>(rewards: impl Iterator<Item = &'a Reward>) -> Vec<(&'a str
 
 /// The evaluation grade of a completion. The accuracy of a set is the sum of `correct` over the sum of
 /// `out_of`, so tasks with partial credit (Sudoku counts cells) and without (1 of 1) read the same.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grade {
     /// The answer found in the completion, if there is one.
     pub answer: Option<String>,

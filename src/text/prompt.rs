@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::settings::Settings;
 use super::{ChatTemplate, Message, Result, TextError, Tokenizer};
 
@@ -16,7 +18,7 @@ pub enum TooLong {
 }
 
 /// An encoded prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Prompt {
     /// The whole prompt.
     Whole(Vec<u32>),

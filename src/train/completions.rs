@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
-use super::drift::{Decoder, Drift};
+use super::drift::{Decoder, Drift, Portion};
 use crate::config::{AdvantageKind, Recipe, RunConfig, Split};
 use crate::objective::advantage::{group_advantages, reward_stats};
 use crate::report::{CompletionTable, Origin, Row, Values};
@@ -17,6 +18,15 @@ use crate::session::{Example, Session};
 use crate::signal::Stop;
 use crate::task::{Attempt, PromptOrder, Reward, mean_parts};
 use crate::text::{Tokenizer, completion_length};
+
+/// What a process finds out about a completion.
+#[derive(Serialize, Deserialize)]
+struct Sampled {
+    canvas: Vec<u32>,
+    len: usize,
+    text: String,
+    reward: Reward,
+}
 
 /// A sampled completion.
 #[derive(Clone, Debug)]
@@ -83,7 +93,8 @@ impl Generator {
         self.examples.iter().map(|example| example.prompt.len()).max().unwrap_or(0)
     }
 
-    /// Samples and scores the completions of a phase; they depend on the seed, the phase and the policy alone.
+    /// Samples and scores the completions of a phase, each process those of its share of the prompts; they depend on the
+    /// seed, the phase and the policy alone.
     ///
     /// # Errors
     /// If decoding or the reward command fails, or `stop` asks to leave them.
@@ -93,29 +104,30 @@ impl Generator {
         let first = (phase * self.prompts_per_step) as u64;
         let chosen: Vec<usize> = (0..self.prompts_per_step as u64).map(|p| self.order.at(first + p)).collect();
         let key = Key::new(self.seed, Purpose::Rollout).step(phase as u64);
-        let prompts: Vec<Prompt> = (0..chosen.len() * g)
-            .map(|c| Prompt { ids: self.examples[chosen[c / g]].prompt.to_vec(), key: key.prompt(c / g).sample(c % g) })
-            .collect();
+        let example = |c: usize| &self.examples[chosen[c / g]];
+        let prompt = |c: usize| Prompt { ids: example(c).prompt.to_vec(), key: key.prompt(c / g).sample(c % g) };
+        let world = &session.world;
+        let groups = world.share(chosen.len());
+        let own = groups.start * g..groups.end * g;
+        let prompts: Vec<Prompt> = own.clone().map(prompt).collect();
         let model = session.model.for_sampling(self.merge_adapters)?;
-        let (decoded, drift) = self.decoder.decode(&model, &prompts, stop)?;
+        let place = Portion { first: own.start, of: chosen.len() * g };
+        let (decoded, drift) = self.decoder.decode(&model, &prompts, place, world, stop)?;
         let canvases: Vec<Vec<u32>> = decoded.into_iter().map(|d| d.canvas).collect();
 
         let (eos, tokenizer) = (session.model.config().eos_token_id, session.encoder.tokenizer());
         let lengths: Vec<usize> = canvases.iter().map(|canvas| completion_length(canvas, eos)).collect();
         let texts: Vec<String> =
             canvases.iter().zip(&lengths).map(|(canvas, &len)| tokenizer.decode(&canvas[..len])).collect();
-        let example = |c: usize| &self.examples[chosen[c / g]];
-        let attempts: Vec<Attempt<'_>> = texts.iter().enumerate().map(|(c, text)| example(c).attempt(text)).collect();
+        let attempts: Vec<Attempt<'_>> = own.clone().zip(&texts).map(|(c, text)| example(c).attempt(text)).collect();
         let rewards = session.task.rewards(&attempts, stop)?;
-        let mut all: Vec<Completion> = (canvases.into_iter().zip(lengths).zip(rewards).enumerate())
-            .map(|(c, ((canvas, len), reward))| Completion {
-                prompt: example(c).prompt.clone(),
-                canvas,
-                len,
-                reward,
-                advantage: 0.0,
-            })
-            .collect();
+        let sampled = canvases.into_iter().zip(lengths).zip(texts).zip(rewards);
+        let sampled = sampled.map(|(((canvas, len), text), reward)| Sampled { canvas, len, text, reward }).collect();
+        let (mut all, mut texts) = (Vec::with_capacity(place.of), Vec::with_capacity(place.of));
+        for (c, Sampled { canvas, len, text, reward }) in world.join(sampled)?.into_iter().enumerate() {
+            all.push(Completion { prompt: example(c).prompt.clone(), canvas, len, reward, advantage: 0.0 });
+            texts.push(text);
+        }
         let rewards: Vec<f64> = all.iter().map(|c| c.reward.total).collect();
         for (completion, advantage) in
             all.iter_mut().zip(group_advantages(&rewards, self.num_generations, self.advantage))

@@ -10,6 +10,16 @@ use crate::model::{Llada, Pass};
 use crate::report::{DecodingProgress, Row};
 use crate::rollout::{Agreement, Decoded, Decoding, Prompt, Sampler};
 use crate::signal::Stop;
+use crate::world::World;
+
+/// Where the prompts of a process stand among those of a phase.
+#[derive(Clone, Copy, Debug)]
+pub struct Portion {
+    /// The place of the first.
+    pub first: usize,
+    /// How many the phase has.
+    pub of: usize,
+}
 
 /// Decodes the completions of phases.
 pub struct Decoder {
@@ -41,11 +51,19 @@ impl Decoder {
         }
     }
 
-    /// Decodes a phase; [`Drift`] if the decoding of the config is not the exact one.
+    /// Decodes a process's portion of a phase; [`Drift`], of the whole phase, if the decoding of the config is not the
+    /// exact one.
     ///
     /// # Errors
     /// If decoding fails, or is left because `stop` asks for it.
-    pub fn decode(&self, model: &Llada, prompts: &[Prompt], stop: &Stop) -> Result<(Vec<Decoded>, Option<Drift>)> {
+    pub fn decode(
+        &self,
+        model: &Llada,
+        prompts: &[Prompt],
+        portion: Portion,
+        world: &World,
+        stop: &Stop,
+    ) -> Result<(Vec<Decoded>, Option<Drift>)> {
         let complete = |decoding: &Decoding, prompts: &[Prompt]| {
             let mut progress = DecodingProgress::part("rollout");
             let sampler = Sampler { model, decoding, pass: Pass::INFERENCE, stop };
@@ -54,29 +72,38 @@ impl Decoder {
         if self.decoding.is_reference() {
             return Ok((complete(&self.decoding, prompts)?, None));
         }
-        let sample = spread(self.drift_check, prompts.len());
-        let (checked, others) = split(prompts, &sample);
+        let sample = spread(self.drift_check, portion.of);
+        let own: Vec<usize> =
+            sample.iter().filter_map(|place| place.checked_sub(portion.first)).filter(|&i| i < prompts.len()).collect();
+        let (checked, others) = split(prompts, &own);
         let decoded = complete(&self.decoding, &checked)?;
         let agreement = match sample.is_empty() {
             true => None,
-            false => Some(self.agreement(model, &checked, &decoded, stop)?.fraction()),
+            false => {
+                let own = self.agreement(model, &checked, &decoded, stop)?;
+                Some(world.gather(own)?.into_iter().sum::<Agreement>().fraction())
+            }
         };
         let exact = agreement.is_some_and(|agreement| agreement < self.min_agreement);
         let decoded = match exact {
             true => {
-                tracing::warn!(
-                    "the exact decoding agrees with {:.3} of the tokens of {} completions, rollout.min_agreement is \
+                if world.is_first() {
+                    tracing::warn!(
+                        "the exact decoding agrees with {:.3} of the tokens of {} completions, rollout.min_agreement is \
                      {}: decoding this phase exactly",
-                    agreement.unwrap_or_default(),
-                    sample.len(),
-                    self.min_agreement
-                );
+                        agreement.unwrap_or_default(),
+                        sample.len(),
+                        self.min_agreement
+                    );
+                }
                 complete(&self.decoding.reference(), prompts)?
             }
             // a completion does not depend on what is decoded beside it: those of the sample are used as they are
-            false => merge(&sample, decoded, complete(&self.decoding, &others)?),
+            false => merge(&own, decoded, complete(&self.decoding, &others)?),
         };
-        let tokens_per_step = tokens_per_step(&decoded);
+        let own: [usize; 2] = decoded.iter().fold([0, 0], |[n, m], d| [n + d.trace.len(), m + d.steps]);
+        let [tokens, steps] = world.gather(own)?.iter().fold([0, 0], |[n, m], own| [n + own[0], m + own[1]]);
+        let tokens_per_step = tokens as f64 / steps as f64;
         Ok((decoded, Some(Drift { agreement, exact, tokens_per_step })))
     }
 
@@ -118,11 +145,6 @@ fn merge<T>(chosen: &[usize], yes: Vec<T>, no: Vec<T>) -> Vec<T> {
     (0..all).filter_map(|i| if chosen.binary_search(&i).is_ok() { yes.next() } else { no.next() }).collect()
 }
 
-fn tokens_per_step(decoded: &[Decoded]) -> f64 {
-    let tokens: usize = decoded.iter().map(|d| d.trace.len()).sum();
-    tokens as f64 / decoded.iter().map(|d| d.steps).sum::<usize>() as f64
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
@@ -160,6 +182,13 @@ mod tests {
         Decoder::new(decoding, &table)
     }
 
+    impl Decoder {
+        fn decode_all(&self, model: &Llada) -> Result<(Vec<Decoded>, Option<Drift>)> {
+            let portion = Portion { first: 0, of: prompts().len() };
+            self.decode(model, &prompts(), portion, &World::solo(), &Stop::default())
+        }
+    }
+
     fn exact() -> Decoding {
         Decoding { temperature: 0.9, ..Decoding::greedy(16, 8, 8).expect("16 / 8, 8 / 2") }
     }
@@ -173,7 +202,7 @@ mod tests {
     #[test]
     fn the_exact_decoding_is_not_watched() {
         let model = model();
-        let (decoded, drift) = decoder(exact(), 4, 1.0).decode(&model, &prompts(), &Stop::default()).expect("decode");
+        let (decoded, drift) = decoder(exact(), 4, 1.0).decode_all(&model).expect("decode");
         assert_eq!((decoded, drift), (together(&model, &exact()), None));
     }
 
@@ -182,8 +211,7 @@ mod tests {
         let model = model();
         let dual = Decoding { cache: CacheKind::Dual, ..exact() };
         for drift_check in [0, 1, 3, 7] {
-            let (decoded, drift) =
-                decoder(dual.clone(), drift_check, 0.0).decode(&model, &prompts(), &Stop::default()).expect("decode");
+            let (decoded, drift) = decoder(dual.clone(), drift_check, 0.0).decode_all(&model).expect("decode");
             assert_eq!(decoded, together(&model, &dual));
             let drift = drift.expect("an approximation");
             assert_eq!((drift.agreement.is_some(), drift.exact), (drift_check > 0, false));
@@ -195,13 +223,12 @@ mod tests {
     fn what_fails_is_decoded_exactly() {
         let model = model();
         let hasty = Decoding { commit: Commit::Threshold(0.0.try_into().expect("in range")), ..exact() };
-        let (decoded, drift) =
-            decoder(hasty.clone(), 4, 1.0).decode(&model, &prompts(), &Stop::default()).expect("decode");
+        let (decoded, drift) = decoder(hasty.clone(), 4, 1.0).decode_all(&model).expect("decode");
         assert_eq!(decoded, together(&model, &exact()));
         let drift = drift.expect("another rule");
         assert!(drift.exact && drift.agreement.is_some_and(|agreement| agreement < 1.0), "{drift:?}");
         assert_eq!(drift.tokens_per_step, 2.0, "of the completions that are used");
-        let (decoded, drift) = decoder(hasty, 4, 0.0).decode(&model, &prompts(), &Stop::default()).expect("decode");
+        let (decoded, drift) = decoder(hasty, 4, 0.0).decode_all(&model).expect("decode");
         assert_ne!(decoded, together(&model, &exact()));
         assert_eq!(drift.map(|d| (d.exact, d.tokens_per_step)), Some((false, 8.0)));
     }

@@ -13,8 +13,9 @@
 //! again, bit by bit.
 
 use std::io;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::belongs::Belongs;
 use super::best;
@@ -27,12 +28,13 @@ use super::run_dir::RunDir;
 use super::start::Start;
 use super::trainer::Trainer;
 use crate::config::{RunConfig, RunRequest};
-use crate::error::{Stopped, has};
+use crate::error::{PeerFailed, Stopped, Usage, describe, has};
 use crate::eval::{Column, Evaluation, Evaluator, completion_table, render_table};
 use crate::model::Pass;
 use crate::report::{CompletionTable, Progress, Recorder, Replay, Row, print_result, renew_page};
 use crate::runtime;
 use crate::signal::{Interrupted, Stop};
+use crate::world::{Leave, World};
 
 /// A way of training: what happens between two points where a run can be stopped.
 pub trait Method {
@@ -70,20 +72,23 @@ pub fn drive(
     listen: impl FnOnce() -> io::Result<Stop>,
 ) -> Result<()> {
     let config = &request.config;
+    let world = trainer.session.world.clone();
     let evaluator = Evaluator::new(config, &trainer.session)?;
     if !request.force && trainer.session.model.device().is_cpu() {
         let (held_out, longest_held_out) = evaluator.prompts();
-        let prompts = Prompts { longest_train: method.longest_prompt(), longest_held_out, held_out };
+        let (longest_train, processes) = (method.longest_prompt(), world.size());
+        let prompts = Prompts { longest_train, longest_held_out, held_out, processes };
         let memory = Memory::new(config, &trainer.session.model, prompts)?;
         // where the system does not say how much there is, nothing is held against it
         if let Some(bytes) = runtime::memory_bytes() {
-            memory.beside(runtime::resident_bytes().unwrap_or(0)).check(bytes)?;
+            memory.beside(runtime::resident_bytes().unwrap_or(0)).check(bytes / world.local_size())?;
         }
     }
     let belongs = Belongs::of(config, &trainer.session)?;
+    agree(&world, config, &belongs)?;
     let mut start = Start::find(request, &mut trainer, &belongs)?;
     let total = config.train().max_steps.get();
-    let retention = start.retention(config);
+    let retention = start.retention(config, &world)?;
     let verdict = retention.verdict().filter(|_| start.step < total);
     if verdict.is_some() || (start.step >= total && start.is_evaluated()) {
         let shown = config.run().output_dir.display();
@@ -96,7 +101,7 @@ pub fn drive(
         }
         return start.complete(config, &retention);
     }
-    let stop = listen()?;
+    let stop = listen()?.within(&world);
     let (dir, _lock, recorder) = start.open(request, trainer.session.model_commit.as_deref())?;
     let mut decline = Decline::default();
     start.rows.iter().for_each(|row| drop(decline.observe(row)));
@@ -104,6 +109,7 @@ pub fn drive(
     let read = |step: usize| evaluation(step).and_then(|row| evaluator.read(row));
     let mut run = Run {
         config,
+        world: world.clone(),
         before: read(0),
         best: retention.best().and_then(|best| read(best.step)),
         after: None,
@@ -124,13 +130,49 @@ pub fn drive(
         Ok(()) => run.finish(),
         Err(error) => Err(run.leave(error)),
     };
-    renew_page(&config.run().output_dir);
+    if world.is_first() {
+        renew_page(&config.run().output_dir);
+    }
     ended
+}
+
+/// Whether all processes are about to make the same run: each has read its own files.
+fn agree(world: &World, config: &RunConfig, belongs: &Belongs) -> Result<()> {
+    let all = world.gather((runtime::REVISION.to_owned(), belongs.clone()))?;
+    let Some((revision, first)) = all.first().filter(|_| !world.is_first()) else { return Ok(()) };
+    if revision != runtime::REVISION {
+        return Err(Usage(format!(
+            "this process is of another build ({}) than the first ({revision}): start the same on all machines",
+            runtime::REVISION
+        ))
+        .into());
+    }
+    let changes = belongs.changes_since(first, config)?;
+    let Some(change) = changes.refused.iter().chain(&changes.allowed).next() else { return Ok(()) };
+    let shown = |value: &Option<serde_json::Value>| value.as_ref().map_or("nothing".into(), ToString::to_string);
+    Err(Usage(format!(
+        "{} is {} here and {} in the first process: start the same run everywhere",
+        change.key,
+        shown(&change.new),
+        shown(&change.old)
+    ))
+    .into())
+}
+
+/// Adds what working together took, in parts of a phase's time, to a row of it.
+fn shares(world: &World, phase: Duration, row: &mut Row) {
+    if !world.is_solo() {
+        let (times, phase) = (world.times(), phase.as_secs_f64());
+        row.set("world/size", world.size())
+            .set("world/waiting", times.waiting / phase)
+            .set("world/reducing", times.reducing / phase);
+    }
 }
 
 /// A run under way.
 struct Run<'a> {
     config: &'a RunConfig,
+    world: World,
     dir: RunDir,
     trainer: Trainer,
     evaluator: Evaluator,
@@ -160,7 +202,7 @@ impl Run<'_> {
         let (train, eval) = (self.config.train(), self.config.eval());
         let total = train.max_steps.get();
         let mut progress = None;
-        best::keep(&self.dir, &self.retention)?;
+        self.keep_best()?;
         loop {
             let step = self.step;
             let at_end = step >= total;
@@ -177,14 +219,17 @@ impl Run<'_> {
             self.stop.check()?;
             // the time left is told from the steps alone: the first evaluation is none
             let progress = progress.get_or_insert_with(|| Progress::new(self.config.command().name(), total, step));
-            let phase = method.phase(&mut self.trainer, step, &self.stop)?;
+            self.world.restart_times();
+            let began = Instant::now();
+            let mut phase = method.phase(&mut self.trainer, step, &self.stop)?;
             if let Some(table) = &phase.completions {
                 self.recorder.completions(table)?;
             }
-            for row in &phase.rows {
+            for row in &mut phase.rows {
+                shares(&self.world, began.elapsed(), row);
                 self.recorder.row(row)?;
                 progress.update(row.step(), &method.headline(row));
-                if let Some(warning) = self.decline.observe(row) {
+                if let Some(warning) = self.decline.observe(row).filter(|_| self.world.is_first()) {
                     tracing::warn!("{warning}; lower train.learning_rate, or look at the rewards");
                 }
             }
@@ -194,8 +239,17 @@ impl Run<'_> {
         }
     }
 
+    /// Deletes the checkpoints that need not stay.
     fn prune(&self) -> Result<()> {
+        if !self.world.is_first() {
+            return Ok(());
+        }
         checkpoint::prune(&self.dir, &self.retention.obsolete(&self.dir.saved()))
+    }
+
+    /// Makes `best/` what it should be.
+    fn keep_best(&self) -> Result<()> {
+        if self.world.is_first() { best::keep(&self.dir, &self.retention) } else { Ok(()) }
     }
 
     fn state(&self, step: usize) -> TrainerState {
@@ -209,18 +263,37 @@ impl Run<'_> {
         if self.saved == Some(self.step) {
             return Ok(());
         }
-        self.evaluator.probe(&self.trainer.session.model)?;
-        self.recorder.sync()?;
-        let state = self.state(self.step);
-        checkpoint::write_folder(&self.dir, &self.dir.checkpoint(self.step), &self.trainer, &state)?;
+        self.compare_weights()?;
+        if self.world.is_first() {
+            self.evaluator.probe(&self.trainer.session.model)?;
+            self.recorder.sync()?;
+            let state = self.state(self.step);
+            checkpoint::write_folder(&self.dir, &self.dir.checkpoint(self.step), &self.trainer, &state)?;
+        }
         self.saved = Some(self.step);
         self.recorder.covered(self.step)
+    }
+
+    /// Whether all processes have the same weights: they start from the same and add the same, to the bit.
+    fn compare_weights(&self) -> Result<()> {
+        if self.world.is_solo() || self.world.is_parted() {
+            return Ok(());
+        }
+        let digests = self.world.gather(self.trainer.digest()?)?;
+        match digests.iter().position(|digest| *digest != digests[0]) {
+            None => Ok(()),
+            Some(rank) => bail!(
+                "the weights of process {rank} are not those of process 0 after step {}: its machine computes something \
+                 else, or its memory is broken",
+                self.step
+            ),
+        }
     }
 
     fn evaluate(&mut self) -> Result<()> {
         let step = self.step;
         let outcomes = self.evaluator.outcomes(&self.trainer.session, Pass::INFERENCE, &self.stop)?;
-        if self.config.train().log_completions {
+        if self.config.train().log_completions && self.world.is_first() {
             self.recorder.completions(&completion_table(step, &outcomes))?;
             let replays: Vec<Replay> = outcomes.iter().flat_map(|outcome| outcome.replays.clone()).collect();
             self.recorder.replays(step, &replays)?;
@@ -244,7 +317,7 @@ impl Run<'_> {
         self.decline.observe(&row);
         let is_best = self.retention.observe(&row);
         self.evaluated = Some(step);
-        if self.saved == Some(step) {
+        if self.saved == Some(step) && self.world.is_first() {
             // its checkpoint was written before there were these figures
             if let Err(error) =
                 checkpoint::renew(&self.dir, &self.dir.checkpoint(step), &self.trainer, &self.state(step))
@@ -255,7 +328,7 @@ impl Run<'_> {
         if is_best {
             // the line that says so outlives whatever goes because of it
             self.recorder.sync()?;
-            best::keep(&self.dir, &self.retention)?;
+            self.keep_best()?;
             self.best = Some(evaluations.clone());
         }
         if step == 0 {
@@ -267,11 +340,21 @@ impl Run<'_> {
     }
 
     /// What becomes of a run that does not come to its end: everything up to the last whole phase is saved.
+    ///
+    /// All processes leave together: what one of them fails of is told to the others, and a failure outweighs a stop.
     fn leave(&mut self, error: anyhow::Error) -> anyhow::Error {
-        if last_good::is_numeric(&error) {
+        let (numeric, asked) = (last_good::is_numeric(&error), self.stop.requested());
+        let fails = numeric || !asked;
+        let leave = if fails { Leave::Failed { text: describe(&error), numeric } } else { Leave::Stopped };
+        let parted = self.world.part(leave);
+        let (asked, error) = match parted.failure() {
+            None => (true, error),
+            Some((rank, ..)) if !fails => (false, PeerFailed { rank }.into()),
+            Some(_) => (false, error),
+        };
+        if parted.is_numeric() {
             return self.leave_broken(error);
         }
-        let asked = self.stop.requested();
         // before the first update there is nothing to save but the place to start from
         if self.step == 0 && self.trainer.step() == 0 && !asked {
             return error;
@@ -304,6 +387,9 @@ impl Run<'_> {
 
     /// Keeps the last state that is known to be good apart from the checkpoints, and says how to go on.
     fn leave_broken(&mut self, error: anyhow::Error) -> anyhow::Error {
+        if !self.world.is_first() {
+            return error;
+        }
         if self.trainer.step() == self.began && !last_good::was_refused(&error) {
             // what the run began with is broken: no update has done it
             return error.context(format!("the numbers of step {} are broken before any update", self.began));
@@ -316,6 +402,9 @@ impl Run<'_> {
 
     /// The held-out figures before and after, on standard output; before that, what the user would not like to miss.
     fn finish(self) -> Result<()> {
+        if !self.world.is_first() {
+            return Ok(());
+        }
         let best = self.retention.best();
         let best_name = best.map_or_else(String::new, |best| format!("best (step {})", best.step));
         let columns = [("start", &self.before), (&best_name, &self.best), ("end", &self.after)];

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::memory::{Memory, Prompts};
+use super::scale;
 use crate::config::{RunRequest, Split};
 use crate::model::Pass;
 use crate::report::print_result;
@@ -25,8 +26,12 @@ pub fn report(request: &RunRequest, session: &Session) -> Result<()> {
     let held_out = session.examples(session.task.records(config.eval().split)?, decoding.canvas)?;
     let longest = |examples: &[Example]| examples.iter().map(|e| e.prompt.len()).max().unwrap_or(0);
     let limit = if config.eval().limit == 0 { held_out.len() } else { config.eval().limit.min(held_out.len()) };
-    let prompts =
-        Prompts { longest_train: longest(&train), longest_held_out: longest(&held_out[..limit]), held_out: limit };
+    let prompts = Prompts {
+        longest_train: longest(&train),
+        longest_held_out: longest(&held_out[..limit]),
+        held_out: limit,
+        processes: 1,
+    };
     let memory = Memory::new(config, &session.model, prompts)?;
     let example = train.first().context("the training set is empty")?;
     let key = Key::new(config.run().seed, Purpose::Rollout);
@@ -56,6 +61,10 @@ pub fn report(request: &RunRequest, session: &Session) -> Result<()> {
     lines.extend(memory.lines()?);
     if let Some(gib) = request.memory_gib {
         lines.extend(memory.fitting(gib.get())?);
+    }
+    if let Some(processes) = request.world {
+        let prompts = Prompts { processes: processes.get(), ..prompts };
+        lines.extend(scale::lines(config, session, prompts, (&example.prompt, canvas))?);
     }
     print_result(&format!("{}\n{}", config.to_toml()?, wrapped(&lines.join("\n"), width())))
 }

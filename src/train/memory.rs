@@ -19,6 +19,8 @@ use anyhow::Result;
 use candle_core::DType;
 
 use super::policy::keeps_base;
+use super::scale;
+use super::summation::Summation;
 use crate::config::{ActivationCheckpointing, CacheKind, Command, Masks, RunConfig, Trainable};
 use crate::error::Usage;
 use crate::model::{Extent, Llada, TrainingBytes};
@@ -61,10 +63,12 @@ pub struct Memory<'a> {
     checkpointing: ActivationCheckpointing,
     /// Whether the gradient's two parts are looked at, both at once.
     parts: bool,
+    /// Gradients that adding up the parts of a step takes at once.
+    sums: usize,
     /// The batches as configured.
     micro_batch_size: usize,
     batch_size: usize,
-    /// Completions (or demonstrations) of an update: no batch is larger.
+    /// Completions (or demonstrations) of this process in an update: no batch is larger.
     completions: usize,
 }
 
@@ -77,6 +81,8 @@ pub struct Prompts {
     pub longest_held_out: usize,
     /// How many an evaluation has.
     pub held_out: usize,
+    /// Processes that share them and the training prompts of a step.
+    pub processes: usize,
 }
 
 impl<'a> Memory<'a> {
@@ -100,6 +106,11 @@ impl<'a> Memory<'a> {
             }
             Command::Sft | Command::Eval => (1, None, config.sft()?.batch_size.get()),
         };
+        let (parts, _, of) = scale::parts(config)?;
+        let parts = parts.div_ceil(prompts.processes);
+        let completions = completions.min(parts * of);
+        let held_out = prompts.held_out.div_ceil(prompts.processes);
+        let sums = Summation::buffers(table.gradient_sum, parts, prompts.processes);
         Ok(Self {
             model,
             process: 0,
@@ -107,7 +118,7 @@ impl<'a> Memory<'a> {
             canvas,
             block: rollout.block_length.get(),
             evaluation: Extent {
-                rows: config.eval().batch_size.get().min(prompts.held_out * config.eval().num_samples.get()),
+                rows: config.eval().batch_size.get().min(held_out * config.eval().num_samples.get()),
                 columns: prompts.longest_held_out + widest(|s| s.max_completion_length),
                 window: widest(|s| s.block_length),
             },
@@ -122,6 +133,7 @@ impl<'a> Memory<'a> {
             cache: rollout.cache,
             checkpointing: table.activation_checkpointing,
             parts: config.command() == Command::Train && table.gradient_parts_steps > 0,
+            sums,
             micro_batch_size: table.micro_batch_size.get().min(completions),
             batch_size: rollout.batch_size.get().min(completions),
             completions,
@@ -132,6 +144,29 @@ impl<'a> Memory<'a> {
     pub fn beside(self, resident: usize) -> Self {
         let model = if self.model.device().is_cpu() { self.model.weight_bytes() + self.adapters() } else { 0 };
         Self { process: resident.saturating_sub(model), ..self }
+    }
+
+    /// Bytes of the gradients that an update adds up over the processes.
+    pub fn reduction(&self) -> usize {
+        4 * self.trained()
+    }
+
+    /// Masked views of a completion.
+    pub fn views(&self) -> usize {
+        self.views
+    }
+
+    /// The estimated peak, in bytes.
+    ///
+    /// # Errors
+    /// None that a loaded model has.
+    pub fn peak_bytes(&self) -> Result<usize> {
+        Ok(self.peak()?.1)
+    }
+
+    /// Completions (or demonstrations) of this process in an update.
+    pub fn completions(&self) -> usize {
+        self.completions
     }
 
     fn trained(&self) -> usize {
@@ -171,7 +206,7 @@ impl<'a> Memory<'a> {
     }
 
     fn gradients(&self) -> usize {
-        4 * self.trained() * if self.parts { 2 } else { 1 }
+        4 * self.trained() * (self.sums + usize::from(self.parts))
     }
 
     /// What a device takes for itself.
@@ -287,7 +322,10 @@ impl<'a> Memory<'a> {
         part("evaluation head", logits, "a chunk of logits".into());
         let TrainingBytes { blocks, kept, head, .. } = self.update(self.micro_batch_size)?;
         let rows = self.micro_batch_size * self.views;
-        part("gradients", self.gradients(), if self.parts { "F32, of both parts" } else { "F32" }.into());
+        let of = if self.parts { ", of both parts" } else { "" };
+        let sums =
+            if self.sums > 1 { format!(", {} at once while they are added up", self.sums) } else { String::new() };
+        part("gradients", self.gradients(), format!("F32{of}{sums}"));
         part(
             "update",
             blocks,

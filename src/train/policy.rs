@@ -6,18 +6,19 @@ use super::adapters;
 use crate::config::{Command, RunConfig, Trainable};
 use crate::model::{Llada, Weights};
 use crate::session::{Origin, Session};
+use crate::world::World;
 
 /// Opens a run's session with what `train.trainable` says to train in its model.
 ///
 /// # Errors
 /// Those of [`Session::open`]; adapters that do not fit.
-pub fn open(config: &RunConfig) -> Result<Session> {
+pub fn open(config: &RunConfig, world: &World) -> Result<Session> {
     let origin = match (config.model().random_init, config.train().trainable) {
         (true, _) => Origin::Random(config.run().seed),
         (false, Trainable::All) => Origin::Checkpoint(Weights::Trainable),
         (false, Trainable::Adapters) => Origin::Checkpoint(Weights::Frozen),
     };
-    let mut session = Session::open(config, origin)?;
+    let mut session = Session::open(config, origin, world)?;
     if let Some(lora) = config.lora() {
         adapters::attach(config, lora, &mut session)?;
     }

@@ -16,6 +16,7 @@
 //!   changed, not what dropout did. So the first update's ratios are 1, and nothing is computed for them.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -25,9 +26,10 @@ use super::drive::{Method, Phase};
 use super::likelihood::{MicroBatches, Policy};
 use super::parts::GradientParts;
 use super::policy::Reference;
+use super::summation::Summation;
 use super::tally::Tally;
 use super::trainer::Trainer;
-use super::update::{Prepared, Side, StepLoss, Update};
+use super::update::{Portion, Prepared, Side, StepLoss, Update};
 use super::views::Viewer;
 use crate::config::{Recipe, RunConfig};
 use crate::model::{Gradients, Llada};
@@ -58,6 +60,7 @@ pub struct Reinforce {
 pub struct PolicyUpdate {
     update: Update,
     viewer: Viewer,
+    summation: Summation,
     num_generations: NonZeroUsize,
     num_iterations: usize,
 }
@@ -77,9 +80,12 @@ impl Reinforce {
     /// If no training prompt fits; no memory for a copy of the base model, if one is kept.
     pub fn new(config: &RunConfig, session: &Session) -> Result<Self> {
         let recipe = config.algorithm()?.recipe();
+        let summation = Summation::new(&session.world, config.train().gradient_sum);
+        let update =
+            PolicyUpdate::new(&recipe, config.rollout().block_length, config.train().into(), config.run().seed);
         Ok(Self {
             generator: Generator::new(config, &recipe, session)?,
-            update: PolicyUpdate::new(&recipe, config.rollout().block_length, config.train().into(), config.run().seed),
+            update: update.summed_by(summation),
             reference: Reference::of(config, &session.model)?,
             num_iterations: recipe.num_iterations.get(),
             gradient_parts_steps: config.train().gradient_parts_steps,
@@ -137,12 +143,18 @@ impl PolicyUpdate {
         Self {
             update: Update::new(recipe, micro_batches),
             viewer: Viewer::new(recipe, block_length, seed),
+            summation: Summation::default(),
             num_generations: recipe.num_generations,
             num_iterations: recipe.num_iterations.get(),
         }
     }
 
-    /// The terms of all completions under the current policy, which is about to become the old one, and under the
+    /// With the gradients of its parts added up in another way than one after the other in one process.
+    pub fn summed_by(self, summation: Summation) -> Self {
+        Self { summation, ..self }
+    }
+
+    /// The terms of this process's completions under the current policy, which is about to become the old one, and under the
     /// reference, for all updates of the phase. `reference` is asked without adapters: the model itself, where adapters
     /// are all that is trained of it.
     ///
@@ -158,9 +170,10 @@ impl PolicyUpdate {
     ) -> Result<Anchors> {
         let objective = self.update.objective();
         let stakes = objective.stakes(&self.standings(completions));
-        let all = 0..completions.len();
-        let compared: Vec<usize> = all.clone().filter(|&c| objective.needs_old(&stakes[c])).collect();
-        let held: Vec<usize> = all.filter(|&c| objective.needs_reference(&stakes[c])).collect();
+        let groups = self.groups(completions);
+        let own = self.places(self.summation.world().share(groups), completions);
+        let compared: Vec<usize> = own.clone().filter(|&c| objective.needs_old(&stakes[c])).collect();
+        let held: Vec<usize> = own.filter(|&c| objective.needs_reference(&stakes[c])).collect();
         let mask_id = model.config().mask_token_id;
         let mut of_updates = Vec::with_capacity(self.num_iterations);
         for inner in 0..self.num_iterations {
@@ -190,8 +203,7 @@ impl PolicyUpdate {
         inner: usize,
         stop: &Stop,
     ) -> Result<(Gradients, Tally)> {
-        let (gradients, found) = self.side(Side::All, model, completions, anchors, inner, stop)?;
-        Ok((gradients, Tally::of(self.update.objective().recipe(), &found)))
+        self.side(Side::All, model, completions, anchors, inner, stop)
     }
 
     /// The gradients of the likelihoods that are raised and of those that are lowered: together the work of one update.
@@ -219,16 +231,46 @@ impl PolicyUpdate {
         anchors: &Anchors,
         inner: usize,
         stop: &Stop,
-    ) -> Result<(Gradients, StepLoss)> {
+    ) -> Result<(Gradients, Tally)> {
         let mask_id = model.config().mask_token_id;
         let prepare = |c: usize| Prepared {
             views: self.viewer.views(mask_id, &completions[c], c, anchors.phase, inner),
             anchor: anchors.of_updates[inner][c].clone(),
         };
-        let mut gradients = Gradients::new();
-        let step = self.standings(completions);
-        let found = self.update.gradients(model, &step, side, prepare, &mut gradients, stop)?;
-        Ok((gradients, found))
+        let (world, groups, step) = (self.summation.world(), self.groups(completions), self.standings(completions));
+        let places = self.places(world.share(groups), completions);
+        let mut moved = self.update.moved(model, &step, places, &prepare, stop)?;
+        if self.update.objective().stable_cap().is_some() {
+            moved = world.join(moved)?;
+        }
+        let (emphases, capped) = self.update.emphases(&step, &moved);
+        let (mut found, mut present) = (StepLoss::default(), vec![false; groups]);
+        let own = self.summation.own(groups, |groups, gradients| {
+            let places = self.places(groups.clone(), completions);
+            let portion = Portion { places, side, emphases: &emphases };
+            found.extend(self.update.gradients(model, &step, portion, &prepare, gradients, stop)?);
+            present[groups].fill(!gradients.is_empty());
+            Ok(())
+        })?;
+        let told = world.gather((found, present[world.share(groups)].to_vec()))?;
+        let (mut found, mut present) = (StepLoss::default(), Vec::with_capacity(groups));
+        for (theirs, there) in told {
+            found.extend(theirs);
+            present.extend(there);
+        }
+        let gradients = self.summation.all(model, groups, own, &present)?;
+        Ok((gradients, Tally::of(self.update.objective().recipe(), &found, capped)))
+    }
+
+    /// Completions of one prompt are a group.
+    fn groups(&self, completions: &[Completion]) -> usize {
+        completions.len().div_ceil(self.num_generations.get())
+    }
+
+    /// The places, in the step, of the completions of some groups.
+    fn places(&self, groups: Range<usize>, completions: &[Completion]) -> Range<usize> {
+        let g = self.num_generations.get();
+        (groups.start * g).min(completions.len())..(groups.end * g).min(completions.len())
     }
 
     fn standings(&self, completions: &[Completion]) -> Vec<Standing> {

@@ -67,6 +67,13 @@ impl Retention {
         }
     }
 
+    /// Of a run that another process leads, which notes this.
+    pub fn following(config: &RunConfig, noted: &Standing) -> Self {
+        let mut retention = Self::new(config);
+        retention.adopt(noted, noted.best_global_step.as_slice());
+        retention
+    }
+
     /// Of a run with these lines and the checkpoints of these steps. An evaluation whose checkpoint is gone is not the
     /// best: it was deleted when something else was, or nothing.
     pub fn of(config: &RunConfig, rows: &[Row], saved: &[usize]) -> Self {

@@ -67,6 +67,11 @@ impl RunDir {
         .into())
     }
 
+    /// The folder of a run that another process writes to; it may be on another machine.
+    pub fn of_another(root: &Path) -> Self {
+        Self(root.to_owned())
+    }
+
     /// As [`RunDir::open`], to go on with the run.
     ///
     /// # Errors

@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use super::drive::{Method, Phase};
 use super::likelihood::{MicroBatches, Row as TokenRow, accumulate};
+use super::summation::Summation;
 use super::trainer::Trainer;
 use crate::config::{RunConfig, Scope, Split};
 use crate::meter;
-use crate::model::Gradients;
 use crate::objective::sft::{draw_mask, sft_loss};
 use crate::report::Row;
 use crate::rng::{Key, Purpose};
@@ -24,7 +25,15 @@ pub struct SftMethod {
     canvas: usize,
     batch_size: usize,
     micro_batches: MicroBatches,
+    summation: Summation,
     seed: u64,
+}
+
+/// What a process finds out about a demonstration.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Part {
+    loss: f64,
+    scored: usize,
 }
 
 impl SftMethod {
@@ -44,6 +53,7 @@ impl SftMethod {
             canvas,
             batch_size: config.sft()?.batch_size.get(),
             micro_batches: config.train().into(),
+            summation: Summation::new(&session.world, config.train().gradient_sum),
             seed: config.run().seed,
         })
     }
@@ -99,29 +109,43 @@ fn keep_those_that_fit(examples: Vec<Example>, session: &Session, canvas: usize)
 impl Method for SftMethod {
     fn phase(&mut self, trainer: &mut Trainer, step: usize, stop: &Stop) -> Result<Phase> {
         let started = Instant::now();
-        let rows: Vec<TokenRow> =
-            (0..self.batch_size).map(|place| self.row(&trainer.session, step, place)).collect::<Result<_>>()?;
-        let mut gradients = Gradients::new();
-        let mut loss = 0.0;
+        let (summation, batch) = (self.summation.clone(), self.batch_size);
         let MicroBatches { size, checkpointing } = self.micro_batches;
-        let mut meter = meter::count("update", "demonstrations", rows.len());
-        for (i, micro_batch) in rows.chunks(size.get()).enumerate() {
-            meter.at((i * size.get()) as u64);
-            stop.check()?;
-            accumulate(&trainer.session.model, micro_batch, checkpointing, &mut gradients, |log_probs| {
-                let mut lps = log_probs.iter().map(|&lp| lp as f64);
-                let mut d_lp = Vec::with_capacity(log_probs.len());
-                for row in micro_batch {
-                    let own: Vec<f64> = lps.by_ref().take(row.scored.len()).collect();
-                    let part = sft_loss(&own, self.batch_size);
-                    loss += part.loss;
-                    d_lp.extend(part.d_lp);
-                }
-                Ok(d_lp)
-            })?;
-        }
+        let part = summation.part(size);
+        let parts = batch.div_ceil(part);
+        let (mut found, mut present) = (Vec::new(), vec![false; parts]);
+        let share = summation.world().share(parts);
+        let mut meter = meter::count("update", "demonstrations", (share.len() * part).min(batch));
+        let own = summation.own(parts, |parts, gradients| {
+            let places = parts.start * part..(parts.end * part).min(batch);
+            let rows: Vec<TokenRow> =
+                places.map(|place| self.row(&trainer.session, step, place)).collect::<Result<_>>()?;
+            for micro_batch in rows.chunks(size.get()) {
+                meter.at(found.len() as u64);
+                stop.check()?;
+                accumulate(&trainer.session.model, micro_batch, checkpointing, gradients, |log_probs| {
+                    let mut lps = log_probs.iter().map(|&lp| lp as f64);
+                    let mut d_lp = Vec::with_capacity(log_probs.len());
+                    for row in micro_batch {
+                        let own: Vec<f64> = lps.by_ref().take(row.scored.len()).collect();
+                        let part = sft_loss(&own, batch);
+                        found.push(Part { loss: part.loss, scored: own.len() });
+                        d_lp.extend(part.d_lp);
+                    }
+                    Ok(d_lp)
+                })?;
+            }
+            present[parts].fill(!gradients.is_empty());
+            Ok(())
+        })?;
+        drop(meter);
+        let told = summation.world().gather((found, present[share].to_vec()))?;
+        let (found, present): (Vec<Vec<Part>>, Vec<Vec<bool>>) = told.into_iter().unzip();
+        let (found, present) = (found.concat(), present.concat());
+        let gradients = summation.all(&trainer.session.model, parts, own, &present)?;
         let mut row = Row::new(step + 1);
-        row.set("loss", loss).set("scored_tokens", rows.iter().map(|r| r.scored.len()).sum::<usize>());
+        row.set("loss", found.iter().map(|part| part.loss).sum::<f64>())
+            .set("scored_tokens", found.iter().map(|part| part.scored).sum::<usize>());
         trainer.update(step, &gradients, &mut row)?;
         row.set("update_seconds", started.elapsed().as_secs_f64());
         Ok(Phase { rows: vec![row], completions: None })

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use super::belongs::{Belongs, judge};
 use super::best;
@@ -16,6 +17,7 @@ use super::whole::Whole;
 use crate::config::{CHECKPOINT, Changes, Resume, RunConfig, RunRequest};
 use crate::error::Usage;
 use crate::report::{Recorder, Row, checkpoints, read_metrics};
+use crate::world::World;
 
 /// Where a run begins.
 pub struct Start {
@@ -36,6 +38,15 @@ pub struct Start {
     lock: Option<RunLock>,
 }
 
+/// What the first process tells the others of where it begins.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    step: usize,
+    resumed: Option<usize>,
+    in_place: bool,
+    rows: Vec<Row>,
+}
+
 /// What the output folder is now.
 enum Folder {
     /// Free.
@@ -44,15 +55,40 @@ enum Folder {
     Again,
     /// That of the run.
     Own,
+    /// Another process writes to it.
+    Anothers,
 }
 
 impl Start {
-    /// Finds the beginning of `request` and brings the trainer there.
+    /// Finds the beginning of `request` and brings the trainer there. The first process decides and reads, and tells the
+    /// others, who need not see the folder.
     ///
     /// # Errors
     /// [`Usage`] for an output folder that cannot be used so and for a checkpoint that does not belong to the run; a
     /// checkpoint that cannot be read.
     pub fn find(request: &RunRequest, trainer: &mut Trainer, belongs: &Belongs) -> Result<Self> {
+        let world = trainer.session.world.clone();
+        let found = match world.is_first() {
+            true => Some(Self::of_folder(request, trainer, belongs)?),
+            false => None,
+        };
+        let told = found.as_ref().map(|start| Told {
+            step: start.step,
+            resumed: start.resumed,
+            in_place: start.in_place,
+            rows: start.rows.clone(),
+        });
+        let Told { step, resumed, in_place, rows } = world.from_first(told)?;
+        if resumed.is_some() {
+            trainer.follow_first(step)?;
+        }
+        let (changes, standing) = Default::default();
+        let following =
+            || Self { step, resumed, in_place, rows, changes, standing, folder: Folder::Anothers, lock: None };
+        Ok(found.unwrap_or_else(following))
+    }
+
+    fn of_folder(request: &RunRequest, trainer: &mut Trainer, belongs: &Belongs) -> Result<Self> {
         let root = &request.config.run().output_dir;
         let from_zero = |folder| Self {
             step: 0,
@@ -107,8 +143,18 @@ impl Start {
         self.rows.iter().any(|row| row.step() == self.step && row.is_evaluation())
     }
 
-    /// The evaluations before this step, compared: those in the lines; without any, as the checkpoint has noted it.
-    pub fn retention(&self, config: &RunConfig) -> Retention {
+    /// The evaluations before this step, compared, by the first process for all.
+    ///
+    /// # Errors
+    /// If another process leaves.
+    pub fn retention(&self, config: &RunConfig, world: &World) -> Result<Retention> {
+        let own = world.is_first().then(|| self.judged(config));
+        let noted = world.from_first(own.as_ref().map(Retention::standing))?;
+        Ok(own.unwrap_or_else(|| Retention::following(config, &noted)))
+    }
+
+    /// Those in the lines; without any, as the checkpoint has noted it.
+    fn judged(&self, config: &RunConfig) -> Retention {
         let saved: Vec<usize> = match self.in_place {
             true => checkpoints(&config.run().output_dir).into_iter().map(|(step, _)| step).collect(),
             false => Vec::new(),
@@ -136,7 +182,7 @@ impl Start {
     /// # Errors
     /// Names the file that cannot be written.
     pub fn complete(&self, config: &RunConfig, retention: &Retention) -> Result<()> {
-        if !self.in_place {
+        if !self.in_place || matches!(self.folder, Folder::Anothers) {
             return Ok(());
         }
         if !config.train().report_to.is_empty() {
@@ -153,8 +199,15 @@ impl Start {
     ///
     /// # Errors
     /// Names the file that cannot be written.
-    pub fn open(&mut self, request: &RunRequest, model_commit: Option<&str>) -> Result<(RunDir, RunLock, Recorder)> {
+    pub fn open(
+        &mut self,
+        request: &RunRequest,
+        model_commit: Option<&str>,
+    ) -> Result<(RunDir, Option<RunLock>, Recorder)> {
         let root = &request.config.run().output_dir;
+        if let Folder::Anothers = self.folder {
+            return Ok((RunDir::of_another(root), None, Recorder::mute()));
+        }
         let (run, lock) = match self.lock.take() {
             None => RunDir::create(root)?,
             Some(lock) => (RunDir::open(root)?, lock),
@@ -165,9 +218,9 @@ impl Start {
         run.describe(&request.config, model_commit, self.resumed, &self.changes)?;
         let recorder = match self.folder {
             Folder::Own => Recorder::resume(&request.config, self.step, &self.rows)?,
-            Folder::New | Folder::Again => Recorder::create(&request.config)?,
+            Folder::New | Folder::Again | Folder::Anothers => Recorder::create(&request.config)?,
         };
-        Ok((run, lock, recorder))
+        Ok((run, Some(lock), recorder))
     }
 }
 

@@ -28,15 +28,16 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// The sums of an update.
-    pub fn of(recipe: &Recipe, found: &StepLoss) -> Self {
+    /// The sums of an update, `capped` of whose completions had their weight held back by its cap; none where there is no
+    /// such thing.
+    pub fn of(recipe: &Recipe, found: &StepLoss, capped: Option<usize>) -> Self {
         let mut tally = Self {
-            loss: found.loss,
+            loss: found.loss(),
             clipped: recipe.link.ratio.map(|_| (0, 0)),
             kl: recipe.link.kl.map(|_| 0.0),
-            capped: found.capped,
+            capped,
             tokens: found.tokens,
-            entropy: found.entropy,
+            entropy: found.entropies.iter().sum(),
             ..Self::default()
         };
         for (_, part) in &found.completions {

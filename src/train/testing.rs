@@ -10,6 +10,7 @@ use crate::config::{Command, DeviceSpec, Overrides, Resume, RunRequest, from_tex
 use crate::error::{STOPPED, Stopped, exit_code, find};
 use crate::report::{checkpoint_dir, checkpoints};
 use crate::signal::Stop;
+use crate::world::World;
 
 /// Three phases of two updates; checkpoints and evaluations after the first, the second and the last update.
 const TINY: [&str; 12] = [
@@ -44,14 +45,22 @@ impl Tiny<'_> {
             Overrides { set, output_dir: Some(dir.to_owned()), device: Some(DeviceSpec::Cpu), ..Overrides::default() };
         let text = shipped(name).expect("shipped");
         let config = from_text("a.toml".as_ref(), text, &overrides, self.command).expect("a config");
-        RunRequest { config, resume, dry_run: false, force: false, memory_gib: None }
+        RunRequest { config, resume, dry_run: false, force: false, memory_gib: None, world: None }
     }
 
     /// Runs until `stop` asks for an end.
     pub fn run(&self, dir: &Path, resume: Option<Resume>, more: &[&str], stop: &Stop) -> Result<()> {
+        self.run_in(&World::solo(), dir, resume, more, stop)
+    }
+
+    /// Runs in one process of a world until `stop` asks for an end.
+    pub fn run_in(&self, world: &World, dir: &Path, resume: Option<Resume>, more: &[&str], stop: &Stop) -> Result<()> {
         let request = self.request(dir, resume, more);
         let listen = || Ok(stop.clone());
-        if self.command == Command::Sft { sft_until(&request, listen) } else { run_until(&request, listen) }
+        match self.command {
+            Command::Sft => sft_until(&request, world, listen),
+            _ => run_until(&request, world, listen),
+        }
     }
 
     /// Runs to the end.
@@ -93,8 +102,9 @@ pub const RL: Tiny<'_> = Tiny { command: Command::Train, changes: &[] };
 pub fn metrics(run: &Path) -> Vec<Map<String, Value>> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     let rows = text.lines().map(|line| serde_json::from_str::<Map<String, Value>>(line).expect("a row"));
-    rows.map(|row| row.into_iter().filter(|(k, _)| !k.ends_with("_seconds") && !k.ends_with("_per_second")).collect())
-        .collect()
+    let lasts =
+        |name: &str| !name.ends_with("_seconds") && !name.ends_with("_per_second") && !name.starts_with("world/");
+    rows.map(|row| row.into_iter().filter(|(name, _)| lasts(name)).collect()).collect()
 }
 
 /// The step of every line of metrics, and whether it is an evaluation.

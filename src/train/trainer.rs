@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
+use sha2::{Digest as _, Sha256};
 
 use crate::config::RunConfig;
-use crate::model::{ADAPTER_FILE, Gradients, WeightFiles, folder};
+use crate::model::{ADAPTER_FILE, Gradients, WeightFiles, folder, hex};
 use crate::optim::{AdamW, AdamWParams, Schedule, clip, is_finite};
 use crate::report::Row;
 use crate::session::Session;
@@ -160,6 +161,43 @@ impl Trainer {
             var.set(&weights)?;
         }
         Ok(())
+    }
+
+    /// Takes over the first process's weights and optimiser's state, after `step` updates.
+    ///
+    /// # Errors
+    /// A communication that failed, or whatever the tensor library reports.
+    pub fn follow_first(&mut self, step: usize) -> Result<()> {
+        let world = self.session.world.clone();
+        if world.is_solo() {
+            return Ok(());
+        }
+        let told = |tensor: &Tensor| -> Result<Tensor> {
+            // wider numbers than f32 are none of what is trained
+            let mut values = tensor.flatten_all()?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
+            world.broadcast(&mut values)?;
+            Ok(Tensor::from_vec(values, tensor.dims(), tensor.device())?.to_dtype(tensor.dtype())?)
+        };
+        for var in self.session.model.trainable().values() {
+            var.set(&told(var)?)?;
+        }
+        let state = self.optimizer.state_tensors()?;
+        let state = state.into_iter().map(|(name, tensor)| Ok((name, told(&tensor)?))).collect::<Result<_>>()?;
+        self.optimizer.load_state(step as u64, state)?;
+        Ok(())
+    }
+
+    /// A digest of what is trained: the same in all processes, or something is wrong.
+    ///
+    /// # Errors
+    /// Whatever the tensor library reports.
+    pub fn digest(&self) -> Result<String> {
+        let mut digest = Sha256::new();
+        for var in self.session.model.trainable().values() {
+            let values = var.flatten_all()?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
+            values.iter().for_each(|value| digest.update(value.to_le_bytes()));
+        }
+        Ok(hex(&digest.finalize()))
     }
 
     /// Reads the optimiser's state, after `step` updates.

@@ -3,7 +3,10 @@
 //! Whoever calls says which completions there are, how each is masked, and what its terms are under the policies that do
 //! not change: a run draws these, a check against reference numbers is given them.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use super::likelihood::{MicroBatches, Policy, accumulate, score};
 use super::views::Views;
@@ -52,19 +55,40 @@ impl Side {
     }
 }
 
+/// A portion of a step: which of its completions a gradient is of.
+#[derive(Clone, Debug)]
+pub struct Portion<'a> {
+    /// Places in the step.
+    pub places: Range<usize>,
+    /// Whether their likelihood is to rise.
+    pub side: Side,
+    /// What the stake of every completion of the step is multiplied with.
+    pub emphases: &'a [f64],
+}
+
 /// What an update was made of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StepLoss {
-    /// The loss.
-    pub loss: f64,
     /// The completions that took part: their place in the step and their part of the loss, without slopes.
     pub completions: Vec<(usize, CompletionLoss)>,
     /// Log-probabilities that were computed.
     pub tokens: usize,
-    /// Sum over these of the entropies of the predictions, nats.
-    pub entropy: f64,
-    /// Completions whose weight was held back by its cap; none where there is no such thing.
-    pub capped: Option<usize>,
+    /// Sums over these of the entropies of the predictions, nats, one a micro-batch.
+    pub entropies: Vec<f64>,
+}
+
+impl StepLoss {
+    /// Adds what later completions of the step add.
+    pub fn extend(&mut self, later: Self) {
+        self.completions.extend(later.completions);
+        self.tokens += later.tokens;
+        self.entropies.extend(later.entropies);
+    }
+
+    /// The loss.
+    pub fn loss(&self) -> f64 {
+        self.completions.iter().map(|(_, part)| part.loss).sum()
+    }
 }
 
 impl Update {
@@ -78,8 +102,8 @@ impl Update {
         &self.objective
     }
 
-    /// Adds the gradient of what the completions of one side add to the loss of a step; `prepare` is asked for those that
-    /// take part.
+    /// Adds the gradient of what a portion of a step adds to its loss; `prepare` is asked for the completions that take
+    /// part.
     ///
     /// The `M` views of a completion stand in one micro-batch: bounds weigh them against each other, so that one at a
     /// time would take a second forward pass. With checkpointing a view is small beside the weights (LLaDA-8B: 0.2 GB to
@@ -91,17 +115,17 @@ impl Update {
         &self,
         model: &Llada,
         step: &[Standing],
-        side: Side,
-        prepare: impl Fn(usize) -> Prepared,
+        portion: Portion<'_>,
+        prepare: &impl Fn(usize) -> Prepared,
         gradients: &mut Gradients,
         stop: &Stop,
     ) -> Result<StepLoss> {
+        let Portion { places, side, emphases } = portion;
         let objective = &self.objective;
         let stakes = objective.stakes(step);
-        let (emphases, capped) = self.emphases(model, step, &stakes, &prepare, stop)?;
         let takes_part = |c: &usize| side.holds(&stakes[*c]) && objective.needs_backward(&stakes[*c]);
-        let live: Vec<usize> = (0..step.len()).filter(takes_part).collect();
-        let mut found = StepLoss { capped, ..StepLoss::default() };
+        let live: Vec<usize> = places.filter(takes_part).collect();
+        let mut found = StepLoss::default();
         let MicroBatches { size, checkpointing } = self.micro_batches;
         let mut meter = meter::count("update", "completions", live.len());
         for (i, micro_batch) in live.chunks(size.get()).enumerate() {
@@ -112,19 +136,16 @@ impl Update {
             let entropy = accumulate(model, &rows, checkpointing, gradients, |log_probs| {
                 let mut lps = log_probs.iter().map(|&lp| lp as f64);
                 let mut d_lp = Vec::with_capacity(log_probs.len());
-                let mut loss = 0.0;
                 for (&c, Prepared { views, anchor }) in micro_batch.iter().zip(&rest) {
                     let scored = joined(views, &mut lps)?;
                     let mut part = objective.loss(&stakes[c], emphases[c], &scored, anchor);
-                    loss += part.loss;
                     d_lp.extend(std::mem::take(&mut part.d_lp).into_iter().flatten());
                     found.completions.push((c, part));
                 }
-                found.loss += loss;
                 found.tokens += log_probs.len();
                 Ok(d_lp)
             })?;
-            found.entropy += entropy;
+            found.entropies.push(entropy);
         }
         Ok(found)
     }
@@ -158,33 +179,43 @@ impl Update {
         Ok(found)
     }
 
-    /// What each completion's stake is multiplied with, and how many were capped; all 1 for most methods, and for all
-    /// before the first update of a phase.
-    fn emphases(
+    /// How far the bounds of some completions, by their places in the step, are above those under the policy that sampled
+    /// them, nats per token. None for most methods, which do not ask, and before the first update of a phase.
+    ///
+    /// # Errors
+    /// If the maths fails, or `stop` asks to leave it between two micro-batches.
+    pub fn moved(
         &self,
         model: &Llada,
         step: &[Standing],
-        stakes: &[Stake],
+        places: Range<usize>,
         prepare: &impl Fn(usize) -> Prepared,
         stop: &Stop,
-    ) -> Result<(Vec<f64>, Option<usize>)> {
-        let Some(cap) = self.objective.stable_cap() else {
-            return Ok((vec![1.0; step.len()], None));
-        };
-        let mut moved = vec![None; step.len()];
+    ) -> Result<Vec<(usize, f64)>> {
+        if self.objective.stable_cap().is_none() {
+            return Ok(Vec::new());
+        }
+        let stakes = self.objective.stakes(step);
         let (mut which, mut old) = (Vec::new(), Vec::new());
-        for c in (0..step.len()).filter(|&c| self.objective.needs_old(&stakes[c])) {
+        for c in places.filter(|&c| self.objective.needs_old(&stakes[c])) {
             if let Some(values) = prepare(c).anchor.old {
                 which.push(c);
                 old.push(values);
             }
         }
-        let new = self.terms(model, Policy::Current, stakes, &which, |c| prepare(c).views, stop)?;
-        for ((&c, new), old) in which.iter().zip(&new).zip(&old) {
-            moved[c] = new.iter().zip(old).map(|(new, old)| new - old).next();
-        }
-        let capped = moved.iter().flatten().filter(|&&moved| moved > cap.ln()).count();
-        Ok((stable_weights(cap, step, &moved), Some(capped)))
+        let new = self.terms(model, Policy::Current, &stakes, &which, |c| prepare(c).views, stop)?;
+        let moved = |((&c, new), old): ((&usize, &Vec<f64>), &Vec<f64>)| Some((c, new.first()? - old.first()?));
+        Ok(which.iter().zip(&new).zip(&old).filter_map(moved).collect())
+    }
+
+    /// What each completion's stake is multiplied with, from what has [`moved`](Self::moved) in the whole step, and how
+    /// many were capped, where there is such a thing; all 1 for most methods.
+    pub fn emphases(&self, step: &[Standing], moved: &[(usize, f64)]) -> (Vec<f64>, Option<usize>) {
+        let Some(cap) = self.objective.stable_cap() else { return (vec![1.0; step.len()], None) };
+        let mut by_place = vec![None; step.len()];
+        moved.iter().for_each(|&(c, moved)| by_place[c] = Some(moved));
+        let capped = moved.iter().filter(|(_, moved)| *moved > cap.ln()).count();
+        (stable_weights(cap, step, &by_place), Some(capped))
     }
 }
 

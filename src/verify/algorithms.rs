@@ -69,7 +69,7 @@ pub fn check(golden: &Golden) -> Result<Vec<Item>> {
         ));
 
         let (found, gradients) = method.evaluate(&model, &tensors, group)?;
-        let error = ((found.loss - method.loss) / method.loss).abs();
+        let error = ((found.loss() - method.loss) / method.loss).abs();
         items.push(Item::new(format!("algorithms.{name}"), error, 1e-5, format!("{} log-probabilities", found.tokens)));
         let mut worst = 0.0;
         for (key, gradient) in gradients.by_name() {
@@ -204,7 +204,7 @@ mod tests {
             let (whole, expected) = at(6)?;
             for n in [1, 4] {
                 let (found, gradients) = at(n)?;
-                assert!((found.loss - whole.loss).abs() < 1e-6 * whole.loss.abs(), "{} by {n}", method.name);
+                assert!((found.loss() - whole.loss()).abs() < 1e-6 * whole.loss().abs(), "{} by {n}", method.name);
                 for (key, gradient) in gradients.by_name() {
                     let error = relative(gradient, &expected.by_name()[key])?;
                     assert!(error < 1e-5, "{} by {n}, {key}: {error}", method.name);

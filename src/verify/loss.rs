@@ -88,7 +88,7 @@ impl Case {
         let (found, gradients) = step.gradients(model, &table.recipe(), prepare)?;
         let mut bounds = vec![0.0; step.lengths.len()];
         found.completions.iter().for_each(|(c, part)| bounds[*c] = part.likelihood);
-        Ok(Outcome { loss: found.loss, bounds, gradients })
+        Ok(Outcome { loss: found.loss(), bounds, gradients })
     }
 }
 

@@ -68,7 +68,7 @@ impl Item {
 /// # Errors
 /// A folder that is not golden, or any item that does not hold.
 pub fn run(request: &VerifyRequest) -> Result<()> {
-    let device = device::open(request.device)?;
+    let device = device::open(request.device, 0)?;
     if let Some(precision) = &request.precision {
         let found = precision::compare(&request.dir, precision, &device)?;
         return print(request, &found, found.line());

@@ -11,7 +11,7 @@ use crate::objective::masking::MaskSample;
 use crate::objective::weights::Standing;
 use crate::rng::{Key, Purpose};
 use crate::signal::Stop;
-use crate::train::{MicroBatches, Prepared, Side, StepLoss, Update, Views};
+use crate::train::{MicroBatches, Portion, Prepared, Side, StepLoss, Update, Views};
 
 /// One group of completions.
 pub struct Step {
@@ -69,14 +69,10 @@ impl Step {
         let step: Vec<Standing> = self.advantages.iter().zip(&self.lengths).map(standing).collect();
         let passes = MicroBatches { size: micro_batch, checkpointing: ActivationCheckpointing::Off };
         let mut gradients = Gradients::new();
-        let found = Update::new(recipe, passes).gradients(
-            model,
-            &step,
-            Side::All,
-            prepare,
-            &mut gradients,
-            &Stop::default(),
-        )?;
+        let (update, stop, all) = (Update::new(recipe, passes), Stop::default(), 0..step.len());
+        let (emphases, _) = update.emphases(&step, &update.moved(model, &step, all.clone(), &prepare, &stop)?);
+        let portion = Portion { places: all, side: Side::All, emphases: &emphases };
+        let found = update.gradients(model, &step, portion, &prepare, &mut gradients, &stop)?;
         Ok((found, gradients))
     }
 

@@ -67,6 +67,9 @@ pub struct TrainTable {
     /// What an evaluation must be better by than the best one, to be an improvement.
     #[serde(default = "default_threshold")]
     pub early_stopping_threshold: NonNegative,
+    /// In which order the gradients of a step are added up.
+    #[serde(default)]
+    pub gradient_sum: GradientSum,
     /// Updates between two looks at the parts of the gradient (`spg train`); 0: none.
     #[serde(default)]
     pub gradient_parts_steps: usize,
@@ -85,6 +88,17 @@ pub struct TrainTable {
     /// So many completions the log shows then.
     #[serde(default = "default_completions_to_print")]
     pub num_completions_to_print: NonZeroUsize,
+}
+
+/// In which order the gradients of a step are added up: it decides their last bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GradientSum {
+    /// One after the other in full micro-batches, then over the processes.
+    #[default]
+    Running,
+    /// Along a fixed tree over the step's prompts, whoever has them: the same bits for any number of processes.
+    Tree,
 }
 
 /// A format that other programs show figures from.

@@ -7,6 +7,7 @@ use crate::config::{Command, Resume};
 use crate::error::{FAILED, USAGE};
 use crate::report::checkpoints;
 use crate::train::testing::{RL, Tiny, assert_same, steps};
+use crate::world::World;
 
 #[test]
 fn a_stop_was_obeyed_only_after_a_phase_and_an_evaluation_and_now_at_any_place_without_changing_a_bit() {
@@ -159,7 +160,7 @@ fn an_error_in_the_middle_of_a_run_lost_the_updates_since_the_last_checkpoint() 
     let (whole, dir) = (folder.path().join("whole"), folder.path().join("run"));
     RL.succeed(&whole, None, &[]);
     let request = RL.request(&dir, None, &[]);
-    let session = crate::train::policy::open(&request.config).expect("a session");
+    let session = crate::train::policy::open(&request.config, &World::solo()).expect("a session");
     let method = crate::train::reinforce::Reinforce::new(&request.config, &session).expect("a method");
     let trainer = Trainer::new(&request.config, session).expect("a trainer");
     let error = drive(&request, trainer, &mut Failing(2, method), || Ok(Stop::default())).expect_err("fails");

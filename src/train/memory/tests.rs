@@ -8,7 +8,7 @@ use crate::model::testing::hollow;
 
 const GB: f64 = 1e9;
 /// Tokens of the longest prompts of GSM8K with the chat template, about.
-const PROMPTS: Prompts = Prompts { longest_train: 200, longest_held_out: 200, held_out: 1000 };
+const PROMPTS: Prompts = Prompts { longest_train: 200, longest_held_out: 200, held_out: 1000, processes: 1 };
 
 /// Bytes of an update of the shipped configuration's micro-batch, and of a rollout: of the weights, and of all else.
 fn peaks(model: &mut Llada, checkpointing: &str) -> Result<(usize, usize)> {
