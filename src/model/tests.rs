@@ -2,6 +2,7 @@
 
 mod checkpointing;
 mod device;
+mod order;
 mod places;
 
 use std::path::PathBuf;
