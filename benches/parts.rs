@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use spg::config::{Scope, SpgTable};
 use spg::model::Pass;
-use spg::model::{Llada, Weights};
+use spg::model::{Decoder, Weights};
 use spg::objective::ScoredTokens;
 use spg::objective::bounds::{elbo, eubo, mixture};
 use spg::objective::masking::{Canvas, Masking, Round};
@@ -74,7 +74,7 @@ fn optimiser(c: &mut Criterion) {
 }
 
 /// The sizes of the tiny model, but for one layer, a width of 512 and LLaDA's vocabulary.
-fn wide_head() -> Llada {
+fn wide_head() -> Decoder {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sudoku-tiny/config.json");
     let mut config: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(&std::fs::read_to_string(source).expect("the shipped config")).expect("JSON");
@@ -89,7 +89,7 @@ fn wide_head() -> Llada {
     }
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("config.json"), serde_json::Value::from(config).to_string()).expect("write");
-    let model = Llada::random(dir.path(), 1, DType::F32, &Device::Cpu, Weights::Trainable).expect("a model");
+    let model = Decoder::random(dir.path(), 1, DType::F32, &Device::Cpu, Weights::Trainable).expect("a model");
     assert_eq!(model.dtype(), DType::F32);
     model
 }

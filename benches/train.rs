@@ -18,7 +18,7 @@ use std::time::Instant;
 use candle_core::{DType, Device};
 use criterion::{Criterion, criterion_group};
 use spg::config::{ActivationCheckpointing, AlgorithmTable, LoraTable, Recipe, TargetModules, TargetPreset};
-use spg::model::{Batch, Gradients, Llada, Pass, Weights};
+use spg::model::{Batch, Decoder, Gradients, Pass, Weights};
 use spg::rng::{Key, Purpose};
 use spg::rollout::{Decoding, Prompt, Sampler};
 use spg::signal::Stop;
@@ -30,17 +30,17 @@ const CANVAS: usize = 40;
 /// Pairs of runs whose best ones are compared.
 const ALTERNATIONS: usize = 20;
 
-fn model() -> Llada {
+fn model() -> Decoder {
     adapted(tiny(), LoraTable::default())
 }
 
-fn tiny() -> Llada {
+fn tiny() -> Decoder {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sudoku-tiny");
-    Llada::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("the shipped model")
+    Decoder::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("the shipped model")
 }
 
 /// The tiny model's vocabulary and heads in 8 layers of width 512.
-fn middling() -> Llada {
+fn middling() -> Decoder {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sudoku-tiny/config.json");
     let mut config: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(source).expect("the shipped config")).expect("JSON");
@@ -49,11 +49,11 @@ fn middling() -> Llada {
     }
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("config.json"), config.to_string()).expect("write");
-    Llada::random(dir.path(), 1, DType::F32, &Device::Cpu, Weights::Frozen).expect("a model")
+    Decoder::random(dir.path(), 1, DType::F32, &Device::Cpu, Weights::Frozen).expect("a model")
 }
 
 /// With adapters of rank 16 on all linears.
-fn adapted(mut model: Llada, table: LoraTable) -> Llada {
+fn adapted(mut model: Decoder, table: LoraTable) -> Decoder {
     let table = LoraTable {
         r: NonZeroUsize::new(16),
         target_modules: Some(TargetModules::Preset(TargetPreset::AllLinear)),
@@ -84,7 +84,7 @@ fn rollout(c: &mut Criterion) {
 
 fn update(c: &mut Criterion) {
     let model = model();
-    let rows = masked(48, model.config().mask_token_id);
+    let rows = masked(48, model.ids().mask);
     c.bench_function("update/gradients", |b| b.iter(|| gradients(&model, black_box(&rows))));
 }
 
@@ -101,7 +101,7 @@ fn masked(count: usize, mask: u32) -> Vec<Row> {
     (0..count).map(row).collect()
 }
 
-fn gradients(model: &Llada, rows: &[Row]) -> Gradients {
+fn gradients(model: &Decoder, rows: &[Row]) -> Gradients {
     let mut gradients = Gradients::new();
     let even = |lps: &[f32]| Ok(vec![-1.0 / lps.len() as f64; lps.len()]);
     accumulate(model, rows, ActivationCheckpointing::Off, &mut gradients, even).expect("update");
@@ -113,13 +113,13 @@ fn dropout(_: &mut Criterion) {
     compare_dropout("dropout/middling", middling, 12);
 }
 
-fn compare_dropout(name: &str, load: fn() -> Llada, count: usize) {
+fn compare_dropout(name: &str, load: fn() -> Decoder, count: usize) {
     if !is_wanted(name) {
         return;
     }
     let with = |p: &str| adapted(load(), toml::from_str(&format!("lora_dropout = {p}")).expect("a probability"));
     let (with, without) = (with("0.05"), with("0.0"));
-    let rows = masked(count, with.config().mask_token_id);
+    let rows = masked(count, with.ids().mask);
     let (mut longer, mut shorter) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2]);
     for _ in 0..ALTERNATIONS {
         for (model, taken) in [(&with, &mut longer), (&without, &mut shorter)] {
@@ -162,7 +162,7 @@ fn is_wanted(name: &str) -> bool {
 
 /// Two updates a phase on two groups of six completions, which end anywhere and earn anything.
 struct Phase {
-    model: Llada,
+    model: Decoder,
     recipe: Recipe,
     completions: Vec<Completion>,
     micro_batches: MicroBatches,
@@ -194,7 +194,7 @@ impl Phase {
     /// The rows of both updates.
     fn rows(&self) -> [Vec<Row>; 2] {
         let viewer = Viewer::new(&self.recipe, number(8), 1);
-        let views = |inner, c| viewer.views(self.model.config().mask_token_id, &self.completions[c], c, 0, inner);
+        let views = |inner, c| viewer.views(self.model.ids().mask, &self.completions[c], c, 0, inner);
         [0, 1].map(|inner| (0..12).flat_map(|c| views(inner, c).rows).collect())
     }
 

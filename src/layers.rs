@@ -120,7 +120,7 @@ fn every_arrow_points_to_the_left() {
 
 #[test]
 fn the_walk_finds_what_is_named() {
-    let source = "use crate::{model::{Llada, lora}, text};\n// crate::train\nlet x = crate::rng::Key::new();\n\
+    let source = "use crate::{model::{Decoder, lora}, text};\n// crate::train\nlet x = crate::rng::Key::new();\n\
                   $crate::optim::x; my_crate::no;";
     assert_eq!(named(source), ["model", "text", "rng", "optim"]);
     assert_eq!(allowed("model", "rollout"), Ok(false));

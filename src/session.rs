@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::config::{RunConfig, Split};
 use crate::model::source::ModelDir;
-use crate::model::{Blocks, Llada, Weights, device, source};
+use crate::model::{Blocks, Decoder, Weights, device, source};
 use crate::signal::Stop;
 use crate::task::{Attempt, Record, Task};
 use crate::text::{Prompt, PromptEncoder, TooLong};
@@ -23,7 +23,7 @@ const MANY: usize = 50_000;
 /// Everything that is loaded once.
 pub struct Session {
     /// The model, without adapters.
-    pub model: Llada,
+    pub model: Decoder,
     /// Tokenizer and chat template.
     pub encoder: PromptEncoder,
     /// Records, prompts, rewards, grades.
@@ -50,7 +50,7 @@ pub enum Origin {
 /// Model and tokenizer, without a task.
 pub struct Loaded {
     /// The model, without adapters.
-    pub model: Llada,
+    pub model: Decoder,
     /// Tokenizer and chat template.
     pub encoder: PromptEncoder,
     /// The folder the model came from.
@@ -79,14 +79,12 @@ impl Loaded {
         let dtype = device::dtype(table.dtype);
         let blocks = gguf.map(Blocks::Gguf).or(table.quantize.map(Blocks::Pack));
         let model = match (origin, blocks) {
-            (Origin::Random(seed), _) => Llada::random(&dir.path, seed, DType::F32, &device, Weights::Trainable),
-            (Origin::Checkpoint(_), Some(blocks)) => Llada::load_quantised(&dir.path, dtype, &device, blocks),
-            (Origin::Checkpoint(weights), None) => Llada::load(&dir.path, dtype, &device, weights),
+            (Origin::Random(seed), _) => Decoder::random(&dir.path, seed, DType::F32, &device, Weights::Trainable),
+            (Origin::Checkpoint(_), Some(blocks)) => Decoder::load_quantised(&dir.path, dtype, &device, blocks),
+            (Origin::Checkpoint(weights), None) => Decoder::load(&dir.path, dtype, &device, weights),
         };
         let model = model.with_context(|| format!("cannot load the model {}", table.name_or_path))?;
-        for (id, name) in
-            [(model.config().mask_token_id, "mask_token_id"), (model.config().eos_token_id, "eos_token_id")]
-        {
+        for (id, name) in model.ids().named() {
             encoder.tokenizer().require_id(id, name)?;
         }
         Ok(Self { model, encoder, dir })
@@ -198,11 +196,12 @@ impl Session {
         let Some(longest) = examples.iter().map(|e| e.prompt.len()).max() else {
             bail!("no prompt of task {} fits rollout.max_prompt_length: raise it", self.task.name())
         };
-        let room = self.model.config().max_sequence_length;
+        let room = self.model.shape().positions;
         ensure!(
             longest + canvas <= room,
             "a prompt of {longest} tokens and rollout.max_completion_length {canvas} exceed the model's \
-             max_sequence_length {room}: lower rollout.max_prompt_length or the canvas"
+             {} {room}: lower rollout.max_prompt_length or the canvas",
+            self.model.positions_key()
         );
         Ok(examples)
     }

@@ -7,35 +7,35 @@ use candle_core::Device;
 
 use super::work::{SEED, check_length};
 use crate::config::{BenchModel, BenchRequest};
-use crate::model::{Blocks, Llada, LladaConfig, Weights, device, source};
+use crate::model::{Blocks, Decoder, Description, Weights, device, source};
 
 /// Loads it, or makes it, frozen and as precise as is asked for.
 ///
 /// # Errors
 /// Names the model that cannot be loaded; blocks that do not fit it, or sequences that do not.
-pub fn open(request: &BenchRequest, device: &Device) -> Result<Llada> {
+pub fn open(request: &BenchRequest, device: &Device) -> Result<Decoder> {
     let dtype = device::dtype(request.dtype);
-    let random = |config| match request.quantize {
-        Some(format) => Llada::random_quantised(config, SEED, dtype, device, format),
-        None => Llada::random_sized(config, SEED, dtype, device, Weights::Frozen),
+    let random = |description| match request.quantize {
+        Some(format) => Decoder::random_quantised(description, SEED, dtype, device, format),
+        None => Decoder::random_sized(description, SEED, dtype, device, Weights::Frozen),
     };
     let (name, is_random) = match &request.model {
         BenchModel::Shape(shape) => {
-            let config = LladaConfig::from(*shape);
-            check_length(request, &config)?;
-            return random(config);
+            let description = Description::from(*shape);
+            check_length(request, &description)?;
+            return random(description);
         }
         BenchModel::Random(name) => (name, true),
         BenchModel::Checkpoint(name) => (name, false),
     };
     let cannot = || format!("cannot load the model {name}");
     let dir: PathBuf = source::resolve(name, None)?.path;
-    let config = LladaConfig::load(&dir).with_context(cannot)?;
-    check_length(request, &config)?;
+    let description = Description::read(&dir).with_context(cannot)?;
+    check_length(request, &description)?;
     match (is_random, request.quantize) {
-        (true, _) => random(config),
-        (false, Some(format)) => Llada::load_quantised(&dir, dtype, device, Blocks::Pack(format)),
-        (false, None) => Llada::load(&dir, dtype, device, Weights::Frozen),
+        (true, _) => random(description),
+        (false, Some(format)) => Decoder::load_quantised(&dir, dtype, device, Blocks::Pack(format)),
+        (false, None) => Decoder::load(&dir, dtype, device, Weights::Frozen),
     }
     .with_context(cannot)
 }

@@ -10,7 +10,7 @@ use crate::config::{BenchRequest, LoraTable, Positive, SpgTable};
 use crate::error::Usage;
 use crate::model::ops::gpu::{self, Traffic};
 use crate::model::ops::products::{Product, sum_of_products};
-use crate::model::{Batch, Llada, LladaConfig, Pass, Weight};
+use crate::model::{Batch, Decoder, Description, Pass, Weight};
 use crate::optim::{AdamW, AdamWParams, clip};
 use crate::profile::{self, Part};
 use crate::rng::{Key, Purpose};
@@ -61,12 +61,13 @@ pub fn decoding(request: &BenchRequest) -> Result<Decoding> {
 ///
 /// # Errors
 /// Says how long they may be.
-pub fn check_length(request: &BenchRequest, config: &LladaConfig) -> Result<()> {
+pub fn check_length(request: &BenchRequest, description: &Description) -> Result<()> {
     let columns = request.prompt.get().saturating_add(request.gen_length.get());
-    if columns > config.max_sequence_length {
+    let positions = description.shape.positions;
+    if columns > positions {
         return Err(Usage(format!(
-            "--prompt {} and --gen {} exceed the model's max_sequence_length {}",
-            request.prompt, request.gen_length, config.max_sequence_length
+            "--prompt {} and --gen {} exceed the model's {} {positions}",
+            request.prompt, request.gen_length, description.names.positions
         ))
         .into());
     }
@@ -91,7 +92,7 @@ pub fn adapters(request: &BenchRequest) -> Result<LoraTable> {
 ///
 /// # Errors
 /// If the device refuses.
-pub fn gemm_peak(model: &Llada) -> Result<f64> {
+pub fn gemm_peak(model: &Decoder) -> Result<f64> {
     let device = model.device();
     let side = if device.is_cpu() { PEAK_SIDE_CPU } else { PEAK_SIDE };
     let mut rng = Key::new(SEED, Purpose::ModelInit).rng();
@@ -116,9 +117,9 @@ pub fn gemm_peak(model: &Llada) -> Result<f64> {
 ///
 /// # Errors
 /// If the maths fails.
-pub fn warm_up(model: &Llada, request: &BenchRequest) -> Result<()> {
+pub fn warm_up(model: &Decoder, request: &BenchRequest) -> Result<()> {
     let rows: Vec<Vec<u32>> = (0..request.batch.get()).map(|row| random_ids(model, row, request.prompt)).collect();
-    let batch = Batch::left_padded(&rows, model.config().eos_token_id);
+    let batch = Batch::left_padded(&rows, model.ids().pad);
     model.hidden(&batch, 0..batch.columns(), Pass::INFERENCE)?;
     Ok(())
 }
@@ -127,7 +128,7 @@ pub fn warm_up(model: &Llada, request: &BenchRequest) -> Result<()> {
 ///
 /// # Errors
 /// Logits that are not finite.
-pub fn rollout(model: &Llada, request: &BenchRequest, decoding: &Decoding) -> Result<Measured> {
+pub fn rollout(model: &Decoder, request: &BenchRequest, decoding: &Decoding) -> Result<Measured> {
     let key = Key::new(SEED, Purpose::Rollout);
     let prompts: Vec<Prompt> = (0..request.batch.get())
         .map(|row| Prompt { ids: random_ids(model, row, request.prompt), key: key.prompt(row) })
@@ -144,7 +145,7 @@ pub fn rollout(model: &Llada, request: &BenchRequest, decoding: &Decoding) -> Re
 ///
 /// # Errors
 /// If the maths fails.
-pub fn updates(model: &Llada, request: &BenchRequest) -> Result<Vec<Measured>> {
+pub fn updates(model: &Decoder, request: &BenchRequest) -> Result<Vec<Measured>> {
     if request.train == 0 {
         return Ok(Vec::new());
     }
@@ -164,7 +165,7 @@ pub fn updates(model: &Llada, request: &BenchRequest) -> Result<Vec<Measured>> {
 }
 
 /// Runs `work` until the model's device is done with it.
-fn measured(model: &Llada, work: impl FnOnce() -> Result<()>) -> Result<Measured> {
+fn measured(model: &Decoder, work: impl FnOnce() -> Result<()>) -> Result<Measured> {
     let (started, before) = (Instant::now(), gpu::traffic());
     work()?;
     model.device().synchronize()?;
@@ -172,7 +173,7 @@ fn measured(model: &Llada, work: impl FnOnce() -> Result<()>) -> Result<Measured
 }
 
 /// A completion that fills its canvas.
-fn completion(model: &Llada, request: &BenchRequest, row: usize) -> Completion {
+fn completion(model: &Decoder, request: &BenchRequest, row: usize) -> Completion {
     Completion {
         prompt: random_ids(model, row, request.prompt).into(),
         canvas: random_ids(model, request.batch.get() + row, request.gen_length),
@@ -182,13 +183,13 @@ fn completion(model: &Llada, request: &BenchRequest, row: usize) -> Completion {
     }
 }
 
-/// Token ids without the two that mean something to the decoder.
-fn random_ids(model: &Llada, row: usize, n: NonZeroUsize) -> Vec<u32> {
-    let config = model.config();
+/// Token ids without those that mean something to the decoder.
+fn random_ids(model: &Decoder, row: usize, n: NonZeroUsize) -> Vec<u32> {
+    let (vocabulary, ids) = (model.shape().vocabulary, model.ids());
     let mut rng = Key::new(SEED, Purpose::Record).prompt(row).rng();
     let mut draw = || loop {
-        let id = rng.below(config.embedding_size) as u32;
-        if id != config.mask_token_id && id != config.eos_token_id {
+        let id = rng.below(vocabulary) as u32;
+        if id != ids.mask && !ids.is_end(id) {
             return id;
         }
     };
@@ -198,12 +199,12 @@ fn random_ids(model: &Llada, row: usize, n: NonZeroUsize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ActivationCheckpointing, BenchModel, CacheKind, DeviceSpec, Precision, Shape};
+    use crate::config::{ActivationCheckpointing, BenchModel, CacheKind, DeviceSpec, Precision, PublishedShape};
 
     fn request() -> BenchRequest {
         let count = |n| NonZeroUsize::new(n).unwrap();
         BenchRequest {
-            model: BenchModel::Shape(Shape::Llada8b),
+            model: BenchModel::Shape(PublishedShape::Llada8b),
             batch: count(2),
             prompt: count(64),
             gen_length: count(64),
@@ -231,11 +232,11 @@ mod tests {
 
     #[test]
     fn the_longest_sequence_is_the_models() {
-        let config = LladaConfig::from(Shape::Llada8b);
+        let description = Description::from(PublishedShape::Llada8b);
         let of = |prompt| BenchRequest { prompt: NonZeroUsize::new(prompt).unwrap(), ..request() };
-        assert!(check_length(&of(config.max_sequence_length - 64), &config).is_ok());
-        for prompt in [config.max_sequence_length - 63, usize::MAX] {
-            let text = check_length(&of(prompt), &config).expect_err("too long").to_string();
+        assert!(check_length(&of(description.shape.positions - 64), &description).is_ok());
+        for prompt in [description.shape.positions - 63, usize::MAX] {
+            let text = check_length(&of(prompt), &description).expect_err("too long").to_string();
             assert!(text.contains("max_sequence_length 4096"), "{text}");
         }
     }

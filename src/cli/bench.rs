@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
 use spg::config::{
-    ActivationCheckpointing, BenchModel, BenchRequest, CacheKind, DeviceSpec, LoraTable, ProperFraction, Shape,
+    ActivationCheckpointing, BenchModel, BenchRequest, CacheKind, DeviceSpec, LoraTable, ProperFraction, PublishedShape,
 };
 
 use super::formats::{FormatName, PrecisionName};
@@ -99,7 +99,7 @@ impl BenchArgs {
         let name = self.model.unwrap_or_default();
         BenchRequest {
             model: match (self.shape, self.random_init) {
-                (Some(ShapeName::Llada8b), _) => BenchModel::Shape(Shape::Llada8b),
+                (Some(ShapeName::Llada8b), _) => BenchModel::Shape(PublishedShape::Llada8b),
                 (None, true) => BenchModel::Random(name),
                 (None, false) => BenchModel::Checkpoint(name),
             },

@@ -61,7 +61,7 @@ pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use recipe::*;
 pub use request::{
     BenchModel, BenchRequest, EvalRequest, GenerateRequest, GradeRequest, MakeDataRequest, MergeRequest,
-    PrecisionRequest, PromptSource, ReportRequest, Resume, RunRequest, Shape, ShowDataRequest, SweepAction,
+    PrecisionRequest, PromptSource, PublishedShape, ReportRequest, Resume, RunRequest, ShowDataRequest, SweepAction,
     SweepReportOptions, SweepRequest, VerifyRequest, Which,
 };
 pub use resolve::{Command, RunConfig};

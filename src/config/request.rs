@@ -193,12 +193,12 @@ pub enum BenchModel {
     /// The sizes in the `config.json` of one, with random weights.
     Random(String),
     /// The sizes of a published model, with random weights.
-    Shape(Shape),
+    Shape(PublishedShape),
 }
 
 /// A published model whose sizes are known without its folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum PublishedShape {
     /// LLaDA-8B, Base and Instruct.
     Llada8b,
 }

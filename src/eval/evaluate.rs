@@ -8,14 +8,13 @@ use anyhow::Result;
 
 use super::{Evaluation, Response, Sample};
 use crate::config::{RolloutTable, RunConfig, Setting};
-use crate::model::{Llada, Pass};
+use crate::model::{Decoder, Pass};
 use crate::report::{Commit, DecodingProgress, REPLAYS, Replay, Row};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoded, Decoding, Prompt, Sampler};
 use crate::session::{Example, Session};
 use crate::signal::Stop;
 use crate::task::{Attempt, Record};
-use crate::text::completion_length;
 
 /// Evaluates models on the held-out set of a configuration.
 pub struct Evaluator {
@@ -78,7 +77,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`LogitsNotFinite`](crate::rollout::LogitsNotFinite)
-    pub fn probe(&self, model: &Llada) -> Result<()> {
+    pub fn probe(&self, model: &Decoder) -> Result<()> {
         let (Some(example), Some(setting)) = (self.examples.first(), self.settings.first()) else { return Ok(()) };
         let canvas = setting.max_completion_length;
         let decoding = Decoding::greedy(canvas, canvas, 1)?;
@@ -132,7 +131,7 @@ impl Evaluator {
     /// `num_samples` completions of the first record of a share, then of the second, and so on.
     fn decode(
         &self,
-        model: &Llada,
+        model: &Decoder,
         pass: Pass<'_>,
         stop: &Stop,
         setting: &Setting,
@@ -163,11 +162,10 @@ impl Evaluator {
         stop: &Stop,
     ) -> Result<Vec<Response>> {
         let tokenizer = session.encoder.tokenizer();
-        let eos = session.model.config().eos_token_id;
+        let ids = session.model.ids();
         let examples = &self.examples[share];
         let example = |c: usize| &examples[c / self.num_samples];
-        let texts: Vec<String> =
-            decoded.iter().map(|d| tokenizer.decode(&d.canvas[..completion_length(&d.canvas, eos)])).collect();
+        let texts: Vec<String> = decoded.iter().map(|d| tokenizer.decode(&d.canvas[..ids.length(&d.canvas)])).collect();
         let attempts: Vec<Attempt<'_>> = texts.iter().enumerate().map(|(c, text)| example(c).attempt(text)).collect();
         let rewards = session.task.rewards(&attempts, stop)?;
         let answers = decoded.iter().zip(texts).zip(rewards).enumerate();
@@ -178,8 +176,8 @@ impl Evaluator {
                 text,
                 completion,
                 reward,
-                length: completion_length(canvas, eos),
-                effective_tokens: canvas.iter().position(|&id| id == eos).unwrap_or(canvas.len()),
+                length: ids.length(canvas),
+                effective_tokens: canvas.iter().position(|&id| ids.is_end(id)).unwrap_or(canvas.len()),
                 decoding_steps: *steps,
             })
         });

@@ -13,7 +13,7 @@ use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoded, Decoding, Headway, Prompt, Sampler};
 use crate::session::Loaded;
 use crate::signal::Stop;
-use crate::text::{Message, PromptEncoder, completion_length};
+use crate::text::{Message, PromptEncoder, SpecialIds};
 
 /// Decodes what `request` asks for, and prints a completion as soon as its batch is done.
 ///
@@ -38,9 +38,9 @@ pub fn run(request: &GenerateRequest) -> Result<()> {
         .collect();
     let model = model.for_sampling(config.rollout().merge_adapters && pass.adapters)?;
     let sampler = Sampler { model: &model, decoding: &decoding, pass, stop: &Stop::default() };
-    let printer = Printer { request, encoder, eos: model.config().eos_token_id, all: prompts.len() };
+    let printer = Printer { request, encoder, ids: model.ids(), all: prompts.len() };
     if let Some(mut screen) = canvas {
-        let (tokenizer, mask) = (encoder.tokenizer(), model.config().mask_token_id);
+        let (tokenizer, mask) = (encoder.tokenizer(), model.ids().mask);
         for (i, prompt) in prompts.iter().enumerate() {
             let decoded = sampler.complete_watched(prompt, |canvas| screen.draw(tokenizer, canvas, mask))?;
             screen.clear();
@@ -89,7 +89,7 @@ fn encoded(encoder: &PromptEncoder, i: usize, turns: &[Message]) -> Result<Vec<u
 struct Printer<'a> {
     request: &'a GenerateRequest,
     encoder: &'a PromptEncoder,
-    eos: u32,
+    ids: &'a SpecialIds,
     /// Completions in all.
     all: usize,
 }
@@ -97,7 +97,7 @@ struct Printer<'a> {
 impl Printer<'_> {
     fn print(&self, i: usize, turns: &[Message], Decoded { canvas, steps, .. }: &Decoded) -> Result<()> {
         let samples = self.request.samples.get();
-        let length = completion_length(canvas, self.eos);
+        let length = self.ids.length(canvas);
         let text = self.encoder.tokenizer().decode(&canvas[..length]);
         let (prompt, sample) = (i / samples, i % samples);
         if self.request.json {
@@ -107,7 +107,7 @@ impl Printer<'_> {
                 "messages": turns,
                 "completion": text,
                 "tokens": length,
-                "ended": canvas.contains(&self.eos),
+                "ended": self.ids.ended(canvas),
                 "decoding_steps": steps,
             });
             return print_json(&line.to_string());

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::config::Precision;
 use crate::error::{INTERRUPTED, USAGE, exit_code};
-use crate::model::{Llada, Pass, WeightFiles, Weights, weights_digest};
+use crate::model::{Decoder, Pass, WeightFiles, Weights, weights_digest};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
 
@@ -82,11 +82,11 @@ impl Place {
     }
 }
 
-fn load(dir: &Path) -> Llada {
-    Llada::load(dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("a model")
+fn load(dir: &Path) -> Decoder {
+    Decoder::load(dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("a model")
 }
 
-fn greedy(model: &Llada, pass: Pass<'_>) -> Vec<Vec<u32>> {
+fn greedy(model: &Decoder, pass: Pass<'_>) -> Vec<Vec<u32>> {
     let decoding = Decoding::greedy(16, 8, 8).expect("a schedule");
     let sampler = Sampler { model, decoding: &decoding, pass, stop: &Stop::default() };
     let prompts: Vec<Prompt> = (0..4)

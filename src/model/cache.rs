@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor, bail};
 
 use super::batch::{Batch, Pass, Span};
-use super::llada::Llada;
+use super::decoder::Decoder;
 use super::ops::gpu;
 use super::uploaded::Uploaded;
 use super::window::Window;
@@ -70,8 +70,8 @@ impl Cache {
     }
 }
 
-impl Llada {
-    /// As [`Llada::hidden`], with the keys and values of the first `columns` columns.
+impl Decoder {
+    /// As [`Decoder::hidden`], with the keys and values of the first `columns` columns.
     ///
     /// # Errors
     /// If the device refuses.
@@ -82,7 +82,7 @@ impl Llada {
         pass: Pass<'_>,
         columns: usize,
     ) -> Result<(Tensor, Cache)> {
-        let mut kept = Vec::with_capacity(self.blocks.len());
+        let mut kept = Vec::with_capacity(self.layers.len());
         let hidden = self.run_fed(batch, 0..batch.columns(), &window.into(), pass, |_, all| {
             kept.push(all.first(columns)?);
             Ok(all)
@@ -131,7 +131,7 @@ impl Llada {
         let uploaded = Uploaded::of(&full, window, self.device())?;
         let full = full.with(uploaded.as_ref());
         let mut x = self.embed(&ids)?; // [B*F, D]
-        for (i, block) in self.blocks.iter().enumerate() {
+        for (i, block) in self.layers.iter().enumerate() {
             x = block.forward_fed(&x, &self.shared(full, window, i), |new| join(i, new))?;
         }
         Ok(x)

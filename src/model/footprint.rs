@@ -1,14 +1,14 @@
 //! How much memory the model and its passes take, from the shapes of the tensors that live at once.
 //!
-//! With `n = B T` and `w = B W` rows (`W = T` but for the last block; it keeps less where some places of its window are
-//! not asked for), `K' = K E` and the letters of `src/lib.rs`, in
+//! With `n = B T` and `w = B W` rows (`W = T` but for the last layer; it keeps less where some places of its window are
+//! not asked for), `K' = K E`, `Q = H E` and the letters of `src/lib.rs`, in
 //! activations (f32 on the CPU, the working dtype elsewhere) unless it says f32:
 //!
 //! | what | tensors |
 //! |---|---|
-//! | kept of a block | `x` nD, `q mid` 2wD, `k v` 2nK', `gate up` 2wF, `attended` wD if attn_out is trained; f32: R a row and adapter; with dropout a bit an input |
+//! | kept of a layer | `x` nD, `q` wQ, `mid` wD, `k v` 2nK', `gate up` 2wF, `attended` wQ if o is trained; f32: R a row and adapter; with dropout a bit an input |
 //! | forward, nothing kept | attention: `x h q k v attended mid`; MLP: `x mid h gate up` |
-//! | backward beside the kept | ff_out: `dy down`, and `activated` if it is trained; gate and up: `dy h`, three of D |
+//! | backward beside the kept | down: `dy down`, and `activated` if it is trained; gate and up: `dy h`, three of D |
 //! | products, CPU | the wider of D and F, n rows in bf16 if weights are bf16; unpacked rows of a quantised weight |
 //! | products, elsewhere | an adapter in f32 beside activations of 16 bits: its input, its update and their gradients in f32; the widest quantised weight, unpacked |
 //! | head, forward | CPU: logits of a slice of words for a few rows; elsewhere f32 of all words for a chunk of rows |
@@ -21,9 +21,9 @@ use std::num::NonZeroUsize;
 
 use candle_core::{DType, Result};
 
-use super::block::Block;
+use super::decoder::Decoder;
+use super::layer::Layer;
 use super::linear::{Adapter, Linear};
-use super::llada::Llada;
 use super::ops::dropout::Dropout;
 use super::ops::gpu;
 use super::ops::products::activations_are_f32;
@@ -56,13 +56,15 @@ pub struct TrainingBytes {
     pub chunk: usize,
 }
 
-/// Sizes of one block's tensors.
+/// Sizes of one layer's tensors.
 struct Sizes {
     /// Bytes of an activation.
     unit: usize,
     n: usize,
     w: usize,
     d: usize,
+    /// Width of all query heads, and of all key heads.
+    q: usize,
     kv: usize,
     f: usize,
     /// Bytes of f32 scores, `W T` a thread or `B H W T`, and whether it is the latter: on an accelerator.
@@ -70,38 +72,38 @@ struct Sizes {
     device: bool,
 }
 
-impl Llada {
+impl Decoder {
     /// Bytes of the base model's weights.
     pub fn weight_bytes(&self) -> usize {
         let matrices: usize = self.matrices().into_iter().map(Weight::bytes).sum();
-        matrices + self.norms().into_iter().map(Param::bytes).sum::<usize>()
+        matrices + self.vectors().into_iter().map(Param::bytes).sum::<usize>()
     }
 
     /// Bytes of the rotary tables for rows of so many columns.
     pub fn table_bytes(&self, columns: usize) -> usize {
-        rope::Tables::bytes(columns, self.config.head_dim())
+        rope::Tables::bytes(columns, self.shape.head_dim)
     }
 
-    /// Bytes that [`Llada::for_sampling`] copies, of weights or of adapters.
+    /// Bytes that [`Decoder::for_sampling`] copies, of weights or of adapters.
     pub fn sampling_bytes(&self, merge: bool) -> usize {
         if !merge {
-            let adapters = self.blocks.iter().flat_map(|b| b.linears()).filter_map(|(_, l)| l.adapter.as_ref());
+            let adapters = self.linears().filter_map(|l| l.adapter.as_ref());
             let numbers = adapters.map(|a| a.a.value().elem_count() + a.b.value().elem_count()).sum::<usize>();
             return if self.samples_with_copies() { numbers * self.unit() } else { 0 };
         }
-        let adapted = self.blocks.iter().flat_map(|b| b.linears()).filter(|(_, l)| l.adapter.is_some());
-        adapted.map(|(_, l)| &l.weight).filter(|w| !w.is_quantised()).map(Weight::bytes).sum()
+        let adapted = self.linears().filter(|l| l.adapter.is_some());
+        adapted.map(|l| &l.weight).filter(|w| !w.is_quantised()).map(Weight::bytes).sum()
     }
 
     /// Bytes of a forward pass through the blocks that keeps nothing.
     pub fn forward_bytes(&self, extent: Extent) -> usize {
-        let blocks = self.blocks.iter().enumerate().map(|(i, b)| b.forward_bytes(&self.sizes(extent, i)));
+        let blocks = self.layers.iter().enumerate().map(|(i, b)| b.forward_bytes(&self.sizes(extent, i)));
         blocks.max().unwrap_or(0) + self.product_bytes(extent)
     }
 
     /// Bytes of the keys and values of `columns` columns in `rows` rows.
     pub fn cache_bytes(&self, rows: usize, columns: usize) -> usize {
-        2 * self.blocks.len() * rows * columns * self.config.n_kv_heads * self.config.head_dim() * self.unit()
+        2 * self.layers.len() * rows * columns * self.shape.keys() * self.unit()
     }
 
     /// What a product takes beside its operands: on the CPU the left one rounded to bf16, and unpacked blocks; elsewhere a
@@ -112,13 +114,12 @@ impl Llada {
             let widest = packed.map(|(out, input)| out * input).max().unwrap_or(0);
             return widest * (DType::F32.size_in_bytes() + self.unit());
         }
-        let width = self.config.d_model.max(self.config.mlp_hidden_size);
+        let width = self.shape.width.max(self.shape.ffn);
         let rounded = match activations_are_f32(self.dtype(), self.device()) {
             true => extent.rows * extent.columns * width * DType::BF16.size_in_bytes(),
             false => 0,
         };
-        rounded
-            + self.blocks.iter().flat_map(|b| b.linears()).map(|(_, l)| l.weight.unpacked_bytes()).max().unwrap_or(0)
+        rounded + self.linears().map(|l| l.weight.unpacked_bytes()).max().unwrap_or(0)
     }
 
     /// Bytes of the logits of `rows` rows that exist at once: of a slice of the vocabulary on the CPU, else of a chunk
@@ -129,7 +130,7 @@ impl Llada {
     pub fn logits_bytes(&self, rows: usize) -> Result<usize> {
         match gpu::is_host(self.device()) {
             true => self.head.slice_bytes(rows),
-            false => Ok(rows.min(self.head.chunk_rows()?) * self.config.embedding_size * DType::F32.size_in_bytes()),
+            false => Ok(rows.min(self.head.chunk_rows()?) * self.shape.vocabulary * DType::F32.size_in_bytes()),
         }
     }
 
@@ -145,7 +146,7 @@ impl Llada {
         adding: bool,
     ) -> Result<TrainingBytes> {
         match checkpointing {
-            ActivationCheckpointing::Off => self.pass_bytes(extent, self.blocks.len(), true, adding),
+            ActivationCheckpointing::Off => self.pass_bytes(extent, self.layers.len(), true, adding),
             ActivationCheckpointing::Every(layers) => {
                 let keep_last = self.keeps_last(extent, layers)?;
                 self.pass_bytes(extent, layers.get(), keep_last, adding)
@@ -162,9 +163,9 @@ impl Llada {
     }
 
     fn pass_bytes(&self, extent: Extent, length: usize, keep_last: bool, adding: bool) -> Result<TrainingBytes> {
-        let n = self.blocks.len();
-        let input = extent.rows * extent.columns * self.config.d_model * self.unit();
-        let of = |i: usize| (&self.blocks[i], self.sizes(extent, i));
+        let n = self.layers.len();
+        let input = extent.rows * extent.columns * self.shape.width * self.unit();
+        let of = |i: usize| (&self.layers[i], self.sizes(extent, i));
         let saved = |i: usize| of(i).0.saved_bytes(&of(i).1);
         let (mut blocks, mut kept) = (0, 0);
         for (segment, first) in (0..n).step_by(length.min(n)).enumerate() {
@@ -184,12 +185,12 @@ impl Llada {
             }
         }
         let scored = extent.rows * extent.window;
-        let row = self.config.d_model * self.unit();
+        let row = self.shape.width * self.unit();
         let cpu = gpu::is_host(self.device());
         // the CPU goes over slices of words, unless it trains the head's own weight
         let chunk = match cpu && !self.head.weight.is_trainable() {
             true => self.head.slice_bytes(scored)?,
-            false => scored.min(self.head.chunk_rows()?) * self.config.embedding_size * DType::F32.size_in_bytes(),
+            false => scored.min(self.head.chunk_rows()?) * self.shape.vocabulary * DType::F32.size_in_bytes(),
         };
         // the CPU turns logits into probabilities in place, elsewhere there are shifted and normed copies
         let chunks = if cpu { 1 } else { 5 };
@@ -209,17 +210,18 @@ impl Llada {
     }
 
     fn sizes(&self, Extent { rows, columns, window }: Extent, block: usize) -> Sizes {
-        let config = &self.config;
-        let window = if block + 1 == self.blocks.len() { window } else { columns };
+        let shape = &self.shape;
+        let window = if block + 1 == self.layers.len() { window } else { columns };
         let device = !gpu::is_host(self.device());
-        let matrices = if device { rows * config.n_heads } else { rayon::current_num_threads() };
+        let matrices = if device { rows * shape.heads } else { rayon::current_num_threads() };
         Sizes {
             unit: self.unit(),
             n: rows * columns,
             w: rows * window,
-            d: config.d_model,
-            kv: config.n_kv_heads * config.head_dim(),
-            f: config.mlp_hidden_size,
+            d: shape.width,
+            q: shape.queries(),
+            kv: shape.keys(),
+            f: shape.ffn,
             scores: matrices * window * columns * DType::F32.size_in_bytes(),
             device,
         }
@@ -262,35 +264,34 @@ fn adapter_bytes(linear: &Linear, rows: usize, s: &Sizes) -> usize {
     }
 }
 
-impl Block {
+impl Layer {
     fn saved_bytes(&self, s: &Sizes) -> usize {
-        let attended = if wants_input(&self.attn_out) { s.w * s.d } else { 0 };
-        let of_all = [&self.k_proj, &self.v_proj].map(|linear| (linear, s.n));
-        let of_window =
-            [&self.q_proj, &self.attn_out, &self.ff_proj, &self.up_proj, &self.ff_out].map(|linear| (linear, s.w));
+        let attended = if wants_input(&self.o) { s.w * s.q } else { 0 };
+        let of_all = [&self.k, &self.v].map(|linear| (linear, s.n));
+        let of_window = [&self.q, &self.o, &self.gate, &self.up, &self.down].map(|linear| (linear, s.w));
         let low = |(linear, rows): &(&Linear, usize)| {
             rank(linear) * rows * DType::F32.size_in_bytes() + dropout_bytes(linear, *rows, s.device)
         };
-        let activations = s.n * s.d + 2 * s.w * s.d + 2 * s.n * s.kv + 2 * s.w * s.f + attended;
+        let activations = s.n * s.d + s.w * (s.d + s.q) + 2 * s.n * s.kv + 2 * s.w * s.f + attended;
         activations * s.unit + of_all.iter().chain(&of_window).map(low).sum::<usize>()
     }
 
     /// The most that the adapters of the MLP take, and those of attention.
     fn adapters_bytes(&self, s: &Sizes) -> (usize, usize) {
         let most = |linears: &[&Linear], rows| linears.iter().map(|l| adapter_bytes(l, rows, s)).max().unwrap_or(0);
-        let mlp = most(&[&self.ff_proj, &self.up_proj, &self.ff_out], s.w);
-        (mlp, most(&[&self.k_proj, &self.v_proj], s.n).max(most(&[&self.q_proj, &self.attn_out], s.w)))
+        let mlp = most(&[&self.gate, &self.up, &self.down], s.w);
+        (mlp, most(&[&self.k, &self.v], s.n).max(most(&[&self.q, &self.o], s.w)))
     }
 
     fn forward_bytes(&self, s: &Sizes) -> usize {
         let (mlp_adapters, adapters) = self.adapters_bytes(s);
         // probabilities have the dtype of activations
         let scores = match s.device {
-            true => s.scores + s.scores * s.unit / 4 + (2 * s.w * s.d + 2 * s.n * s.kv) * s.unit,
+            true => s.scores + s.scores * s.unit / 4 + (2 * s.w * s.q + 2 * s.n * s.kv) * s.unit,
             false => s.scores,
         };
-        let attention = (2 * s.n * s.d + 2 * s.n * s.kv + 3 * s.w * s.d) * s.unit + scores.max(adapters);
-        let dropped = dropout_copies(&self.up_proj, s.device) * s.w * s.d;
+        let attention = (2 * s.n * s.d + 2 * s.n * s.kv + s.w * (2 * s.q + s.d)) * s.unit + scores.max(adapters);
+        let dropped = dropout_copies(&self.up, s.device) * s.w * s.d;
         let mlp = (s.n * s.d + 2 * s.w * s.d + 2 * s.w * s.f + dropped) * s.unit + mlp_adapters;
         let activated = if s.device { s.w * s.f * s.unit } else { 0 };
         attention.max(mlp + activated)
@@ -299,15 +300,15 @@ impl Block {
     /// What the backward takes beside what is kept.
     fn backward_bytes(&self, s: &Sizes) -> usize {
         let (wd, wf) = (s.w * s.d, s.w * s.f);
-        let trained = usize::from(wants_input(&self.ff_out));
+        let trained = usize::from(wants_input(&self.down));
         let (out, in_) = (wd + (1 + trained) * wf, 5 * wd);
         if !s.device {
             return out.max(in_) * s.unit + 2 * s.scores;
         }
         let (mlp_adapters, adapters) = self.adapters_bytes(s);
         // by heads: q, k, v and the gradient of what was attended, then the gradients of q, k and v
-        let heads = (4 * wd + 4 * s.n * s.kv) * s.unit;
-        let attention = 2 * wd * s.unit + (heads + s.scores + s.scores * s.unit / 2).max(adapters);
+        let heads = (4 * s.w * s.q + 4 * s.n * s.kv) * s.unit;
+        let attention = 2 * s.w * s.d.max(s.q) * s.unit + (heads + s.scores + s.scores * s.unit / 2).max(adapters);
         // gate and up are one buffer, which stays while one of them is needed
         (out.max(in_ + wf) * s.unit + mlp_adapters).max(attention)
     }

@@ -2,11 +2,11 @@
 
 use candle_core::Result;
 
-use super::llada::Llada;
+use super::decoder::Decoder;
 use super::param::Param;
 use super::weight::Weight;
 
-impl Llada {
+impl Decoder {
     /// The base model's weights as they are now, frozen, in their dtype and layout, hence with the same bits out of every
     /// pass; without adapters. Weights that are frozen already are shared.
     ///
@@ -15,11 +15,11 @@ impl Llada {
     pub fn frozen_copy(&self) -> Result<Self> {
         let mut copy = self.clone();
         copy.adapters = None;
-        freeze(&mut copy.wte)?;
-        for block in &mut copy.blocks {
-            block.attn_norm = block.attn_norm.frozen_copy()?;
-            block.ff_norm = block.ff_norm.frozen_copy()?;
-            for (_, linear) in block.linears_mut() {
+        freeze(&mut copy.embedding)?;
+        for layer in &mut copy.layers {
+            layer.attn_norm = layer.attn_norm.frozen_copy()?;
+            layer.mlp_norm = layer.mlp_norm.frozen_copy()?;
+            for linear in layer.linears_mut() {
                 linear.adapter = None;
                 freeze(&mut linear.weight)?;
             }

@@ -18,8 +18,9 @@ use candle_core::quantized::gguf_file::Content;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 
-use super::config::LladaConfig;
+use super::names::{Named, Slot, dims_by_name};
 use super::ops::products::{Panels, Quantised};
+use super::shape::Shape;
 use super::weights::report_misfits;
 use crate::foreign::guarded;
 
@@ -49,7 +50,7 @@ impl GgufFile {
     /// # Errors
     /// Names the file; a format that is not read, a part of a split model, a file of another architecture, and every
     /// tensor that is missing or mis-shaped.
-    pub fn open(path: &Path, expected: &BTreeMap<String, Vec<usize>>) -> Result<Self> {
+    pub fn open(path: &Path, tensors: &[Named]) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut reader = BufReader::new(file);
         let read = guarded(|| Content::read(&mut reader)).map_err(anyhow::Error::from);
@@ -69,32 +70,32 @@ impl GgufFile {
             let found = architecture.map_or("no architecture", String::as_str);
             bail!("{} holds a model of architecture {found:?}, not {ARCHITECTURE:?}", path.display());
         }
-        let found = |name: &str| Some(content.tensor_infos.get(&gguf_name(name)?)?.shape.dims().to_vec());
-        report_misfits(path, expected, found, Vec::new())?;
+        let there: BTreeMap<&str, String> = tensors.iter().map(|t| (t.name.as_str(), gguf_name(t))).collect();
+        let found = |name: &str| Some(content.tensor_infos.get(there.get(name)?)?.shape.dims().to_vec());
+        report_misfits(path, &dims_by_name(tensors), found, Vec::new())?;
         Ok(Self { path: path.to_owned(), content, reader: RefCell::new(reader) })
     }
 
-    /// Reads a tensor by the checkpoint's name: plain numbers in `dtype`, blocks as they are.
+    /// Reads a tensor: plain numbers in `dtype`, blocks as they are.
     ///
     /// # Errors
     /// Names the tensor that cannot be read.
-    pub fn load(&self, name: &str, config: &LladaConfig, dtype: DType, device: &Device) -> Result<Loaded> {
+    pub fn load(&self, tensor: &Named, shape: &Shape, dtype: DType, device: &Device) -> Result<Loaded> {
         let read = || -> Result<Loaded> {
-            let there = gguf_name(name).context("the format has no place for it")?;
             let mut reader = self.reader.borrow_mut();
-            let tensor = guarded(|| self.content.tensor(&mut *reader, &there, &Device::Cpu))??;
-            let tensor = match heads(name, config) {
-                Some(heads) => with_halves_together(tensor, heads, device)?,
-                None => moved(tensor, device)?,
+            let found = guarded(|| self.content.tensor(&mut *reader, &gguf_name(tensor), &Device::Cpu))??;
+            let found = match heads(tensor.slot, shape) {
+                Some(heads) => with_halves_together(found, heads, device)?,
+                None => moved(found, device)?,
             };
-            match tensor.dtype() {
+            match found.dtype() {
                 GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => {
-                    Ok(Loaded::Dense(tensor.dequantize(device)?.to_dtype(dtype)?))
+                    Ok(Loaded::Dense(found.dequantize(device)?.to_dtype(dtype)?))
                 }
-                _ => Ok(Loaded::Quantised(Quantised::new(tensor, dtype)?)),
+                _ => Ok(Loaded::Quantised(Quantised::new(found, dtype)?)),
             }
         };
-        read().with_context(|| format!("cannot read {name} from {}", self.path.display()))
+        read().with_context(|| format!("cannot read {} from {}", tensor.name, self.path.display()))
     }
 }
 
@@ -111,39 +112,34 @@ fn refuse_a_part(path: &Path, content: &Content) -> Result<()> {
 }
 
 /// The heads of a projection whose rows the converter reorders.
-fn heads(name: &str, config: &LladaConfig) -> Option<usize> {
-    match name {
-        _ if name.ends_with("q_proj.weight") => Some(config.n_heads),
-        _ if name.ends_with("k_proj.weight") => Some(config.n_kv_heads),
+fn heads(slot: Slot, shape: &Shape) -> Option<usize> {
+    match slot {
+        Slot::Q => Some(shape.heads),
+        Slot::K => Some(shape.kv_heads),
         _ => None,
     }
 }
 
 /// The converter's name of a tensor.
-fn gguf_name(name: &str) -> Option<String> {
-    let name = name.strip_prefix("model.transformer.")?.strip_suffix(".weight")?;
-    let there = match name {
-        "wte" => "token_embd".to_owned(),
-        "ln_f" => "output_norm".to_owned(),
-        "ff_out" => "output".to_owned(),
-        _ => {
-            let (block, leaf) = name.strip_prefix("blocks.")?.split_once('.')?;
-            let leaf = match leaf {
-                "attn_norm" => "attn_norm",
-                "q_proj" => "attn_q",
-                "k_proj" => "attn_k",
-                "v_proj" => "attn_v",
-                "attn_out" => "attn_output",
-                "ff_norm" => "ffn_norm",
-                "ff_proj" => "ffn_gate",
-                "up_proj" => "ffn_up",
-                "ff_out" => "ffn_down",
-                _ => return None,
-            };
-            format!("blk.{block}.{leaf}")
-        }
+fn gguf_name(tensor: &Named) -> String {
+    let leaf = match tensor.slot {
+        Slot::Embedding => "token_embd",
+        Slot::AttentionNorm => "attn_norm",
+        Slot::Q => "attn_q",
+        Slot::K => "attn_k",
+        Slot::V => "attn_v",
+        Slot::O => "attn_output",
+        Slot::MlpNorm => "ffn_norm",
+        Slot::Gate => "ffn_gate",
+        Slot::Up => "ffn_up",
+        Slot::Down => "ffn_down",
+        Slot::FinalNorm => "output_norm",
+        Slot::Head => "output",
     };
-    Some(there + ".weight")
+    match tensor.layer {
+        Some(layer) => format!("blk.{layer}.{leaf}.weight"),
+        None => format!("{leaf}.weight"),
+    }
 }
 
 /// The same tensor on a device.

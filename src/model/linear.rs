@@ -76,6 +76,12 @@ impl Linear {
         Self { weight, adapter: None }
     }
 
+    /// The name of the layer in the checkpoint.
+    pub fn path(&self) -> &str {
+        let name = self.weight.name();
+        name.strip_suffix(".weight").unwrap_or(name)
+    }
+
     /// Whether [`Linear::backward`] needs the input.
     pub fn needs_input(&self, span: &Span<'_>) -> bool {
         self.weight.is_trainable() || self.active(span).is_some()

@@ -1,4 +1,4 @@
-//! Building a [`Llada`] from a checkpoint folder, and writing it back.
+//! Building a [`Decoder`] from a checkpoint folder, and writing it back.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -7,12 +7,13 @@ use anyhow::{Context, Result, bail};
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
 
-use super::block::Block;
-use super::config::LladaConfig;
+use super::decoder::Decoder;
+use super::family::Description;
 use super::gguf::{GgufFile, Loaded};
 use super::head::Head;
+use super::layer::Layer;
 use super::linear::Linear;
-use super::llada::Llada;
+use super::names::{Named, Slot, dims_by_name};
 use super::ops::products::{Panels, Quantised, activations_are_f32};
 use super::ops::rope;
 use super::param::Param;
@@ -21,10 +22,6 @@ use super::weight::Weight;
 use super::weights::{SINGLE_FILE, WeightFiles};
 use crate::config::BlockFormat;
 use crate::meter::{self, Unit, Work};
-
-const PREFIX: &str = "model.transformer";
-/// The embedding: its rows are looked up, and it is never multiplied.
-pub(super) const WTE: &str = "model.transformer.wte.weight";
 
 /// Whether a model's own weights are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,74 +41,77 @@ pub enum Blocks<'a> {
     Gguf(&'a Path),
 }
 
-impl Llada {
+impl Decoder {
     /// Loads `config.json` and the weights of a folder in Hugging Face layout.
     ///
     /// # Errors
     /// Names the file, and every key or tensor that does not fit.
     pub fn load(dir: &Path, dtype: DType, device: &Device, weights: Weights) -> Result<Self> {
-        let config = LladaConfig::load(dir)?;
+        let description = Description::read(dir)?;
         let files = WeightFiles::open(dir)?;
-        files.check(&expected_shapes(&config))?;
+        files.check(&dims_by_name(&description.tensors()))?;
         let in_panels = weights == Weights::Frozen && Panels::serve(dtype, device);
-        Self::build(config, weights, dtype, |name, shape| {
-            if in_panels && shape.len() == 2 && name != WTE {
+        Self::build(description, weights, dtype, |tensor| {
+            let Named { name, dims, .. } = tensor;
+            if in_panels && is_multiplied(tensor) {
                 let rows = |start, len| files.load_rows(name, start, len);
-                return Ok(Loaded::Panels(Panels::pack((shape[0], shape[1]), rows)?));
+                return Ok(Loaded::Panels(Panels::pack((dims[0], dims[1]), rows)?));
             }
-            Ok(Loaded::Dense(files.load(name, kept_dtype(shape, dtype, device), device)?))
+            Ok(Loaded::Dense(files.load(name, kept_dtype(dims, dtype, device), device)?))
         })
     }
 
-    /// As [`Llada::load`], frozen, with matrices in blocks.
+    /// As [`Decoder::load`], frozen, with matrices in blocks.
     ///
     /// # Errors
-    /// As [`Llada::load`]; matrices whose rows do not divide into blocks.
+    /// As [`Decoder::load`]; matrices whose rows do not divide into blocks.
     pub fn load_quantised(dir: &Path, dtype: DType, device: &Device, blocks: Blocks<'_>) -> Result<Self> {
-        let config = LladaConfig::load(dir)?;
-        let shapes = expected_shapes(&config);
+        let description = Description::read(dir)?;
         match blocks {
             Blocks::Pack(format) => {
-                let files = WeightFiles::open(dir)?;
-                files.check(&shapes)?;
-                check_blocks(&shapes, format)?;
-                Self::build(config, Weights::Frozen, dtype, |name, shape| {
-                    if shape.len() == 1 {
-                        return Ok(Loaded::Dense(files.load(name, kept_dtype(shape, dtype, device), device)?));
+                let (files, tensors) = (WeightFiles::open(dir)?, description.tensors());
+                files.check(&dims_by_name(&tensors))?;
+                check_blocks(&tensors, format)?;
+                Self::build(description, Weights::Frozen, dtype, |Named { name, dims, .. }| {
+                    if dims.len() == 1 {
+                        return Ok(Loaded::Dense(files.load(name, kept_dtype(dims, dtype, device), device)?));
                     }
                     let rows = |start, len| files.load_rows(name, start, len);
-                    let packed = Quantised::pack((shape[0], shape[1]), rows, ggml_dtype(format), dtype, device);
+                    let packed = Quantised::pack((dims[0], dims[1]), rows, ggml_dtype(format), dtype, device);
                     Ok(Loaded::Quantised(packed.with_context(|| format!("cannot quantise {name}"))?))
                 })
             }
             Blocks::Gguf(path) => {
-                let file = GgufFile::open(path, &shapes)?;
-                let sizes = config.clone();
-                Self::build(config, Weights::Frozen, dtype, |name, shape| {
-                    file.load(name, &sizes, kept_dtype(shape, dtype, device), device)
+                let file = GgufFile::open(path, &description.tensors())?;
+                let shape = description.shape.clone();
+                Self::build(description, Weights::Frozen, dtype, |tensor| {
+                    file.load(tensor, &shape, kept_dtype(&tensor.dims, dtype, device), device)
                 })
             }
         }
     }
 
-    /// A model of the weights that `load` gives for their names and shapes.
+    /// A model of the weights that `load` gives for its tensors.
     pub(super) fn build(
-        config: LladaConfig,
+        description: Description,
         weights: Weights,
         dtype: DType,
-        mut load: impl FnMut(&str, &[usize]) -> Result<Loaded>,
+        mut load: impl FnMut(&Named) -> Result<Loaded>,
     ) -> Result<Self> {
-        let shapes = expected_shapes(&config);
-        let numbers = |shape: &Vec<usize>| shape.iter().product::<usize>() as u64;
-        let (total, mut done) = (shapes.values().map(numbers).sum(), 0);
+        let Description { family, shape, names, ids } = description;
+        let numbers = |tensor: &Named| tensor.dims.iter().product::<usize>() as u64;
+        let (total, mut done) = (names.tensors(&shape).iter().map(numbers).sum(), 0);
         let mut meter =
             meter::start(Work { name: "loading the model", unit: Unit::Share, total: Some(total), there: 0 });
-        let mut weight = |name: String| -> Result<Weight> {
-            let loaded = load(&name, &shapes[&name])?;
-            done += numbers(&shapes[&name]);
+        let mut weight = |slot: Slot, layer: Option<usize>| -> Result<Weight> {
+            let tensor = names.tensor(&shape, slot, layer);
+            let loaded = load(&tensor)?;
+            done += numbers(&tensor);
             meter.at(done);
+            let frozen_as_it_is = !is_multiplied(&tensor);
+            let name = tensor.name;
             match (loaded, weights) {
-                (Loaded::Dense(value), Weights::Frozen) if value.rank() == 1 || name == WTE => {
+                (Loaded::Dense(value), Weights::Frozen) if frozen_as_it_is => {
                     Ok(Weight::Dense(Param::frozen(name, value)))
                 }
                 (Loaded::Dense(value), Weights::Frozen) => Ok(Weight::frozen(name, value)?),
@@ -120,35 +120,32 @@ impl Llada {
                 (Loaded::Quantised(blocks), _) => Ok(Weight::Quantised { name, blocks }),
             }
         };
-        let wte = weight(WTE.to_owned())?;
-        let mut blocks = Vec::with_capacity(config.n_layers);
-        for i in 0..config.n_layers {
-            let mut leaf = |leaf: &str| weight(format!("{PREFIX}.blocks.{i}.{leaf}.weight"));
-            let mut block = Block {
-                attn_norm: norm(leaf("attn_norm")?)?,
-                q_proj: Linear::new(leaf("q_proj")?),
-                k_proj: Linear::new(leaf("k_proj")?),
-                v_proj: Linear::new(leaf("v_proj")?),
-                attn_out: Linear::new(leaf("attn_out")?),
-                ff_norm: norm(leaf("ff_norm")?)?,
-                ff_proj: Linear::new(leaf("ff_proj")?),
-                up_proj: Linear::new(leaf("up_proj")?),
-                ff_out: Linear::new(leaf("ff_out")?),
+        let embedding = weight(Slot::Embedding, None)?;
+        let mut layers = Vec::with_capacity(shape.layers);
+        for i in 0..shape.layers {
+            let mut leaf = |slot| weight(slot, Some(i));
+            let mut layer = Layer {
+                attn_norm: vector(leaf(Slot::AttentionNorm)?)?,
+                q: Linear::new(leaf(Slot::Q)?),
+                k: Linear::new(leaf(Slot::K)?),
+                v: Linear::new(leaf(Slot::V)?),
+                o: Linear::new(leaf(Slot::O)?),
+                mlp_norm: vector(leaf(Slot::MlpNorm)?)?,
+                gate: Linear::new(leaf(Slot::Gate)?),
+                up: Linear::new(leaf(Slot::Up)?),
+                down: Linear::new(leaf(Slot::Down)?),
                 qkv: None,
                 gate_up: None,
             };
-            block.qkv = Stack::of(&mut [&mut block.q_proj, &mut block.k_proj, &mut block.v_proj])?;
-            block.gate_up = Stack::of(&mut [&mut block.ff_proj, &mut block.up_proj])?;
-            blocks.push(block);
+            layer.qkv = Stack::of(&mut [&mut layer.q, &mut layer.k, &mut layer.v])?;
+            layer.gate_up = Stack::of(&mut [&mut layer.gate, &mut layer.up])?;
+            layers.push(layer);
         }
-        let head = Head {
-            norm: norm(weight(format!("{PREFIX}.ln_f.weight"))?)?,
-            weight: weight(format!("{PREFIX}.ff_out.weight"))?,
-            eps: config.rms_norm_eps,
-        };
+        let head =
+            Head { norm: vector(weight(Slot::FinalNorm, None)?)?, weight: weight(Slot::Head, None)?, eps: shape.eps };
         let device = head.norm.value().device();
-        let tables = rope::Tables::new(config.rope_theta, config.head_dim(), device)?;
-        Ok(Self { config, dtype, wte, blocks, head, tables, adapters: None })
+        let tables = rope::Tables::new(shape.rope_theta, shape.head_dim, device)?;
+        Ok(Self { family, shape, names, ids, dtype, embedding, layers, head, tables, adapters: None })
     }
 
     /// Writes the weights as `dir/model.safetensors`, atomically.
@@ -157,7 +154,7 @@ impl Llada {
     /// Names the file that cannot be written; a quantised matrix.
     pub fn save(&self, dir: &Path) -> Result<()> {
         let mut tensors: BTreeMap<String, Tensor> =
-            self.norms().into_iter().map(|p| (p.name().to_owned(), p.value().clone())).collect();
+            self.vectors().into_iter().map(|p| (p.name().to_owned(), p.value().clone())).collect();
         for weight in self.matrices() {
             let numbers = weight.numbers()?.with_context(|| format!("{} is quantised", weight.name()))?;
             tensors.insert(weight.name().to_owned(), numbers);
@@ -166,16 +163,21 @@ impl Llada {
     }
 }
 
-/// The vectors are norms, which multiply activations and weigh nothing: they have the dtype of activations.
+/// Whether a tensor is the weight of products. The rows of an embedding are looked up.
+pub(super) fn is_multiplied(tensor: &Named) -> bool {
+    tensor.dims.len() == 2 && tensor.slot != Slot::Embedding
+}
+
+/// Vectors weigh nothing and meet activations one by one: they have the dtype of these.
 pub(super) fn kept_dtype(shape: &[usize], dtype: DType, device: &Device) -> DType {
     if shape.len() == 1 && activations_are_f32(dtype, device) { DType::F32 } else { dtype }
 }
 
-fn norm(weight: Weight) -> Result<Param> {
+fn vector(weight: Weight) -> Result<Param> {
     match weight {
         Weight::Dense(param) => Ok(param),
         Weight::Panels { name, .. } | Weight::Quantised { name, .. } => {
-            bail!("{name} is a matrix, but a norm is a vector")
+            bail!("{name} is a matrix, where a vector belongs")
         }
     }
 }
@@ -193,50 +195,15 @@ pub(super) fn ggml_dtype(format: BlockFormat) -> GgmlDType {
 ///
 /// # Errors
 /// Names the first matrix whose rows do not.
-pub(super) fn check_blocks(shapes: &BTreeMap<String, Vec<usize>>, format: BlockFormat) -> Result<()> {
+pub(super) fn check_blocks(tensors: &[Named], format: BlockFormat) -> Result<()> {
     let block = ggml_dtype(format).block_size();
-    let misfit = shapes.iter().find(|(_, shape)| shape.len() == 2 && !shape[1].is_multiple_of(block));
-    let Some((name, shape)) = misfit else { return Ok(()) };
+    let misfit = tensors.iter().find(|Named { dims, .. }| dims.len() == 2 && !dims[1].is_multiple_of(block));
+    let Some(Named { name, dims, .. }) = misfit else { return Ok(()) };
     let way_out = match format {
         BlockFormat::Q8_0 => "leave model.quantize out",
         BlockFormat::Q6K | BlockFormat::Q4K => "use model.quantize = \"q8_0\", whose blocks are of 32, or leave it out",
     };
-    bail!("model.quantize: rows of {name} have {} numbers, which is no multiple of {block}: {way_out}", shape[1])
-}
-
-/// Names and shapes of a checkpoint's tensors.
-pub fn expected_shapes(config: &LladaConfig) -> BTreeMap<String, Vec<usize>> {
-    let LladaConfig { d_model: d, mlp_hidden_size: f, embedding_size: v, .. } = *config;
-    let kv = config.n_kv_heads * config.head_dim();
-    let mut shapes = BTreeMap::from([
-        (WTE.to_owned(), vec![v, d]),
-        (format!("{PREFIX}.ln_f.weight"), vec![d]),
-        (format!("{PREFIX}.ff_out.weight"), vec![v, d]),
-    ]);
-    for i in 0..config.n_layers {
-        let leaves: [(&str, Vec<usize>); 9] = [
-            ("attn_norm", vec![d]),
-            ("q_proj", vec![d, d]),
-            ("k_proj", vec![kv, d]),
-            ("v_proj", vec![kv, d]),
-            ("attn_out", vec![d, d]),
-            ("ff_norm", vec![d]),
-            ("ff_proj", vec![f, d]),
-            ("up_proj", vec![f, d]),
-            ("ff_out", vec![d, f]),
-        ];
-        shapes.extend(leaves.map(|(leaf, shape)| (format!("{PREFIX}.blocks.{i}.{leaf}.weight"), shape)));
-    }
-    shapes
-}
-
-/// Path, outputs and inputs of the linear layers that can have an adapter, those of the blocks.
-pub(super) fn block_linears(shapes: &BTreeMap<String, Vec<usize>>) -> impl Iterator<Item = (String, (usize, usize))> {
-    shapes.iter().filter_map(|(name, shape)| {
-        let path = name.strip_suffix(".weight")?;
-        let [out, input] = shape[..] else { return None };
-        path.starts_with(&format!("{PREFIX}.blocks.")).then(|| (path.to_owned(), (out, input)))
-    })
+    bail!("model.quantize: rows of {name} have {} numbers, which is no multiple of {block}: {way_out}", dims[1])
 }
 
 /// Writes tensors to a temporary sibling, flushes it to the disk and renames it into place: writing over a file

@@ -11,9 +11,9 @@ use half::{bf16, f16};
 use safetensors::tensor::Dtype;
 use serde_json::Value;
 
-use super::config::LladaConfig;
-use super::load::{block_linears, expected_shapes};
+use super::family::Description;
 use super::lora::{AdapterConfig, AdapterFiles};
+use super::names::{Named, dims_by_name};
 use super::shards::{Entry, Shard, index, spread, width};
 use super::weights::WeightFiles;
 use crate::config::Precision;
@@ -36,10 +36,10 @@ impl Merger {
     /// Names the file, and what does not fit or is not implemented; weights that are quantised.
     pub fn open(base: &Path, adapter: &Path, dtype: Option<Precision>, shard_bytes: u64) -> Result<Self> {
         refuse_quantised(base)?;
-        let shapes = expected_shapes(&LladaConfig::load(base)?);
-        let files = WeightFiles::open(base)?;
+        let (tensors, files) = (Description::read(base)?.tensors(), WeightFiles::open(base)?);
+        let shapes = dims_by_name(&tensors);
         files.check(&shapes)?;
-        let adapters = AdapterFiles::open(adapter, block_linears(&shapes))?;
+        let adapters = AdapterFiles::open(adapter, tensors.iter().filter_map(linear))?;
         let entry = |(name, shape): (String, Vec<usize>)| -> Result<Entry> {
             let stored = stored(&files, &name).with_context(|| format!("cannot merge into {}", base.display()))?;
             Ok(Entry { dtype: dtype.unwrap_or(stored), name, shape })
@@ -132,6 +132,12 @@ impl Merger {
         }
         Ok(())
     }
+}
+
+/// Path, outputs and inputs of a linear layer that can have an adapter.
+fn linear(tensor: &Named) -> Option<(String, (usize, usize))> {
+    let path = tensor.name.strip_suffix(".weight").filter(|_| tensor.slot.is_linear())?;
+    Some((path.to_owned(), (tensor.dims[0], tensor.dims[1])))
 }
 
 /// Some rows of a weight with the same rows of `scale * B A`.

@@ -16,10 +16,11 @@ use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16};
 
-use super::config::LladaConfig;
+use super::decoder::Decoder;
+use super::family::Description;
 use super::gguf::Loaded;
-use super::llada::Llada;
-use super::load::{WTE, Weights, check_blocks, expected_shapes, ggml_dtype, kept_dtype};
+use super::load::{Weights, check_blocks, ggml_dtype, is_multiplied, kept_dtype};
+use super::names::Named;
 use super::ops::cpu;
 use super::ops::products::{Panels, Quantised};
 use crate::config::BlockFormat;
@@ -33,13 +34,13 @@ const WORDS: usize = 128;
 /// Of these the first half become distances, the second half angles.
 const HALF: usize = WORDS / 2;
 
-impl Llada {
-    /// A model of the size that `dir/config.json` describes, as [`Llada::random_sized`].
+impl Decoder {
+    /// A model of the size that `dir/config.json` describes, as [`Decoder::random_sized`].
     ///
     /// # Errors
-    /// As for the config in [`Llada::load`]; no memory for a matrix.
+    /// As for the config in [`Decoder::load`]; no memory for a matrix.
     pub fn random(dir: &Path, seed: u64, dtype: DType, device: &Device, weights: Weights) -> Result<Self> {
-        Self::random_sized(LladaConfig::load(dir)?, seed, dtype, device, weights)
+        Self::random_sized(Description::read(dir)?, seed, dtype, device, weights)
     }
 
     /// A model with random weights keyed by `seed`: normal with standard deviation 0.02, projections into the residual
@@ -48,15 +49,15 @@ impl Llada {
     /// # Errors
     /// No memory for a matrix.
     pub fn random_sized(
-        config: LladaConfig,
+        description: Description,
         seed: u64,
         dtype: DType,
         device: &Device,
         weights: Weights,
     ) -> Result<Self> {
         let in_panels = weights == Weights::Frozen && Panels::serve(dtype, device);
-        Self::build_random(config, seed, (dtype, device), weights, |name, matrix| {
-            if in_panels && name != WTE {
+        Self::build_random(description, seed, (dtype, device), weights, |tensor, matrix| {
+            if in_panels && is_multiplied(tensor) {
                 let rows = |start, len| matrix.rows(start, len);
                 return Ok(Loaded::Panels(Panels::pack((matrix.rows, matrix.width), rows)?));
             }
@@ -64,19 +65,19 @@ impl Llada {
         })
     }
 
-    /// As [`Llada::random_sized`], frozen, with matrices in blocks.
+    /// As [`Decoder::random_sized`], frozen, with matrices in blocks.
     ///
     /// # Errors
     /// Matrices whose rows do not divide into blocks.
     pub fn random_quantised(
-        config: LladaConfig,
+        description: Description,
         seed: u64,
         dtype: DType,
         device: &Device,
         format: BlockFormat,
     ) -> Result<Self> {
-        check_blocks(&expected_shapes(&config), format)?;
-        Self::build_random(config, seed, (dtype, device), Weights::Frozen, |_, matrix| {
+        check_blocks(&description.tensors(), format)?;
+        Self::build_random(description, seed, (dtype, device), Weights::Frozen, |_, matrix| {
             let rows = |start, len| Ok(matrix.rows(start, len)?);
             let packed = Quantised::pack((matrix.rows, matrix.width), rows, ggml_dtype(format), dtype, device)?;
             Ok(Loaded::Quantised(packed))
@@ -84,24 +85,23 @@ impl Llada {
     }
 
     fn build_random(
-        config: LladaConfig,
+        description: Description,
         seed: u64,
         (dtype, device): (DType, &Device),
         weights: Weights,
-        keep: impl Fn(&str, &Matrix) -> Result<Loaded>,
+        keep: impl Fn(&Named, &Matrix) -> Result<Loaded>,
     ) -> Result<Self> {
-        let residual = 1.0 / (2.0 * config.n_layers as f64).sqrt();
+        let residual = 1.0 / (2.0 * description.shape.layers as f64).sqrt();
         let mut part = 0;
-        Self::build(config, weights, dtype, |name, shape| {
+        Self::build(description, weights, dtype, |tensor| {
             part += 1;
-            let &[rows, width] = shape else {
-                return Ok(Loaded::Dense(Tensor::ones(shape, kept_dtype(shape, dtype, device), device)?));
+            let &[rows, width] = tensor.dims.as_slice() else {
+                let dtype = kept_dtype(&tensor.dims, dtype, device);
+                return Ok(Loaded::Dense(Tensor::ones(tensor.dims.as_slice(), dtype, device)?));
             };
-            let into_residual =
-                name.ends_with("attn_out.weight") || (name.contains("blocks") && name.contains("ff_out"));
-            let std = (STD * if into_residual { residual } else { 1.0 }) as f32;
+            let std = (STD * if tensor.slot.is_into_residual() { residual } else { 1.0 }) as f32;
             let matrix = Matrix { key: Key::new(seed, Purpose::ModelInit).part(part), rows, width, std };
-            keep(name, &matrix).with_context(|| format!("cannot make random numbers for {name}"))
+            keep(tensor, &matrix).with_context(|| format!("cannot make random numbers for {}", tensor.name))
         })
     }
 }

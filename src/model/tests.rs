@@ -18,8 +18,8 @@ fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name)
 }
 
-fn base(name: &str) -> Result<Llada> {
-    Llada::load(&golden(name), DType::F32, &Device::Cpu, Weights::Frozen)
+fn base(name: &str) -> Result<Decoder> {
+    Decoder::load(&golden(name), DType::F32, &Device::Cpu, Weights::Frozen)
 }
 
 fn lora_table(dropout: f64) -> LoraTable {
@@ -33,7 +33,7 @@ fn lora_table(dropout: f64) -> LoraTable {
 }
 
 /// Adapters on all linears with both matrices random, so that every gradient is alive.
-fn adapted(name: &str, dropout: f64) -> Result<Llada> {
+fn adapted(name: &str, dropout: f64) -> Result<Decoder> {
     let mut model = base(name)?;
     model.attach_lora(&lora_table(dropout), 5)?;
     for (i, (_, var)) in model.trainable().iter().enumerate() {
@@ -127,18 +127,18 @@ impl Probe {
         Pass { adapters: true, dropout: Some(&self.keys) }
     }
 
-    fn scored(&self, model: &Llada, x: &Tensor) -> Result<Scored> {
+    fn scored(&self, model: &Decoder, x: &Tensor) -> Result<Scored> {
         let places = Tensor::from_slice(&self.places, self.places.len(), &Device::Cpu)?;
         Ok(model.head().score(&x.index_select(&places, 0)?, &self.targets)?)
     }
 
-    fn value(&self, model: &Llada) -> Result<f64> {
+    fn value(&self, model: &Decoder) -> Result<f64> {
         let x = model.hidden(&self.batch, self.window.clone(), self.pass())?;
         let scored = self.scored(model, &x)?;
         Ok(scored.log_probs.iter().zip(&self.weights).map(|(lp, w)| *lp as f64 * *w as f64).sum())
     }
 
-    fn gradients(&self, model: &Llada, checkpointing: ActivationCheckpointing) -> Result<Gradients> {
+    fn gradients(&self, model: &Decoder, checkpointing: ActivationCheckpointing) -> Result<Gradients> {
         let (x, tape) = model.hidden_with_tape(&self.batch, self.window.clone(), self.pass(), checkpointing)?;
         let mut gradients = Gradients::new();
         let rows = model.head().backward(&self.scored(model, &x)?, &self.weights, &mut gradients)?;
@@ -157,7 +157,7 @@ impl Probe {
     }
 
     /// As [`Probe::gradients`], of a pass that is asked for nothing but the places.
-    fn gradients_of_places(&self, model: &Llada, checkpointing: ActivationCheckpointing) -> Result<Gradients> {
+    fn gradients_of_places(&self, model: &Decoder, checkpointing: ActivationCheckpointing) -> Result<Gradients> {
         let (x, tape) = model.hidden_with_tape(&self.batch, self.picked(), self.pass(), checkpointing)?;
         let mut gradients = Gradients::new();
         let scored = model.head().score(&x, &self.targets)?;
@@ -168,7 +168,7 @@ impl Probe {
 }
 
 /// Compares the gradient of every trainable tensor with central differences along a random direction.
-fn check_directions(model: &Llada) -> Result<()> {
+fn check_directions(model: &Decoder) -> Result<()> {
     let probe = Probe::new();
     let gradients = probe.gradients(model, ActivationCheckpointing::Off)?;
     let trainable = model.trainable();
@@ -188,7 +188,7 @@ fn check_directions(model: &Llada) -> Result<()> {
     Ok(())
 }
 
-fn difference(model: &Llada, probe: &Probe, var: &Var, direction: &Tensor) -> Result<f64> {
+fn difference(model: &Decoder, probe: &Probe, var: &Var, direction: &Tensor) -> Result<f64> {
     let (at, h) = (var.as_tensor().copy()?, 3e-3);
     var.set(&(&at + (direction * h)?)?)?;
     let up = probe.value(model)?;
@@ -211,13 +211,13 @@ fn adapter_gradients_match_finite_differences_under_dropout() -> Result<()> {
 
 #[test]
 fn gradients_of_all_weights_match_finite_differences() -> Result<()> {
-    check_directions(&Llada::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable)?)
+    check_directions(&Decoder::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable)?)
 }
 
 /// Adapters as in [`adapted`] on weights in bf16.
-fn adapted_in_bf16(name: &str) -> Result<Llada> {
+fn adapted_in_bf16(name: &str) -> Result<Decoder> {
     let (mut model, exact) =
-        (Llada::load(&golden(name), DType::BF16, &Device::Cpu, Weights::Frozen)?, adapted(name, 0.0)?);
+        (Decoder::load(&golden(name), DType::BF16, &Device::Cpu, Weights::Frozen)?, adapted(name, 0.0)?);
     model.attach_lora(&lora_table(0.0), 5)?;
     for (name, var) in model.trainable() {
         var.set(exact.trainable()[&name].as_tensor())?;
@@ -258,8 +258,8 @@ fn a_batch_in_bf16_has_the_bits_of_each_row_alone() -> Result<()> {
 }
 
 /// Adapters as in [`adapted`] on weights in blocks.
-fn adapted_on_blocks(name: &str, dtype: DType) -> Result<Llada> {
-    let mut model = Llada::load_quantised(&golden(name), dtype, &Device::Cpu, Blocks::Pack(BlockFormat::Q8_0))?;
+fn adapted_on_blocks(name: &str, dtype: DType) -> Result<Decoder> {
+    let mut model = Decoder::load_quantised(&golden(name), dtype, &Device::Cpu, Blocks::Pack(BlockFormat::Q8_0))?;
     model.attach_lora(&lora_table(0.0), 5)?;
     let exact = adapted(name, 0.0)?;
     for (name, var) in model.trainable() {
@@ -276,7 +276,7 @@ fn adapter_gradients_on_quantised_weights_match_finite_differences() -> Result<(
 #[test]
 fn quantised_weights_are_close_and_rows_independent_in_both_precisions() -> Result<()> {
     let rows = rows(&[12, 7, 9]);
-    let hidden = |model: &Llada, rows: &[Vec<u32>]| -> Result<Tensor> {
+    let hidden = |model: &Decoder, rows: &[Vec<u32>]| -> Result<Tensor> {
         let batch = Batch::left_padded(rows, 1);
         Ok(model.head().logits(&model.hidden(&batch, batch.columns() - 4..batch.columns(), Pass::INFERENCE)?)?)
     };
@@ -299,7 +299,7 @@ fn quantised_weights_are_close_and_rows_independent_in_both_precisions() -> Resu
 fn quantised_weights_take_less_and_count_the_same() -> Result<()> {
     let (plain, packed) = (base("gqa_small")?, adapted_on_blocks("gqa_small", DType::F32)?);
     assert_eq!(plain.parameter_count(), packed.parameter_count());
-    let bytes = |model: &Llada| model.matrices().into_iter().map(Weight::bytes).sum::<usize>();
+    let bytes = |model: &Decoder| model.matrices().into_iter().map(Weight::bytes).sum::<usize>();
     assert_eq!(bytes(&packed) * 32 * 4, bytes(&plain) * 34, "34 bytes for 32 numbers");
     let merged = packed.merged()?;
     assert_eq!(merged.trainable().len(), packed.trainable().len(), "nothing is merged into blocks");
@@ -311,7 +311,7 @@ fn quantised_weights_take_less_and_count_the_same() -> Result<()> {
 #[test]
 fn rows_that_do_not_divide_into_blocks_are_refused() -> Result<()> {
     for (format, way_out) in [(BlockFormat::Q6K, "256: use model.quantize = \"q8_0\""), (BlockFormat::Q4K, "q8_0")] {
-        let load = Llada::load_quantised(&golden("gqa_small"), DType::F32, &Device::Cpu, Blocks::Pack(format));
+        let load = Decoder::load_quantised(&golden("gqa_small"), DType::F32, &Device::Cpu, Blocks::Pack(format));
         let text = load.expect_err("64 numbers a row").to_string();
         assert!(text.contains("have 64 numbers") && text.contains(way_out), "{text}");
     }
@@ -359,15 +359,15 @@ fn adapters_survive_a_round_trip_and_keep_pefts_names() -> Result<()> {
 fn weights_survive_a_round_trip() -> Result<()> {
     let dir = tempfile::tempdir()?;
     std::fs::copy(golden("gqa_small").join("config.json"), dir.path().join("config.json"))?;
-    let model = Llada::random(dir.path(), 4, DType::F32, &Device::Cpu, Weights::Trainable)?;
+    let model = Decoder::random(dir.path(), 4, DType::F32, &Device::Cpu, Weights::Trainable)?;
     model.save(dir.path())?;
-    let loaded = Llada::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen)?;
+    let loaded = Decoder::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen)?;
     for (a, b) in model.params().iter().zip(loaded.params()) {
         assert_eq!(values(a.value())?, values(b.value())?, "{}", a.name());
     }
     // in bf16 matrices may lie in another order in memory, which is not to be seen in the file
-    Llada::load(dir.path(), DType::BF16, &Device::Cpu, Weights::Frozen)?.save(dir.path())?;
-    let rounded = Llada::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen)?;
+    Decoder::load(dir.path(), DType::BF16, &Device::Cpu, Weights::Frozen)?.save(dir.path())?;
+    let rounded = Decoder::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen)?;
     for (a, b) in model.matrices().iter().zip(rounded.matrices()) {
         let (a_numbers, b) = (a.numbers()?.expect("dense").to_dtype(DType::BF16)?, b.numbers()?.expect("dense"));
         assert_eq!(values(&a_numbers.to_dtype(DType::F32)?)?, values(&b)?, "{}", a.name());
@@ -385,7 +385,7 @@ fn files_that_do_not_fit_are_reported_by_tensor() -> Result<()> {
     tensors.insert("model.transformer.ln_f.weight".into(), Tensor::zeros(63, DType::F32, &Device::Cpu)?);
     tensors.insert("model.transformer.wpe.weight".into(), Tensor::zeros(1, DType::F32, &Device::Cpu)?);
     write_safetensors(&dir.path().join("model.safetensors"), &tensors, &[])?;
-    let load = || Llada::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen);
+    let load = || Decoder::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen);
     let text = load().expect_err("does not fit").to_string();
     for part in
         ["missing (1): model.transformer.blocks.1.ff_out", "unknown (1): model.transformer.wpe", "[63] instead of [64]"]
@@ -415,12 +415,12 @@ fn a_sharded_checkpoint_is_read_through_its_index() -> Result<()> {
     }
     let index = serde_json::json!({ "weight_map": map });
     std::fs::write(dir.path().join("model.safetensors.index.json"), index.to_string())?;
-    let sharded = Llada::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen)?;
+    let sharded = Decoder::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen)?;
     for (a, b) in sharded.params().iter().zip(base("gqa_small")?.params()) {
         assert_eq!(values(a.value())?, values(b.value())?, "{}", a.name());
     }
     std::fs::remove_file(dir.path().join("part-1.safetensors"))?;
-    let text = Llada::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen).expect_err("a shard is gone");
+    let text = Decoder::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen).expect_err("a shard is gone");
     assert!(text.to_string().contains("part-1.safetensors"), "{text}");
     Ok(())
 }
@@ -432,7 +432,7 @@ fn merged_adapters_give_the_same_numbers_without_a_layer_more() -> Result<()> {
     assert!(merged.trainable().is_empty() && !model.trainable().is_empty());
     let batch = Batch::left_padded(&rows(&[9, 6]), 1);
     let logits =
-        |m: &Llada| -> Result<Vec<f32>> { values(&m.head().logits(&m.hidden(&batch, 4..9, Pass::INFERENCE)?)?) };
+        |m: &Decoder| -> Result<Vec<f32>> { values(&m.head().logits(&m.hidden(&batch, 4..9, Pass::INFERENCE)?)?) };
     let (apart, together) = (logits(&model)?, logits(&merged)?);
     let worst = apart.iter().zip(&together).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-4, "{worst}");

@@ -57,7 +57,7 @@ impl<'a> Encoder<'a> {
         let (first, at) = distinct(inputs.iter().map(|(name, ids)| (source(name), ids)));
         let sources: Vec<usize> = first.iter().map(|&i| source(&inputs[i].0)).collect();
         let ids: Vec<&Vec<u32>> = first.iter().map(|&i| &inputs[i].1).collect();
-        let batch = Batch::left_padded_to(self.columns, &ids, self.sampler.model.config().eos_token_id);
+        let batch = Batch::left_padded_to(self.columns, &ids, self.sampler.model.ids().pad);
         let (asked, like) = self.asked(&at, rows.len(), places);
         let window = Window::of(asked);
         let (hidden, cache) = match kept {
@@ -88,7 +88,7 @@ impl<'a> Encoder<'a> {
 
     /// Prompts and canvases, with guidance followed by the same with the prompts masked.
     fn inputs(&self, rows: &[&mut Row<'_>]) -> Vec<(Name, Vec<u32>)> {
-        let mask = self.sampler.model.config().mask_token_id;
+        let mask = self.sampler.model.ids().mask;
         let cond = rows.iter().map(|row| ((row.index, false), [row.prompt.ids.as_slice(), &row.canvas].concat()));
         let hidden = |row: &&mut Row<'_>| [vec![mask; row.prompt.ids.len()].as_slice(), &row.canvas].concat();
         let uncond = rows.iter().map(|row| ((row.index, true), hidden(row)));

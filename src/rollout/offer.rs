@@ -80,7 +80,7 @@ impl Sampler<'_> {
     /// Candidates for a few places, in one pass over the vocabulary.
     fn candidates(&self, hidden: &Hidden, places: &[Place]) -> Result<Vec<Candidate>> {
         let Decoding { temperature, remasking, commit, .. } = *self.decoding;
-        let excluded = self.model.config().mask_token_id as usize;
+        let excluded = self.model.ids().mask as usize;
         let with_entropy = matches!(commit, Commit::EntropyBound(_));
         let (head, device) = (self.model.head(), self.model.device());
         let rule = Rule { excluded, temperature, remasking, with_entropy };

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::offer::Place;
 use super::row::{Decoded, Prompt, Row};
 use super::sampler::Sampler;
-use crate::text::completion_length;
 
 /// Tokens of completions that the exact decoding would have chosen as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,8 +53,8 @@ impl Sampler<'_> {
     }
 
     fn replay(&self, prompts: &[Prompt], decoded: &[Decoded]) -> Result<Agreement> {
-        let (length, eos) = (self.decoding.block_length, self.model.config().eos_token_id);
-        let ends: Vec<usize> = decoded.iter().map(|d| completion_length(&d.canvas, eos)).collect();
+        let length = self.decoding.block_length;
+        let ends: Vec<usize> = decoded.iter().map(|d| self.model.ids().length(&d.canvas)).collect();
         let mut rows = self.rows(prompts)?;
         let mut agreed = 0;
         for block in 0..self.decoding.blocks() {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::offer::{Offer, Place};
 use crate::rng::Key;
+use crate::text::SpecialIds;
 
 /// A prompt to complete, and the randomness of its completion.
 #[derive(Clone, Debug)]
@@ -85,10 +86,10 @@ impl<'a> Row<'a> {
         self.steps += 1;
     }
 
-    /// Ends the row if the first `decoded` tokens, which are final, hold an EOS; the rest becomes EOS.
-    pub fn stop_at_end(&mut self, decoded: usize, eos: u32) {
-        if !self.stopped && self.canvas[..decoded].contains(&eos) {
-            self.canvas[decoded..].fill(eos);
+    /// Ends the row if the first `decoded` tokens, which are final, hold an end; the rest is filled up.
+    pub fn stop_at_end(&mut self, decoded: usize, ids: &SpecialIds) {
+        if !self.stopped && ids.ended(&self.canvas[..decoded]) {
+            self.canvas[decoded..].fill(ids.fill());
             self.stopped = true;
         }
     }

@@ -10,7 +10,7 @@ use super::decoding::Decoding;
 use super::encoder::Encoder;
 use super::offer::{Offer, Place};
 use super::row::{Decoded, Prompt, Row};
-use crate::model::{Llada, Pass};
+use crate::model::{Decoder, Pass};
 use crate::signal::Stop;
 
 /// How far [`Sampler::complete`] is.
@@ -46,7 +46,7 @@ type Seen<'a> = dyn FnMut(usize, &[&mut Row<'_>]) + 'a;
 #[derive(Clone, Copy, Debug)]
 pub struct Sampler<'a> {
     /// The model.
-    pub model: &'a Llada,
+    pub model: &'a Decoder,
     /// The schedule.
     pub decoding: &'a Decoding,
     /// With or without adapters.
@@ -106,8 +106,8 @@ impl Sampler<'_> {
             }
             self.fill_block(live, block, seen)?;
             if self.decoding.early_stop {
-                let (decoded, eos) = ((block + 1) * self.decoding.block_length, self.model.config().eos_token_id);
-                rows.iter_mut().for_each(|row| row.stop_at_end(decoded, eos));
+                let decoded = (block + 1) * self.decoding.block_length;
+                rows.iter_mut().for_each(|row| row.stop_at_end(decoded, self.model.ids()));
             }
         }
         Ok(rows.into_iter().map(Row::into_decoded).collect())
@@ -115,14 +115,14 @@ impl Sampler<'_> {
 
     /// Empty canvases for the prompts.
     pub(super) fn rows<'p>(&self, prompts: &'p [Prompt]) -> Result<Vec<Row<'p>>> {
-        let (config, canvas) = (self.model.config(), self.decoding.canvas);
+        let (positions, canvas) = (self.model.shape().positions, self.decoding.canvas);
         let longest = prompts.iter().map(|p| p.ids.len()).max().unwrap_or(0);
         ensure!(
-            longest + canvas <= config.max_sequence_length,
-            "a prompt of {longest} tokens and a canvas of {canvas} exceed the model's max_sequence_length {}",
-            config.max_sequence_length
+            longest + canvas <= positions,
+            "a prompt of {longest} tokens and a canvas of {canvas} exceed the model's {} {positions}",
+            self.model.positions_key()
         );
-        let row = |(index, prompt)| Row::new(index, prompt, canvas, config.mask_token_id);
+        let row = |(index, prompt)| Row::new(index, prompt, canvas, self.model.ids().mask);
         Ok(prompts.iter().enumerate().map(row).collect())
     }
 
@@ -136,7 +136,7 @@ impl Sampler<'_> {
     /// Decodes a block of the rows; one whose block is full leaves, so that the others are encoded without it. `seen` as
     /// for all blocks.
     fn fill_block(&self, mut rows: Vec<&mut Row<'_>>, block: usize, seen: &mut Seen<'_>) -> Result<()> {
-        let (length, mask) = (self.decoding.block_length, self.model.config().mask_token_id);
+        let (length, mask) = (self.decoding.block_length, self.model.ids().mask);
         let span = block * length..(block + 1) * length;
         let mut encoder = self.encoder(&rows, block);
         for step in 0..self.decoding.most_steps() {

@@ -6,7 +6,6 @@ use indicatif::HumanCount;
 
 use super::Session;
 use crate::config::{ModelTable, RunConfig, Split};
-use crate::model::Llada;
 
 impl Session {
     /// Family, name and commit of the model, its size, how it is kept and where.
@@ -22,7 +21,7 @@ impl Session {
         };
         format!(
             "model {name}: {}, {} parameters in {}{blocks} on {}",
-            Llada::FAMILY,
+            self.model.family(),
             HumanCount(self.model.parameter_count() as u64),
             self.model.dtype().as_str(),
             self.device_name()

@@ -4,6 +4,7 @@ mod added;
 mod chat;
 mod declared;
 mod error;
+mod ids;
 mod prompt;
 mod settings;
 mod tokenizer;
@@ -12,8 +13,9 @@ use std::path::Path;
 
 pub use chat::{ChatTemplate, Message};
 pub use error::TextError;
+pub use ids::SpecialIds;
 pub use prompt::{Prompt, PromptEncoder, TooLong};
-pub use tokenizer::{Tokenizer, completion_length};
+pub use tokenizer::Tokenizer;
 
 type Result<T, E = TextError> = std::result::Result<T, E>;
 

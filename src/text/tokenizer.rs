@@ -128,11 +128,6 @@ fn common(a: &str, b: &str) -> usize {
     a.chars().zip(b.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
 }
 
-/// The number of tokens of a completion up to and including its first `eos`, or all of them.
-pub fn completion_length(ids: &[u32], eos: u32) -> usize {
-    ids.iter().position(|&id| id == eos).map_or(ids.len(), |first| first + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,13 +224,6 @@ mod tests {
             let pieces = tokenizer.pieces(&ids);
             prop_assert_eq!(pieces.len(), ids.len());
             prop_assert_eq!(pieces.concat(), tokenizer.decode_raw(&ids));
-        }
-
-        #[test]
-        fn a_completion_ends_with_its_first_eos(before in prop::collection::vec(2u32..9, 0..9), after: Vec<u32>) {
-            prop_assert_eq!(completion_length(&before, EOS), before.len());
-            let ids = [&before[..], &[EOS], &after].concat();
-            prop_assert_eq!(completion_length(&ids, EOS), before.len() + 1);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::drift::{Decoder, Drift, Portion};
+use super::drift::{Drift, GuardedSampler, Portion};
 use crate::config::{AdvantageKind, Recipe, RunConfig, Split};
 use crate::objective::advantage::{group_advantages, reward_stats};
 use crate::report::{CompletionTable, Origin, Row, Values};
@@ -17,7 +17,7 @@ use crate::rollout::{Decoding, Prompt};
 use crate::session::{Example, Session};
 use crate::signal::Stop;
 use crate::task::{Attempt, PromptOrder, Reward, mean_parts};
-use crate::text::{Tokenizer, completion_length};
+use crate::text::Tokenizer;
 
 /// What a process finds out about a completion.
 #[derive(Serialize, Deserialize)]
@@ -60,7 +60,7 @@ pub struct Completions {
 pub struct Generator {
     examples: Vec<Example>,
     order: PromptOrder,
-    decoder: Decoder,
+    decoder: GuardedSampler,
     num_generations: NonZeroUsize,
     advantage: AdvantageKind,
     prompts_per_step: usize,
@@ -79,7 +79,7 @@ impl Generator {
         Ok(Self {
             order: PromptOrder::new(config.run().seed, examples.len()),
             examples,
-            decoder: Decoder::new(decoding, config.rollout()),
+            decoder: GuardedSampler::new(decoding, config.rollout()),
             num_generations: recipe.num_generations,
             advantage: recipe.advantage,
             prompts_per_step: config.train().prompts_per_step.get(),
@@ -115,8 +115,8 @@ impl Generator {
         let (decoded, drift) = self.decoder.decode(&model, &prompts, place, world, stop)?;
         let canvases: Vec<Vec<u32>> = decoded.into_iter().map(|d| d.canvas).collect();
 
-        let (eos, tokenizer) = (session.model.config().eos_token_id, session.encoder.tokenizer());
-        let lengths: Vec<usize> = canvases.iter().map(|canvas| completion_length(canvas, eos)).collect();
+        let (ids, tokenizer) = (session.model.ids(), session.encoder.tokenizer());
+        let lengths: Vec<usize> = canvases.iter().map(|canvas| ids.length(canvas)).collect();
         let texts: Vec<String> =
             canvases.iter().zip(&lengths).map(|(canvas, &len)| tokenizer.decode(&canvas[..len])).collect();
         let attempts: Vec<Attempt<'_>> = own.clone().zip(&texts).map(|(c, text)| example(c).attempt(text)).collect();

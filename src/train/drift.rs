@@ -6,7 +6,7 @@
 use anyhow::Result;
 
 use crate::config::RolloutTable;
-use crate::model::{Llada, Pass};
+use crate::model::{Decoder, Pass};
 use crate::report::{DecodingProgress, Row};
 use crate::rollout::{Agreement, Decoded, Decoding, Prompt, Sampler};
 use crate::signal::Stop;
@@ -22,7 +22,7 @@ pub struct Portion {
 }
 
 /// Decodes the completions of phases.
-pub struct Decoder {
+pub struct GuardedSampler {
     decoding: Decoding,
     batch_size: usize,
     drift_check: usize,
@@ -40,7 +40,7 @@ pub struct Drift {
     pub tokens_per_step: f64,
 }
 
-impl Decoder {
+impl GuardedSampler {
     /// The decoding of a config.
     pub fn new(decoding: Decoding, table: &RolloutTable) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl Decoder {
     /// If decoding fails, or is left because `stop` asks for it.
     pub fn decode(
         &self,
-        model: &Llada,
+        model: &Decoder,
         prompts: &[Prompt],
         portion: Portion,
         world: &World,
@@ -107,7 +107,7 @@ impl Decoder {
         Ok((decoded, Some(Drift { agreement, exact, tokens_per_step })))
     }
 
-    fn agreement(&self, model: &Llada, prompts: &[Prompt], decoded: &[Decoded], stop: &Stop) -> Result<Agreement> {
+    fn agreement(&self, model: &Decoder, prompts: &[Prompt], decoded: &[Decoded], stop: &Stop) -> Result<Agreement> {
         let sampler = Sampler { model, decoding: &self.decoding, pass: Pass::INFERENCE, stop };
         sampler.agreement(prompts, decoded, self.batch_size)
     }
@@ -157,9 +157,9 @@ mod tests {
     use crate::model::Weights;
     use crate::rng::{Key, Purpose};
 
-    fn model() -> Llada {
+    fn model() -> Decoder {
         let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
-        Llada::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture")
+        Decoder::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture")
     }
 
     fn prompts() -> Vec<Prompt> {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     /// Two steps a block of eight, and whatever else is said.
-    fn decoder(decoding: Decoding, drift_check: usize, min_agreement: f64) -> Decoder {
+    fn decoder(decoding: Decoding, drift_check: usize, min_agreement: f64) -> GuardedSampler {
         let text = shipped("sudoku-tiny").expect("shipped");
         let config = from_text("a.toml".as_ref(), text, &Overrides::default(), Command::Train).expect("a config");
         let table = RolloutTable {
@@ -179,11 +179,11 @@ mod tests {
             min_agreement: min_agreement.try_into().expect("in range"),
             ..config.rollout().clone()
         };
-        Decoder::new(decoding, &table)
+        GuardedSampler::new(decoding, &table)
     }
 
-    impl Decoder {
-        fn decode_all(&self, model: &Llada) -> Result<(Vec<Decoded>, Option<Drift>)> {
+    impl GuardedSampler {
+        fn decode_all(&self, model: &Decoder) -> Result<(Vec<Decoded>, Option<Drift>)> {
             let portion = Portion { first: 0, of: prompts().len() };
             self.decode(model, &prompts(), portion, &World::solo(), &Stop::default())
         }
@@ -193,7 +193,7 @@ mod tests {
         Decoding { temperature: 0.9, ..Decoding::greedy(16, 8, 8).expect("16 / 8, 8 / 2") }
     }
 
-    fn together(model: &Llada, decoding: &Decoding) -> Vec<Decoded> {
+    fn together(model: &Decoder, decoding: &Decoding) -> Vec<Decoded> {
         Sampler { model, decoding, pass: Pass::INFERENCE, stop: &Stop::default() }
             .complete(&prompts(), 7, |_| ())
             .expect("decode")

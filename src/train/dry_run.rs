@@ -13,7 +13,6 @@ use crate::runtime;
 use crate::session::{Example, Session};
 use crate::signal::Stop;
 use crate::terminal::{width, wrapped};
-use crate::text::completion_length;
 
 /// Prints the resolved config, the counts and a decoded prompt.
 ///
@@ -41,7 +40,7 @@ pub fn report(request: &RunRequest, session: &Session) -> Result<()> {
     let decoded = sampler.complete(&[prompt], 1, |_| ())?;
     let canvas = &decoded.first().context("nothing was decoded")?.canvas;
     let tokenizer = session.encoder.tokenizer();
-    let len = completion_length(canvas, session.model.config().eos_token_id);
+    let len = session.model.ids().length(canvas);
     let text = tokenizer.decode(&canvas[..len]);
     let rewards = session.task.rewards(&[example.attempt(&text)], &Stop::default())?;
     let reward = rewards.first().context("nothing was rewarded")?;

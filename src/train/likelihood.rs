@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use anyhow::Result;
 
 use crate::config::{ActivationCheckpointing, TrainTable};
-use crate::model::{Batch, Gradients, Llada, Pass, Place, Scored, Window};
+use crate::model::{Batch, Decoder, Gradients, Pass, Place, Scored, Window};
 use crate::profile::{self, Part};
 use crate::rng::Key;
 
@@ -51,7 +51,7 @@ pub enum Policy {
 ///
 /// # Errors
 /// If the maths fails.
-pub fn score(model: &Llada, rows: &[Row], policy: Policy) -> Result<Vec<f32>> {
+pub fn score(model: &Decoder, rows: &[Row], policy: Policy) -> Result<Vec<f32>> {
     let Some(inputs) = Inputs::of(model, rows) else { return Ok(Vec::new()) };
     let Inputs { batch, keys, places, targets } = inputs;
     let pass = match policy {
@@ -74,9 +74,9 @@ struct Inputs {
 
 impl Inputs {
     /// None if no place is scored.
-    fn of(model: &Llada, rows: &[Row]) -> Option<Self> {
+    fn of(model: &Decoder, rows: &[Row]) -> Option<Self> {
         let inputs: Vec<&[u32]> = rows.iter().map(|r| r.ids.as_slice()).collect();
-        let batch = Batch::left_padded(&inputs, model.config().eos_token_id);
+        let batch = Batch::left_padded(&inputs, model.ids().pad);
         let places = |(b, (row, &pad)): (usize, (&Row, &usize))| -> Vec<Place> {
             row.scored.iter().map(|&i| (b, i + pad)).collect()
         };
@@ -94,7 +94,7 @@ impl Inputs {
 /// # Errors
 /// If the maths fails, or `objective` does.
 pub fn accumulate(
-    model: &Llada,
+    model: &Decoder,
     rows: &[Row],
     checkpointing: ActivationCheckpointing,
     gradients: &mut Gradients,

@@ -23,7 +23,7 @@ use super::scale;
 use super::summation::Summation;
 use crate::config::{ActivationCheckpointing, CacheKind, Command, Masks, RunConfig, Trainable};
 use crate::error::Usage;
-use crate::model::{Extent, Llada, TrainingBytes};
+use crate::model::{Decoder, Extent, TrainingBytes};
 use crate::objective::masking::Masking;
 use crate::runtime;
 
@@ -37,7 +37,7 @@ const GUIDED: usize = 3;
 /// Sizes of a run that its memory depends on.
 #[derive(Clone, Debug)]
 pub struct Memory<'a> {
-    model: &'a Llada,
+    model: &'a Decoder,
     /// Resident bytes without the model.
     process: usize,
     /// Longest training prompt and the canvas.
@@ -90,7 +90,7 @@ impl<'a> Memory<'a> {
     ///
     /// # Errors
     /// A table that the command needs and the configuration lacks.
-    pub fn new(config: &RunConfig, model: &'a Llada, prompts: Prompts) -> Result<Self> {
+    pub fn new(config: &RunConfig, model: &'a Decoder, prompts: Prompts) -> Result<Self> {
         let (rollout, table) = (config.rollout(), config.train());
         let canvas = rollout.max_completion_length.get();
         let settings = config.eval_settings();

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::adapters;
 use crate::config::{Command, RunConfig, Trainable};
-use crate::model::{Llada, Weights};
+use crate::model::{Decoder, Weights};
 use crate::session::{Origin, Session};
 use crate::world::World;
 
@@ -31,7 +31,7 @@ pub enum Reference {
     /// The trained model without its adapters.
     Off,
     /// A copy, as no weight of the trained model stays what it was.
-    Kept(Box<Llada>),
+    Kept(Box<Decoder>),
 }
 
 impl Reference {
@@ -39,7 +39,7 @@ impl Reference {
     ///
     /// # Errors
     /// A device without memory left.
-    pub fn of(config: &RunConfig, model: &Llada) -> Result<Self> {
+    pub fn of(config: &RunConfig, model: &Decoder) -> Result<Self> {
         Ok(match keeps_base(config) {
             true => Self::Kept(Box::new(model.frozen_copy()?)),
             false => Self::Off,
@@ -47,7 +47,7 @@ impl Reference {
     }
 
     /// The model that, without adapters, is the reference.
-    pub fn model<'a>(&'a self, trained: &'a Llada) -> &'a Llada {
+    pub fn model<'a>(&'a self, trained: &'a Decoder) -> &'a Decoder {
         match self {
             Self::Off => trained,
             Self::Kept(base) => base,

@@ -32,7 +32,7 @@ use super::trainer::Trainer;
 use super::update::{Portion, Prepared, Side, StepLoss, Update};
 use super::views::Viewer;
 use crate::config::{Recipe, RunConfig};
-use crate::model::{Gradients, Llada};
+use crate::model::{Decoder, Gradients};
 use crate::objective::loss::Anchor;
 use crate::objective::weights::Standing;
 use crate::report::Row;
@@ -162,8 +162,8 @@ impl PolicyUpdate {
     /// If the maths fails, or `stop` asks to leave it.
     pub fn anchors(
         &self,
-        model: &Llada,
-        reference: &Llada,
+        model: &Decoder,
+        reference: &Decoder,
         completions: &[Completion],
         phase: usize,
         stop: &Stop,
@@ -174,7 +174,7 @@ impl PolicyUpdate {
         let own = self.places(self.summation.world().share(groups), completions);
         let compared: Vec<usize> = own.clone().filter(|&c| objective.needs_old(&stakes[c])).collect();
         let held: Vec<usize> = own.filter(|&c| objective.needs_reference(&stakes[c])).collect();
-        let mask_id = model.config().mask_token_id;
+        let mask_id = model.ids().mask;
         let mut of_updates = Vec::with_capacity(self.num_iterations);
         for inner in 0..self.num_iterations {
             let views = |c: usize| self.viewer.views(mask_id, &completions[c], c, phase, inner);
@@ -197,7 +197,7 @@ impl PolicyUpdate {
     /// If the maths fails, or `stop` asks to leave it.
     pub fn gradients(
         &self,
-        model: &Llada,
+        model: &Decoder,
         completions: &[Completion],
         anchors: &Anchors,
         inner: usize,
@@ -212,7 +212,7 @@ impl PolicyUpdate {
     /// If the maths fails, or `stop` asks to leave it.
     pub fn gradient_parts(
         &self,
-        model: &Llada,
+        model: &Decoder,
         completions: &[Completion],
         anchors: &Anchors,
         inner: usize,
@@ -226,13 +226,13 @@ impl PolicyUpdate {
     fn side(
         &self,
         side: Side,
-        model: &Llada,
+        model: &Decoder,
         completions: &[Completion],
         anchors: &Anchors,
         inner: usize,
         stop: &Stop,
     ) -> Result<(Gradients, Tally)> {
-        let mask_id = model.config().mask_token_id;
+        let mask_id = model.ids().mask;
         let prepare = |c: usize| Prepared {
             views: self.viewer.views(mask_id, &completions[c], c, anchors.phase, inner),
             anchor: anchors.of_updates[inner][c].clone(),

@@ -80,7 +80,7 @@ pub fn lines(
 /// How long one masked view of a completion takes to run forward and back.
 fn view_seconds(config: &RunConfig, session: &Session, (prompt, canvas): (&[u32], &[u32])) -> Result<f64> {
     let model = &session.model;
-    let masks = vec![model.config().mask_token_id; canvas.len()];
+    let masks = vec![model.ids().mask; canvas.len()];
     let row = Row {
         ids: [prompt, &masks].concat(),
         scored: (prompt.len()..prompt.len() + canvas.len()).collect(),

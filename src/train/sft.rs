@@ -70,12 +70,12 @@ impl SftMethod {
             ids.len(),
             self.canvas
         );
-        ids.resize(self.canvas, session.model.config().eos_token_id);
+        ids.resize(self.canvas, session.model.ids().fill());
 
         let prompt_length = example.prompt.len();
         let drawn = draw_mask(prompt_length, self.canvas, key(Purpose::Mask)).mask;
         let scored = drawn.scored(Scope::AllMasked);
-        let mask = session.model.config().mask_token_id;
+        let mask = session.model.ids().mask;
         let clean = example.prompt.iter().chain(&ids);
         Ok(TokenRow {
             ids: clean.zip(&drawn.masked).map(|(&id, &hidden)| if hidden { mask } else { id }).collect(),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 
 use crate::config::GradientSum;
-use crate::model::{Gradients, Llada};
+use crate::model::{Decoder, Gradients};
 use crate::world::{Partial, World, partial_sums};
 
 /// Adds up gradients.
@@ -103,7 +103,7 @@ impl Summation {
     ///
     /// # Errors
     /// A communication that failed, or whatever the tensor library reports.
-    pub fn all(&self, model: &Llada, parts: usize, own: Own, is_there: &[bool]) -> Result<Gradients> {
+    pub fn all(&self, model: &Decoder, parts: usize, own: Own, is_there: &[bool]) -> Result<Gradients> {
         let layout = Layout::of(model);
         match own {
             Own::Running(own) if self.world.is_solo() => Ok(own),
@@ -140,7 +140,7 @@ impl Summation {
 struct Layout(BTreeMap<String, Vec<usize>>);
 
 impl Layout {
-    fn of(model: &Llada) -> Self {
+    fn of(model: &Decoder) -> Self {
         Self(model.trainable().into_iter().map(|(name, var)| (name, var.dims().to_vec())).collect())
     }
 

@@ -12,7 +12,7 @@ use super::likelihood::{MicroBatches, Policy, accumulate, score};
 use super::views::Views;
 use crate::config::Recipe;
 use crate::meter;
-use crate::model::{Gradients, Llada};
+use crate::model::{Decoder, Gradients};
 use crate::objective::ScoredTokens;
 use crate::objective::loss::{Anchor, CompletionLoss, Objective};
 use crate::objective::weights::{Stake, Standing, stable_weights};
@@ -113,7 +113,7 @@ impl Update {
     /// If the maths fails, or `stop` asks to leave it between two micro-batches.
     pub fn gradients(
         &self,
-        model: &Llada,
+        model: &Decoder,
         step: &[Standing],
         portion: Portion<'_>,
         prepare: &impl Fn(usize) -> Prepared,
@@ -156,7 +156,7 @@ impl Update {
     /// If the maths fails, or `stop` asks to leave it between two micro-batches.
     pub fn terms(
         &self,
-        model: &Llada,
+        model: &Decoder,
         policy: Policy,
         stakes: &[Stake],
         which: &[usize],
@@ -186,7 +186,7 @@ impl Update {
     /// If the maths fails, or `stop` asks to leave it between two micro-batches.
     pub fn moved(
         &self,
-        model: &Llada,
+        model: &Decoder,
         step: &[Standing],
         places: Range<usize>,
         prepare: &impl Fn(usize) -> Prepared,

@@ -10,7 +10,7 @@ use super::Item;
 use super::golden::{Golden, Tensors, larger, relative};
 use super::step::Step;
 use crate::config::{CoupledGrpoTable, D1Table, EspoTable, NonNegative, Positive, Recipe, UnigrpoTable, Wd1Table};
-use crate::model::{Gradients, Llada};
+use crate::model::{Decoder, Gradients};
 use crate::objective::advantage::group_advantages;
 use crate::objective::loss::Anchor;
 use crate::objective::masking::MaskSample;
@@ -108,7 +108,7 @@ fn methods(golden: &Golden) -> Result<[Method; 5]> {
 
 impl Method {
     /// Loss and gradients, `micro_batch` completions at a time.
-    fn evaluate(&self, model: &Llada, tensors: &Tensors, micro_batch: NonZeroUsize) -> Result<(StepLoss, Gradients)> {
+    fn evaluate(&self, model: &Decoder, tensors: &Tensors, micro_batch: NonZeroUsize) -> Result<(StepLoss, Gradients)> {
         let name = self.name;
         let step = Step::of(tensors, tensors.values(&format!("{name}.advantages"))?)?;
         let n = step.completions.len();

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use serde::de::DeserializeOwned;
 
-use crate::model::{Llada, Weights};
+use crate::model::{Decoder, Weights};
 
 /// A golden folder and the device it is checked on.
 pub struct Golden {
@@ -25,12 +25,12 @@ impl Golden {
     }
 
     /// The base model.
-    pub fn base(&self) -> Result<Llada> {
-        Llada::load(&self.dir, DType::F32, &self.device, Weights::Frozen)
+    pub fn base(&self) -> Result<Decoder> {
+        Decoder::load(&self.dir, DType::F32, &self.device, Weights::Frozen)
     }
 
     /// The model with its adapter.
-    pub fn adapted(&self) -> Result<Llada> {
+    pub fn adapted(&self) -> Result<Decoder> {
         let mut model = self.base()?;
         model.load_adapter(&self.dir)?;
         Ok(model)

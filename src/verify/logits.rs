@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::Item;
 use super::golden::{Golden, worst};
-use crate::model::{Batch, Llada, Pass};
+use crate::model::{Batch, Decoder, Pass};
 
 /// Where token ids and their logits are.
 pub const FILE: &str = "logits.safetensors";
@@ -18,17 +18,17 @@ pub fn check(golden: &Golden) -> Result<Item> {
 ///
 /// # Errors
 /// Token ids that the model does not have, more of them than it takes, logits of another shape.
-pub fn compare(model: &Llada, expected: &Golden, name: &str, pass: Pass<'_>) -> Result<Item> {
+pub fn compare(model: &Decoder, expected: &Golden, name: &str, pass: Pass<'_>) -> Result<Item> {
     let tensors = expected.tensors("logits")?;
-    let (rows, config) = (tensors.ids("input_ids")?, model.config());
-    let (columns, most) = (rows.first().map_or(0, Vec::len), config.max_sequence_length);
+    let (rows, shape) = (tensors.ids("input_ids")?, model.shape());
+    let (columns, most) = (rows.first().map_or(0, Vec::len), shape.positions);
     ensure!(
         columns > 0 && columns <= most,
         "{FILE}: input_ids has rows of {columns} tokens, the model takes 1 to {most}"
     );
-    let unknown = rows.iter().flatten().find(|&&id| id as usize >= config.embedding_size);
-    ensure!(unknown.is_none(), "{FILE}: input_ids holds {unknown:?}, the model has {} tokens", config.embedding_size);
-    let batch = Batch::left_padded(&rows, config.eos_token_id);
+    let unknown = rows.iter().flatten().find(|&&id| id as usize >= shape.vocabulary);
+    ensure!(unknown.is_none(), "{FILE}: input_ids holds {unknown:?}, the model has {} tokens", shape.vocabulary);
+    let batch = Batch::left_padded(&rows, model.ids().pad);
     let hidden = model.hidden(&batch, 0..batch.columns(), pass)?;
     let logits = model.head().logits(&hidden)?;
     let note = format!("{} logits", logits.elem_count());

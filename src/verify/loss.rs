@@ -7,7 +7,7 @@ use super::Item;
 use super::golden::{Golden, Tensors, larger, relative};
 use super::step::Step;
 use crate::config::{ForwardType, NegativeEstimator, SpgTable};
-use crate::model::{Gradients, Llada};
+use crate::model::{Decoder, Gradients};
 use crate::objective::loss::Anchor;
 use crate::objective::masking::MaskSample;
 use crate::train::Prepared;
@@ -69,7 +69,7 @@ pub fn check(golden: &Golden) -> Result<Vec<Item>> {
 
 impl Case {
     /// Loss, bounds and gradients of the case under the model's current adapter.
-    pub fn evaluate(&self, model: &Llada, tensors: &Tensors) -> Result<Outcome> {
+    pub fn evaluate(&self, model: &Decoder, tensors: &Tensors) -> Result<Outcome> {
         let step = Step::of(tensors, tensors.values("advantages")?)?;
         let masked = tensors.get(&format!("{}.masked", self.case))?;
         let masked: Vec<Vec<Vec<f32>>> = masked.to_dtype(candle_core::DType::F32)?.to_vec3()?;

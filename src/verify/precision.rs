@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::config::PrecisionRequest;
 use crate::model::ops::log_prob;
-use crate::model::{Batch, Blocks, Llada, Pass, Weights, device};
+use crate::model::{Batch, Blocks, Decoder, Pass, Weights, device};
 use crate::rng::{Key, Purpose};
 
 /// Sequences that are compared.
@@ -65,13 +65,13 @@ pub fn compare(dir: &Path, request: &PrecisionRequest, device: &Device) -> Resul
     let dtype = device::dtype(request.dtype);
     let blocks = request.gguf_file.as_deref().map(Blocks::Gguf).or(request.quantize.map(Blocks::Pack));
     let kept = match blocks {
-        Some(blocks) => Llada::load_quantised(dir, dtype, device, blocks)?,
-        None => Llada::load(dir, dtype, device, Weights::Frozen)?,
+        Some(blocks) => Decoder::load_quantised(dir, dtype, device, blocks)?,
+        None => Decoder::load(dir, dtype, device, Weights::Frozen)?,
     };
-    let exact = Llada::load(dir, DType::F32, device, Weights::Frozen)?;
+    let exact = Decoder::load(dir, DType::F32, device, Weights::Frozen)?;
     let (batch, places) = masked_tokens(&exact);
     let index = Tensor::from_slice(&places, places.len(), device)?;
-    let hidden = |model: &Llada| -> Result<Tensor> {
+    let hidden = |model: &Decoder| -> Result<Tensor> {
         let x = model.hidden(&batch, 0..batch.columns(), Pass::BASE)?;
         Ok(x.index_select(&index, 0)?)
     };
@@ -89,35 +89,35 @@ pub fn compare(dir: &Path, request: &PrecisionRequest, device: &Device) -> Resul
         }
         Ok(())
     })?;
-    let mib = |model: &Llada| {
+    let mib = |model: &Decoder| {
         let bytes = model.matrices().into_iter().map(|w| w.bytes()).sum::<usize>()
-            + model.norms().into_iter().map(|p| p.bytes()).sum::<usize>();
+            + model.vectors().into_iter().map(|p| p.bytes()).sum::<usize>();
         bytes as f64 / (1024.0 * 1024.0)
     };
     sums.precision(mib(&kept), mib(&exact)).context("no place was compared")
 }
 
 /// Random tokens with every second one masked, and the places of the masks.
-fn masked_tokens(model: &Llada) -> (Batch, Vec<u32>) {
-    let config = model.config();
-    let tokens = TOKENS.min(config.max_sequence_length);
+fn masked_tokens(model: &Decoder) -> (Batch, Vec<u32>) {
+    let (shape, ids) = (model.shape(), model.ids());
+    let tokens = TOKENS.min(shape.positions);
     let mut places = Vec::new();
     let rows: Vec<Vec<u32>> = (0..ROWS)
         .map(|row| {
             let mut rng = Key::new(SEED, Purpose::Record).prompt(row).rng();
             (0..tokens)
                 .map(|i| {
-                    let id = rng.below(config.embedding_size) as u32;
-                    if rng.uniform_f64() >= 0.5 && id != config.mask_token_id {
+                    let id = rng.below(shape.vocabulary) as u32;
+                    if rng.uniform_f64() >= 0.5 && id != ids.mask {
                         return id;
                     }
                     places.push((row * tokens + i) as u32);
-                    config.mask_token_id
+                    ids.mask
                 })
                 .collect()
         })
         .collect();
-    (Batch::left_padded(&rows, config.eos_token_id), places)
+    (Batch::left_padded(&rows, ids.pad), places)
 }
 
 /// `sum p log(p / q)`; what has no probability under `p` adds nothing.

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::golden::Tensors;
 use crate::config::{ActivationCheckpointing, Recipe, Scope};
-use crate::model::{Gradients, Llada};
+use crate::model::{Decoder, Gradients};
 use crate::objective::masking::MaskSample;
 use crate::objective::weights::Standing;
 use crate::rng::{Key, Purpose};
@@ -48,8 +48,8 @@ impl Step {
     }
 
     /// A completion under masks; its log-likelihood is a sum over `length` tokens.
-    pub fn views(&self, model: &Llada, c: usize, samples: &[MaskSample], length: usize) -> Views {
-        let mask_id = model.config().mask_token_id;
+    pub fn views(&self, model: &Decoder, c: usize, samples: &[MaskSample], length: usize) -> Views {
+        let mask_id = model.ids().mask;
         let dropout = |_| Key::new(0, Purpose::Dropout);
         Views::of(&self.prompts[c], &self.completions[c], mask_id, samples, Scope::AllMasked, length, dropout)
     }
@@ -61,7 +61,7 @@ impl Step {
     pub fn gradients_by(
         &self,
         micro_batch: NonZeroUsize,
-        model: &Llada,
+        model: &Decoder,
         recipe: &Recipe,
         prepare: impl Fn(usize) -> Prepared,
     ) -> Result<(StepLoss, Gradients)> {
@@ -82,7 +82,7 @@ impl Step {
     /// If the maths fails.
     pub fn gradients(
         &self,
-        model: &Llada,
+        model: &Decoder,
         recipe: &Recipe,
         prepare: impl Fn(usize) -> Prepared,
     ) -> Result<(StepLoss, Gradients)> {

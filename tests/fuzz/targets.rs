@@ -16,7 +16,7 @@ use serde_json::json;
 use spg::config::{Benchmark, Command, Overrides, ReportRequest, from_text, shipped};
 use spg::grade::{judge, parse_rows};
 use spg::hub::{HubRepo, Kind, Patience, Place};
-use spg::model::{AdapterConfig, Blocks, Llada, LladaConfig, WeightFiles, Weights};
+use spg::model::{AdapterConfig, Blocks, Decoder, Description, WeightFiles, Weights};
 use spg::report::{read_metrics, seal, verify, write_page};
 use spg::signal::Stop;
 use spg::task::Record;
@@ -109,7 +109,7 @@ fn configuration(_: &Path, input: &[u8]) -> bool {
 
 fn config_json(dir: &Path, input: &[u8]) -> bool {
     put(dir, "config.json", input);
-    LladaConfig::load(dir).is_ok()
+    Description::read(dir).is_ok()
 }
 
 fn tokenizer(dir: &Path, input: &[u8]) -> bool {
@@ -201,7 +201,7 @@ fn adapter(dir: &Path, input: &[u8]) -> bool {
     put(dir, "adapter_config.json", &golden("adapter_config.json"));
     put(dir, "adapter_model.safetensors", input);
     let base = root().join("tests/fixtures/golden/gqa_small");
-    let mut model = Llada::load(&base, DType::F32, &Device::Cpu, Weights::Frozen).expect("a fixture");
+    let mut model = Decoder::load(&base, DType::F32, &Device::Cpu, Weights::Frozen).expect("a fixture");
     model.load_adapter(dir).is_ok()
 }
 
@@ -346,7 +346,7 @@ fn gguf_weights(dir: &Path, input: &[u8]) -> bool {
     put(dir, "config.json", &golden("config.json"));
     put(dir, "x.gguf", input);
     let path = dir.join("x.gguf");
-    Llada::load_quantised(dir, DType::F32, &Device::Cpu, Blocks::Gguf(&path)).is_ok()
+    Decoder::load_quantised(dir, DType::F32, &Device::Cpu, Blocks::Gguf(&path)).is_ok()
 }
 
 fn listings() -> Vec<Vec<u8>> {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use candle_core::{DType, Device};
 use serde_json::{Value, json};
-use spg::model::{Llada, Weights};
+use spg::model::{Decoder, Weights};
 
 use super::{fail, spg, succeed};
 
@@ -27,7 +27,7 @@ fn folder(Size(d, heads, kv_heads, layers, f, v): Size) -> tempfile::TempDir {
     });
     config.as_object_mut().expect("a table").extend(sizes.as_object().expect("a table").clone());
     std::fs::write(dir.path().join("config.json"), config.to_string()).expect("write");
-    Llada::random(dir.path(), 1, DType::F32, &Device::Cpu, Weights::Trainable)
+    Decoder::random(dir.path(), 1, DType::F32, &Device::Cpu, Weights::Trainable)
         .and_then(|model| model.save(dir.path()))
         .expect("a model");
 

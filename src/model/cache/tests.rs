@@ -13,13 +13,13 @@ const LENGTHS: [usize; 3] = [9, 5, 8];
 const COLUMNS: usize = 14;
 const BLOCK: Range<usize> = 8..12;
 
-fn model(name: &str) -> Llada {
+fn model(name: &str) -> Decoder {
     model_in(name, DType::F32)
 }
 
-fn model_in(name: &str, dtype: DType) -> Llada {
+fn model_in(name: &str, dtype: DType) -> Decoder {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name);
-    let mut model = Llada::load(&dir, dtype, &Device::Cpu, Weights::Frozen).expect("fixture");
+    let mut model = Decoder::load(&dir, dtype, &Device::Cpu, Weights::Frozen).expect("fixture");
     model.load_adapter(&dir).expect("fixture");
     model
 }
@@ -82,7 +82,7 @@ fn other_precisions_cache_alike() -> Result<()> {
     Ok(())
 }
 
-fn caches_alike(model: &Llada) -> Result<()> {
+fn caches_alike(model: &Decoder) -> Result<()> {
     let batch = batch(1);
     let values = |x: &Tensor| x.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
     let plain = values(&model.hidden(&batch, BLOCK, Pass::INFERENCE)?)?;
@@ -115,7 +115,7 @@ fn only_what_is_asked_for_is_kept() -> Result<()> {
 fn a_single_layer_makes_every_cache_exact() -> Result<()> {
     let mut model = model("gqa_small");
     let (before, after) = (batch(1), batch(2));
-    let changed = |model: &Llada| -> Result<Vec<(Vec<u32>, Vec<u32>)>> {
+    let changed = |model: &Decoder| -> Result<Vec<(Vec<u32>, Vec<u32>)>> {
         let plain = bits(&model.hidden(&after, BLOCK, Pass::INFERENCE)?);
         let cached = |(fed, columns)| {
             let (_, cache) = model.hidden_keeping(&before, BLOCK, Pass::INFERENCE, columns)?;
@@ -124,7 +124,7 @@ fn a_single_layer_makes_every_cache_exact() -> Result<()> {
         caches().into_iter().map(cached).collect()
     };
     assert!(changed(&model)?.iter().all(|(plain, cached)| plain != cached), "two layers must tell");
-    model.blocks.truncate(1);
+    model.layers.truncate(1);
     assert!(changed(&model)?.iter().all(|(plain, cached)| plain == cached));
     Ok(())
 }

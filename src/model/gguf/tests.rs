@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use candle_core::quantized::gguf_file::{Value, write};
 
-use super::super::load::expected_shapes;
-use super::super::{Batch, Blocks, Llada, Pass, Weights};
+use super::super::{Batch, Blocks, Decoder, Description, Pass, Weights};
 use super::*;
 
 fn golden() -> PathBuf {
@@ -25,16 +24,16 @@ fn write_golden(
     architecture: &str,
     keep: impl Fn(&str) -> bool,
 ) -> Result<(tempfile::TempDir, PathBuf)> {
-    let config = LladaConfig::load(&golden())?;
+    let description = Description::read(&golden())?;
     let tensors = candle_core::safetensors::load(golden().join("model.safetensors"), &Device::Cpu)?;
     let mut named = Vec::new();
-    for name in expected_shapes(&config).keys().filter(|name| keep(name)) {
-        let mut tensor = tensors[name].clone();
-        if let Some(heads) = heads(name, &config) {
+    for there in description.tensors().iter().filter(|there| keep(&there.name)) {
+        let mut tensor = tensors[&there.name].clone();
+        if let Some(heads) = heads(there.slot, &description.shape) {
             tensor = interleaved(&tensor, heads)?;
         }
         let format = if tensor.rank() == 1 { GgmlDType::F32 } else { format };
-        named.push((gguf_name(name).context("a name")?, QTensor::quantize(&tensor, format)?));
+        named.push((gguf_name(there), QTensor::quantize(&tensor, format)?));
     }
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("model.gguf");
@@ -44,7 +43,7 @@ fn write_golden(
     Ok((dir, path))
 }
 
-fn logits(model: &Llada) -> Result<Vec<f32>> {
+fn logits(model: &Decoder) -> Result<Vec<f32>> {
     let rows: Vec<Vec<u32>> = vec![(0..12).map(|i| i * 11 % 150).collect(), (0..7).map(|i| i * 5 % 150).collect()];
     let batch = Batch::left_padded(&rows, 1);
     let x = model.hidden(&batch, 0..batch.columns(), Pass::BASE)?;
@@ -54,8 +53,8 @@ fn logits(model: &Llada) -> Result<Vec<f32>> {
 #[test]
 fn plain_numbers_give_the_very_model() -> Result<()> {
     let (_dir, path) = write_golden(GgmlDType::F32, ARCHITECTURE, |_| true)?;
-    let loaded = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path))?;
-    let plain = Llada::load(&golden(), DType::F32, &Device::Cpu, Weights::Frozen)?;
+    let loaded = Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path))?;
+    let plain = Decoder::load(&golden(), DType::F32, &Device::Cpu, Weights::Frozen)?;
     assert!(logits(&loaded)? == logits(&plain)?);
     Ok(())
 }
@@ -63,9 +62,9 @@ fn plain_numbers_give_the_very_model() -> Result<()> {
 #[test]
 fn blocks_are_those_of_packing_the_checkpoint() -> Result<()> {
     let (_dir, path) = write_golden(GgmlDType::Q8_0, ARCHITECTURE, |_| true)?;
-    let loaded = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path))?;
+    let loaded = Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path))?;
     let format = crate::config::BlockFormat::Q8_0;
-    let packed = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Pack(format))?;
+    let packed = Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Pack(format))?;
     assert!(loaded.matrices().iter().all(|w| w.dense().is_none()));
     assert!(logits(&loaded)? == logits(&packed)?);
     Ok(())
@@ -81,7 +80,7 @@ fn formats_that_are_not_read_were_called_incomplete_files() -> Result<()> {
     for (format, expected) in [(20, "IQ4_NL"), (35, "TQ2_0"), (39, "MXFP4")] {
         bytes[at] = format;
         std::fs::write(&path, &bytes)?;
-        let loaded = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
+        let loaded = Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
         let error = format!("{:#}", loaded.err().context("refused")?);
         let text = format!("tensor \"output_norm.weight\" is stored as {expected}, which is not supported");
         assert!(error.contains(&text) && error.contains("llama-quantize") && !error.contains("complete"), "{error}");
@@ -95,7 +94,7 @@ fn a_part_of_a_split_model_was_said_to_lack_tensors() -> Result<()> {
     let path = dir.path().join("m-00002-of-00003.gguf");
     let (no, count) = (Value::U16(1), Value::U16(3));
     write(&mut File::create(&path)?, &[("split.no", &no), ("split.count", &count)], &[])?;
-    let loaded = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
+    let loaded = Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
     let error = format!("{:#}", loaded.err().context("refused")?);
     assert!(error.contains("part 2 of a model that is split into 3 files"), "{error}");
     assert!(error.contains("llama-gguf-split --merge") && error.contains("-00001-of-00003.gguf"), "{error}");
@@ -104,7 +103,7 @@ fn a_part_of_a_split_model_was_said_to_lack_tensors() -> Result<()> {
 
 #[test]
 fn files_that_do_not_fit_say_why() -> Result<()> {
-    let load = |path: &Path| Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(path));
+    let load = |path: &Path| Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(path));
     let error = |path: &Path| format!("{:#}", load(path).expect_err("refused"));
     let (_dir, path) = write_golden(GgmlDType::F32, "llama", |_| true)?;
     assert!(error(&path).contains("architecture \"llama\", not \"llada\""), "{}", error(&path));
@@ -137,7 +136,7 @@ fn an_alignment_of_0_and_impossible_counts_panicked() -> Result<()> {
     let headers = [(0, 1, whole, 4), (0, 1, whole, 5), (most, 0, whole, 4), (half, half, whole, 4), (0, 1, half, 4)];
     for (tensors, fields, length, kind) in headers {
         std::fs::write(&path, header(tensors, fields, length, kind))?;
-        let loaded = Llada::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
+        let loaded = Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
         let error = format!("{:#}", loaded.err().context("refused")?);
         assert!(error.contains("model.gguf cannot be read as GGUF"), "{error}");
     }

@@ -8,8 +8,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::config::{AdapterConfig, Shape};
 use super::peft_keys;
+use crate::model::decoder::Decoder;
 use crate::model::linear::Adapter;
-use crate::model::llada::Llada;
 use crate::model::param::Param;
 use crate::model::weights::WeightFiles;
 
@@ -72,14 +72,14 @@ impl AdapterFiles {
     }
 }
 
-impl Llada {
+impl Decoder {
     /// Attaches the adapters of a PEFT folder, replacing those there are.
     ///
     /// # Errors
     /// Names the file, and what of it does not belong to this model, contradicts the config or is not implemented; the
     /// model then has the adapters it had.
     pub fn load_adapter(&mut self, dir: &Path) -> Result<AdapterConfig> {
-        let linears = self.named_linears_mut().map(|(name, linear)| Ok((name, linear.weight.dims2()?)));
+        let linears = self.linears().map(|linear| Ok((linear.path().to_owned(), linear.weight.dims2()?)));
         let files = AdapterFiles::open(dir, linears.collect::<candle_core::Result<Vec<_>>>()?)?;
         let device = self.device().clone();
         let mut adapters = Vec::new();
@@ -97,7 +97,7 @@ impl Llada {
                 }),
             });
         }
-        for ((_, linear), adapter) in self.named_linears_mut().zip(adapters) {
+        for (linear, adapter) in self.linears_mut().zip(adapters) {
             linear.adapter = adapter;
         }
         self.adapters = Some(files.config.clone());

@@ -18,8 +18,8 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Tensor};
 use serde_json::Value;
 
+use super::decoder::Decoder;
 use super::linear::{Adapter, Linear};
-use super::llada::Llada;
 use super::ops::gpu;
 use super::param::Param;
 use super::weight::Weight;
@@ -30,7 +30,7 @@ pub use config::{ADAPTER_CONFIG, AdapterConfig};
 pub use load::ADAPTER_FILE;
 pub(super) use load::AdapterFiles;
 
-impl Llada {
+impl Decoder {
     /// Attaches fresh adapters: `A` Kaiming-uniform (a = sqrt 5, so within `1 / sqrt(in)`), `B` zero.
     ///
     /// # Errors
@@ -38,18 +38,19 @@ impl Llada {
     pub fn attach_lora(&mut self, table: &LoraTable, seed: u64) -> Result<()> {
         let rank = table.rank().get();
         let names = self.target_names(&table.targets())?;
-        let config = AdapterConfig::plain(rank, table.alpha().get(), target_modules(&names))?;
+        let modules = target_modules(&names, self.names.head, self.names.layers);
+        let config = AdapterConfig::plain(rank, table.alpha().get(), modules)?;
         let device = self.device().clone();
-        for (module, (path, linear)) in self.named_linears_mut().enumerate() {
+        for (module, linear) in self.linears_mut().enumerate() {
             linear.adapter = None;
-            let Some(shape) = config.shape(&path)? else { continue };
+            let Some(shape) = config.shape(linear.path())? else { continue };
             let (out, input) = linear.weight.dims2()?;
             let bound = 1.0 / (input as f64).sqrt();
             let mut rng = Key::new(seed, Purpose::AdapterInit).part(module).rng();
             let a: Vec<f32> = (0..rank * input).map(|_| ((2.0 * rng.uniform_f64() - 1.0) * bound) as f32).collect();
             let a = Tensor::from_vec(a, (rank, input), &device)?;
             let b = Tensor::zeros((out, rank), DType::F32, &device)?;
-            let (a_name, b_name) = peft_keys(&path);
+            let (a_name, b_name) = peft_keys(linear.path());
             linear.adapter = Some(Adapter {
                 a: Param::trainable(a_name, &a)?,
                 b: Param::trainable(b_name, &b)?,
@@ -70,7 +71,7 @@ impl Llada {
 
     /// Sets the dropout of all adapters.
     pub fn set_dropout(&mut self, dropout: f64) {
-        for (_, linear) in self.named_linears_mut() {
+        for linear in self.linears_mut() {
             if let Some(adapter) = &mut linear.adapter {
                 adapter.dropout = dropout;
             }
@@ -79,7 +80,7 @@ impl Llada {
 
     /// Says whether products of the adapters may be in TF32 where weights have 16 bits.
     pub fn set_tf32(&mut self, tf32: bool) {
-        for (_, linear) in self.named_linears_mut() {
+        for linear in self.linears_mut() {
             if let Some(adapter) = &mut linear.adapter {
                 adapter.tf32 = tf32;
             }
@@ -92,9 +93,9 @@ impl Llada {
     ///
     /// # Errors
     /// If the maths fails.
-    pub fn merged(&self) -> candle_core::Result<Llada> {
+    pub fn merged(&self) -> candle_core::Result<Decoder> {
         let mut merged = self.clone();
-        for (_, linear) in merged.named_linears_mut() {
+        for linear in merged.linears_mut() {
             if linear.weight.is_quantised() {
                 continue;
             }
@@ -119,7 +120,7 @@ impl Llada {
             return Ok(Cow::Borrowed(self));
         }
         let (mut model, dtype) = (self.clone(), self.activations());
-        for adapter in model.named_linears_mut().filter_map(|(_, linear)| linear.adapter.as_mut()) {
+        for adapter in model.linears_mut().filter_map(|linear| linear.adapter.as_mut()) {
             for param in [&mut adapter.a, &mut adapter.b] {
                 *param = Param::frozen(param.name(), param.value().to_dtype(dtype)?);
             }
@@ -127,21 +128,18 @@ impl Llada {
         Ok(Cow::Owned(model))
     }
 
-    /// Whether [`Llada::for_sampling`] copies adapters that are not merged.
+    /// Whether [`Decoder::for_sampling`] copies adapters that are not merged.
     pub(super) fn samples_with_copies(&self) -> bool {
         self.adapters.is_some() && !gpu::is_host(self.device()) && self.activations() != DType::F32
     }
 
-    /// Path and layer of every linear layer of the blocks.
-    fn named_linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
-        self.blocks.iter_mut().enumerate().flat_map(|(i, block)| {
-            block.linears_mut().map(|(leaf, linear)| (format!("model.transformer.blocks.{i}.{leaf}"), linear))
-        })
+    /// The linear layers of all layers, in the order in which they are numbered.
+    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.layers.iter_mut().flat_map(|layer| layer.linears_mut())
     }
 
     fn target_names(&self, targets: &TargetModules) -> Result<BTreeSet<String>> {
-        let known: Vec<&str> =
-            self.blocks.first().map(|b| b.linears().map(|(leaf, _)| leaf).to_vec()).unwrap_or_default();
+        let known: Vec<&str> = self.layers.first().map(|layer| layer.linears().map(leaf).to_vec()).unwrap_or_default();
         let names: Vec<String> = match targets {
             TargetModules::Preset(TargetPreset::Paper) => {
                 ["q_proj", "k_proj", "v_proj", "up_proj"].map(str::to_owned).to_vec()
@@ -161,11 +159,23 @@ fn peft_keys(module: &str) -> (String, String) {
     (format!("base_model.model.{module}.lora_A.weight"), format!("base_model.model.{module}.lora_B.weight"))
 }
 
-/// A list of names, or a pattern where a list would also match the LM head (its name ends in `ff_out` too).
-fn target_modules(leaves: &BTreeSet<String>) -> Value {
+/// A list of names, or a pattern where a list would also match the LM head, whose name is `head`: LLaDA's ends in `ff_out`
+/// like a layer of its own. Numbers of layers stand behind `layers`.
+fn target_modules(leaves: &BTreeSet<String>, head: &str, layers: &str) -> Value {
     let names: Vec<&str> = leaves.iter().map(String::as_str).collect();
-    match leaves.contains("ff_out") {
-        true => format!(r".*\.blocks\.\d+\.({})", names.join("|")).into(),
+    let (layers, head) = (last(layers), last(head));
+    match leaves.contains(head) {
+        true => format!(r".*\.{layers}\.\d+\.({})", names.join("|")).into(),
         false => names.into(),
     }
+}
+
+/// The last name of a path.
+fn last(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// The name of a layer by which it is a target.
+fn leaf(linear: &Linear) -> &str {
+    last(linear.path())
 }

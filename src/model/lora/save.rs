@@ -8,18 +8,17 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::{ADAPTER_CONFIG, ADAPTER_FILE};
-use crate::model::llada::Llada;
+use crate::model::decoder::Decoder;
 use crate::model::load::write_safetensors;
 
-impl Llada {
+impl Decoder {
     /// Writes the adapters so that PEFT loads them: the same modules, ranks and scales, for a base model at a commit of
     /// the hub, if it is of the hub.
     ///
     /// # Errors
     /// Names the file that cannot be written; a model without adapters.
     pub fn save_adapter(&self, dir: &Path, base_model: &str, revision: Option<&str>) -> Result<()> {
-        let adapters: Vec<_> =
-            self.blocks.iter().flat_map(|b| b.linears()).filter_map(|(_, l)| l.adapter.as_ref()).collect();
+        let adapters: Vec<_> = self.linears().filter_map(|linear| linear.adapter.as_ref()).collect();
         let (Some(config), Some(first)) = (&self.adapters, adapters.first()) else {
             bail!("the model has no adapters to save")
         };

@@ -15,13 +15,13 @@ fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
-fn base() -> Llada {
-    Llada::load(&fixtures().join("golden/gqa_small"), DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture")
+fn base() -> Decoder {
+    Decoder::load(&fixtures().join("golden/gqa_small"), DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture")
 }
 
 /// Rank, scale and numbers of every module that has an adapter.
-fn adapters(model: &mut Llada) -> BTreeMap<String, (usize, f64, Vec<f32>)> {
-    let linears = model.named_linears_mut().filter_map(|(path, linear)| Some((path, linear.adapter.clone()?)));
+fn adapters(model: &mut Decoder) -> BTreeMap<String, (usize, f64, Vec<f32>)> {
+    let linears = model.linears_mut().filter_map(|linear| Some((linear.path().to_owned(), linear.adapter.clone()?)));
     let of = |adapter: Adapter| {
         let numbers = adapter.b.value().matmul(adapter.a.value()).and_then(|w| w.flatten_all()?.to_vec1());
         (adapter.a.value().dims()[0], adapter.scale, numbers.expect("numbers"))
@@ -69,7 +69,7 @@ fn ranks_that_differ_hold_in_merged_weights_and_in_the_estimate() -> Result<()> 
     let mut model = base();
     model.load_adapter(&fixtures().join("adapters/rank_alpha_pattern"))?;
     let batch = Batch::left_padded(&[(20..40).collect::<Vec<u32>>()], 1);
-    let logits = |m: &Llada| -> Result<Vec<f32>> {
+    let logits = |m: &Decoder| -> Result<Vec<f32>> {
         Ok(m.head().logits(&m.hidden(&batch, 0..20, Pass::INFERENCE)?)?.flatten_all()?.to_vec1()?)
     };
     let (apart, together) = (logits(&model)?, logits(&model.merged()?)?);
@@ -77,7 +77,8 @@ fn ranks_that_differ_hold_in_merged_weights_and_in_the_estimate() -> Result<()> 
     let parameters: usize = model.trainable().values().map(|v| v.elem_count()).sum();
     assert_eq!(parameters, 2 * (2 * (64 + 64) + 4 * (64 + 32)), "two layers, rank 2 of q_proj and 4 of v_proj");
     let extent = crate::model::Extent { rows: 1, columns: 20, window: 20 };
-    let kept = |m: &Llada| m.training_bytes(extent, crate::config::ActivationCheckpointing::Off, false).map(|b| b.kept);
+    let kept =
+        |m: &Decoder| m.training_bytes(extent, crate::config::ActivationCheckpointing::Off, false).map(|b| b.kept);
     let mut uniform = base();
     uniform.load_adapter(&fixtures().join("adapters/list"))?;
     assert_eq!(kept(&uniform)? - kept(&model)?, 2 * 2 * 20 * 4, "two projections a row less in both layers");

@@ -7,7 +7,7 @@ use candle_core::DType;
 
 use super::*;
 use crate::model::shards::SHARD_BYTES;
-use crate::model::{Batch, Llada, Pass, Weights, write_safetensors};
+use crate::model::{Batch, Decoder, Pass, Weights, write_safetensors};
 
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -25,11 +25,11 @@ fn merged(base: &Path, adapter: &Path, dtype: Option<Precision>, shard_bytes: u6
     Ok(dir)
 }
 
-fn load(dir: &Path) -> Result<Llada> {
-    Llada::load(dir, DType::F32, &Device::Cpu, Weights::Frozen)
+fn load(dir: &Path) -> Result<Decoder> {
+    Decoder::load(dir, DType::F32, &Device::Cpu, Weights::Frozen)
 }
 
-fn logits(model: &Llada, ids: &[Vec<u32>], pass: Pass<'_>) -> Result<Vec<f32>> {
+fn logits(model: &Decoder, ids: &[Vec<u32>], pass: Pass<'_>) -> Result<Vec<f32>> {
     let columns = ids[0].len();
     let hidden = model.hidden(&Batch::left_padded(ids, 1), 0..columns, pass)?;
     Ok(model.head().logits(&hidden)?.flatten_all()?.to_vec1()?)

@@ -13,13 +13,13 @@ fn drawn(rows: usize, width: usize) -> Vec<f32> {
     matrix(rows, width).rows(0, rows).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn sizes(change: impl Fn(&mut serde_json::Value)) -> LladaConfig {
+fn sizes(change: impl Fn(&mut serde_json::Value)) -> Description {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small/config.json");
     let mut json = serde_json::from_str(&std::fs::read_to_string(golden).unwrap()).unwrap();
     change(&mut json);
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.json"), json.to_string()).unwrap();
-    LladaConfig::load(dir.path()).unwrap()
+    Description::read(dir.path()).unwrap()
 }
 
 fn numbers(weight: &Weight) -> Vec<f32> {
@@ -96,9 +96,9 @@ fn rows_are_made_by_themselves() {
 #[test]
 fn every_way_to_keep_a_model_keeps_the_same_numbers() -> Result<()> {
     let (cpu, seed) = (Device::Cpu, 5);
-    let model = |dtype, weights| Llada::random_sized(sizes(|_| ()), seed, dtype, &cpu, weights);
+    let model = |dtype, weights| Decoder::random_sized(sizes(|_| ()), seed, dtype, &cpu, weights);
     let plain = model(DType::F32, Weights::Trainable)?;
-    let other = Llada::random_sized(sizes(|_| ()), 6, DType::F32, &cpu, Weights::Frozen)?;
+    let other = Decoder::random_sized(sizes(|_| ()), 6, DType::F32, &cpu, Weights::Frozen)?;
     let rounded = [(DType::BF16, bf16::EPSILON.to_f32()), (DType::F16, f16::EPSILON.to_f32())];
     for (a, b) in plain.matrices().iter().zip(model(DType::F32, Weights::Frozen)?.matrices()) {
         assert_eq!(numbers(a), numbers(b), "{}", a.name());
@@ -109,7 +109,7 @@ fn every_way_to_keep_a_model_keeps_the_same_numbers() -> Result<()> {
             assert!(numbers(a).iter().zip(&numbers(b)).all(close), "{dtype:?} {}", a.name());
         }
     }
-    let quantised = Llada::random_quantised(sizes(|_| ()), seed, DType::BF16, &cpu, BlockFormat::Q8_0)?;
+    let quantised = Decoder::random_quantised(sizes(|_| ()), seed, DType::BF16, &cpu, BlockFormat::Q8_0)?;
     for ((a, b), c) in plain.matrices().iter().zip(quantised.matrices()).zip(other.matrices()) {
         let values = a.dense().expect("dense").value();
         let load = |start, len| Ok(values.narrow(0, start, len)?.force_contiguous()?);
@@ -124,7 +124,7 @@ fn every_way_to_keep_a_model_keeps_the_same_numbers() -> Result<()> {
 #[test]
 fn projections_into_the_residual_stream_are_smaller_in_deep_models() -> Result<()> {
     let model =
-        Llada::random_sized(sizes(|json| json["n_layers"] = 8.into()), 1, DType::F32, &Device::Cpu, Weights::Frozen)?;
+        Decoder::random_sized(sizes(|json| json["n_layers"] = 8.into()), 1, DType::F32, &Device::Cpu, Weights::Frozen)?;
     for weight in model.matrices() {
         let x = numbers(weight);
         let std = (x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / x.len() as f64).sqrt();
@@ -133,17 +133,20 @@ fn projections_into_the_residual_stream_are_smaller_in_deep_models() -> Result<(
         let expected = if into_residual { STD / 4.0 } else { STD };
         assert!((std / expected - 1.0).abs() < 4.0 / (2.0 * x.len() as f64).sqrt(), "{} {std}", weight.name());
     }
-    assert!(model.norms().iter().all(|norm| norm.value().to_vec1::<f32>().is_ok_and(|x| x.iter().all(|&x| x == 1.0))));
+    assert!(
+        model.vectors().iter().all(|norm| norm.value().to_vec1::<f32>().is_ok_and(|x| x.iter().all(|&x| x == 1.0)))
+    );
     Ok(())
 }
 
 #[test]
 fn a_matrix_that_fits_nowhere_is_named() {
-    let config = LladaConfig { embedding_size: 1 << 44, ..sizes(|_| ()) };
-    let random = Llada::random_sized(config, 1, DType::F32, &Device::Cpu, Weights::Frozen);
+    let mut large = sizes(|_| ());
+    large.shape.vocabulary = 1 << 44;
+    let random = Decoder::random_sized(large, 1, DType::F32, &Device::Cpu, Weights::Frozen);
     let text = format!("{:#}", random.expect_err("too large"));
-    assert!(text.contains(WTE) && text.contains("no memory for"), "{text}");
-    let config = sizes(|_| ());
-    let text = Llada::random_quantised(config, 1, DType::F32, &Device::Cpu, BlockFormat::Q4K).expect_err("64 wide");
+    assert!(text.contains("model.transformer.wte.weight") && text.contains("no memory for"), "{text}");
+    let text =
+        Decoder::random_quantised(sizes(|_| ()), 1, DType::F32, &Device::Cpu, BlockFormat::Q4K).expect_err("64 wide");
     assert!(text.to_string().contains("no multiple of 256"), "{text:#}");
 }

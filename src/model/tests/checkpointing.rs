@@ -12,7 +12,7 @@ fn ways() -> impl Iterator<Item = ActivationCheckpointing> {
 
 /// The gradients have the same bits whatever is kept, over windows of one column (behind which the head is so small that
 /// the last layers are kept), of some and of all (where they are run again).
-fn check(model: &Llada) -> Result<()> {
+fn check(model: &Decoder) -> Result<()> {
     let narrow =
         Probe { window: 8..9, places: vec![0, 1], targets: vec![3, 99], weights: vec![1.0, -0.5], ..Probe::new() };
     let all = Probe { window: 0..9, places: vec![0, 3, 6, 14, 17], ..Probe::new() };
@@ -52,7 +52,7 @@ fn so_are_gradients_on_weights_in_bf16() -> Result<()> {
 
 #[test]
 fn so_are_the_gradients_of_all_weights() -> Result<()> {
-    check(&Llada::load(&golden("mha_small"), DType::F32, &Device::Cpu, Weights::Trainable)?)
+    check(&Decoder::load(&golden("mha_small"), DType::F32, &Device::Cpu, Weights::Trainable)?)
 }
 
 /// A tape holds the inputs of segments and, at most, the activations of the last one.
@@ -82,7 +82,7 @@ fn the_footprint_of_a_tape_is_exact() -> Result<()> {
         &LoraTable { target_modules: Some(TargetModules::Preset(TargetPreset::Paper)), ..lora_table(0.1) },
         1,
     )?;
-    let all = Llada::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable)?;
+    let all = Decoder::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable)?;
     for model in [paper, adapted("gqa_small", 0.1)?, adapted("mha_small", 0.0)?, all] {
         for (way, window) in ways().flat_map(|way| [0..9, 8..9].map(|window| (way, window))) {
             let extent = Extent { rows: 2, columns: 9, window: window.len() };

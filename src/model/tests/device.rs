@@ -9,8 +9,8 @@ fn every_layer() -> ActivationCheckpointing {
 }
 
 /// Adapters as in [`adapted`] on weights in bf16, which lie as on a device.
-fn adapted_in_bf16_on_device(name: &str) -> Result<Llada> {
-    let mut model = as_device(|| Llada::load(&golden(name), DType::BF16, &Device::Cpu, Weights::Frozen))?;
+fn adapted_in_bf16_on_device(name: &str) -> Result<Decoder> {
+    let mut model = as_device(|| Decoder::load(&golden(name), DType::BF16, &Device::Cpu, Weights::Frozen))?;
     model.attach_lora(&lora_table(0.0), 5)?;
     for (i, (_, var)) in model.trainable().iter().enumerate() {
         var.set(&(super::ops::testing::random(100 + i, var.shape())? * 0.2)?)?;
@@ -25,13 +25,13 @@ fn off(found: &Tensor, expected: &Tensor) -> Result<f32> {
 
 #[test]
 fn gradients_on_a_device_are_those_of_the_cpu_under_the_same_dropout() -> Result<()> {
-    let trained = || Llada::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable);
-    let models: [&dyn Fn() -> Result<Llada>; 3] =
+    let trained = || Decoder::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable);
+    let models: [&dyn Fn() -> Result<Decoder>; 3] =
         [&|| adapted("gqa_small", 0.0), &|| adapted("mha_small", 0.3), &trained];
     for load in models {
         // the device has frozen weights in stacks
         let (model, on_device) = (load()?, as_device(load)?);
-        assert_eq!(on_device.blocks[0].qkv.is_some(), on_device.adapter_config().is_some());
+        assert_eq!(on_device.layers[0].qkv.is_some(), on_device.adapter_config().is_some());
         for gradients in [Probe::gradients, Probe::gradients_of_places] {
             let probe = Probe::new();
             let expected = gradients(&probe, &model, ActivationCheckpointing::Off)?;
@@ -75,7 +75,7 @@ fn merged_adapters_are_not_missed_by_stacked_weights() -> Result<()> {
     let apart = adapted("mha_small", 0.0)?.hidden(&batch, 4..9, Pass::INFERENCE)?;
     let merged = as_device(|| -> Result<Tensor> {
         let model = adapted("mha_small", 0.0)?;
-        assert!(model.blocks[0].qkv.is_some() && model.blocks[0].gate_up.is_some());
+        assert!(model.layers[0].qkv.is_some() && model.layers[0].gate_up.is_some());
         Ok(model.for_sampling(true)?.hidden(&batch, 4..9, Pass::INFERENCE)?)
     })?;
     assert!(off(&merged, &apart)? < 1e-5, "{}", off(&merged, &apart)?);
@@ -100,10 +100,10 @@ fn cached_passes_on_a_device_are_those_of_the_cpu() -> Result<()> {
 }
 
 /// The costs of a layer in the middle of a stack: what three layers cost more than two.
-fn of_a_layer(model: &Llada, pass: impl Fn(&Llada) -> Result<()>) -> Result<Traffic> {
+fn of_a_layer(model: &Decoder, pass: impl Fn(&Decoder) -> Result<()>) -> Result<Traffic> {
     let costs = |layers: usize| -> Result<Traffic> {
         let mut stack = model.clone();
-        stack.blocks = model.blocks.iter().cycle().take(layers).cloned().collect();
+        stack.layers = model.layers.iter().cycle().take(layers).cloned().collect();
         let before = traffic();
         as_device(|| pass(&stack))?;
         Ok(traffic().since(before))

@@ -5,11 +5,11 @@ use super::*;
 
 #[test]
 fn tensors_are_made_from_the_embedding_up_and_modules_are_numbered_within_their_layer() -> Result<()> {
-    let config = LladaConfig::load(&golden("gqa_small"))?;
+    let description = Description::read(&golden("gqa_small"))?;
     let mut made = Vec::new();
-    let mut model = Llada::build(config, Weights::Frozen, DType::F32, |name, shape| {
-        made.push(name.to_owned());
-        Ok(super::super::gguf::Loaded::Dense(Tensor::zeros(shape, DType::F32, &Device::Cpu)?))
+    let mut model = Decoder::build(description, Weights::Frozen, DType::F32, |tensor| {
+        made.push(tensor.name.clone());
+        Ok(super::super::gguf::Loaded::Dense(Tensor::zeros(tensor.dims.as_slice(), DType::F32, &Device::Cpu)?))
     })?;
     let leaves = ["attn_norm", "q_proj", "k_proj", "v_proj", "attn_out", "ff_norm", "ff_proj", "up_proj", "ff_out"];
     let layers = made.len().saturating_sub(3) / leaves.len();
@@ -22,10 +22,8 @@ fn tensors_are_made_from_the_embedding_up_and_modules_are_numbered_within_their_
     model.attach_lora(&lora_table(0.0), 1)?;
     let linears: Vec<&str> = leaves.into_iter().filter(|leaf| !leaf.ends_with("_norm")).collect();
     let found: Vec<(String, u64)> = model
-        .blocks
-        .iter()
-        .flat_map(|block| block.linears())
-        .filter_map(|(_, linear)| Some((linear.weight.name().to_owned(), linear.adapter.as_ref()?.module)))
+        .linears()
+        .filter_map(|linear| Some((linear.weight.name().to_owned(), linear.adapter.as_ref()?.module)))
         .collect();
     let module = |i: usize, k: usize| {
         (format!("model.transformer.blocks.{i}.{}.weight", linears[k]), (i * linears.len() + k) as u64)

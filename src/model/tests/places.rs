@@ -29,7 +29,7 @@ fn places_have_the_bits_of_the_whole_window() -> Result<()> {
 /// Up to the order of sums.
 #[test]
 fn gradients_of_places_are_those_of_the_window_with_zeros_elsewhere() -> Result<()> {
-    let trained = Llada::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable)?;
+    let trained = Decoder::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable)?;
     for model in [adapted("gqa_small", 0.0)?, adapted("gqa_small", 0.3)?, adapted("mha_small", 0.3)?, trained] {
         for probe in probes() {
             let expected = probe.gradients(&model, ActivationCheckpointing::Off)?;

@@ -8,16 +8,15 @@ use crate::config::{CacheKind, Commit, Remasking};
 use crate::model::Weights;
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Agreement, Choice};
-use crate::text::completion_length;
 
-fn run(model: &Llada, decoding: &Decoding, prompts: &[Prompt], batch: usize) -> Vec<Decoded> {
+fn run(model: &Decoder, decoding: &Decoding, prompts: &[Prompt], batch: usize) -> Vec<Decoded> {
     Sampler { model, decoding, pass: Pass::BASE, stop: &Stop::default() }
         .complete(prompts, batch, |_| ())
         .expect("decode")
 }
 
 /// The golden model with this change of its `config.json`, and random weights where these do not fit then.
-fn changed(key: &str, value: u32) -> Llada {
+fn changed(key: &str, value: u32) -> Decoder {
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
     let dir = tempfile::tempdir().expect("a folder");
     let text = std::fs::read_to_string(golden.join("config.json")).expect("fixture");
@@ -25,10 +24,10 @@ fn changed(key: &str, value: u32) -> Llada {
     config[key] = value.into();
     std::fs::write(dir.path().join("config.json"), config.to_string()).expect("write");
     if key == "n_layers" {
-        return Llada::random(dir.path(), 3, DType::F32, &Device::Cpu, Weights::Trainable).expect("a model");
+        return Decoder::random(dir.path(), 3, DType::F32, &Device::Cpu, Weights::Trainable).expect("a model");
     }
     std::fs::copy(golden.join("model.safetensors"), dir.path().join("model.safetensors")).expect("copy");
-    Llada::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen).expect("a model")
+    Decoder::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen).expect("a model")
 }
 
 #[test]
@@ -137,7 +136,7 @@ fn an_early_stop_changes_nothing_up_to_the_end_and_costs_no_more_steps() {
         for batch in [1, 4, 6] {
             let early = run(&model, &Decoding { early_stop: true, ..decoding.clone() }, &prompts, batch);
             for (full, early) in full.iter().zip(&early) {
-                let end = completion_length(&full.canvas, eos);
+                let end = model.ids().length(&full.canvas);
                 assert_eq!(early.canvas[..end], full.canvas[..end], "{decoding:?}");
                 let decoded = end.next_multiple_of(8);
                 assert_eq!(early.canvas[..decoded], full.canvas[..decoded], "a block is finished");
@@ -156,7 +155,7 @@ fn an_early_stop_changes_nothing_up_to_the_end_and_costs_no_more_steps() {
     assert!(stopped > 20, "{stopped}");
 }
 
-fn agreement(model: &Llada, decoding: &Decoding, prompts: &[Prompt], decoded: &[Decoded], batch: usize) -> Agreement {
+fn agreement(model: &Decoder, decoding: &Decoding, prompts: &[Prompt], decoded: &[Decoded], batch: usize) -> Agreement {
     Sampler { model, decoding, pass: Pass::BASE, stop: &Stop::default() }
         .agreement(prompts, decoded, batch)
         .expect("replay")
@@ -182,14 +181,13 @@ fn a_token_that_the_model_would_not_choose_is_counted() {
     let prompts = prompts(&[9, 4]);
     let decoding = Decoding::greedy(16, 16, 16).expect("one block");
     let mut decoded = run(&model, &decoding, &prompts, 2);
-    let eos = model.config().eos_token_id;
-    assert!(decoded.iter().all(|d| !d.canvas.contains(&eos)), "nothing ends early here");
+    assert!(decoded.iter().all(|d| !model.ids().ended(&d.canvas)), "nothing ends early here");
     // the last token to be chosen: no other depends on it
     let Choice { position, .. } = decoded[1].trace[15];
     decoded[1].canvas[position] = (decoded[1].canvas[position] + 1) % 100 + 2;
     assert_eq!(agreement(&model, &decoding, &prompts, &decoded, 2), Agreement { agreed: 31, tokens: 32 });
     // tokens behind the end do not count
-    decoded[0].canvas[3] = eos;
+    decoded[0].canvas[3] = model.ids().fill();
     assert_eq!(agreement(&model, &decoding, &prompts, &decoded, 2).tokens, 4 + 16);
 }
 

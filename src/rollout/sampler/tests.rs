@@ -10,9 +10,9 @@ use crate::model::Weights;
 use crate::model::ops::gpu::host::as_device;
 use crate::rng::{Key, Purpose};
 
-pub(super) fn model() -> Llada {
+pub(super) fn model() -> Decoder {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
-    Llada::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture")
+    Decoder::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture")
 }
 
 pub(super) fn prompts(lengths: &[usize]) -> Vec<Prompt> {
@@ -21,7 +21,7 @@ pub(super) fn prompts(lengths: &[usize]) -> Vec<Prompt> {
     lengths.iter().enumerate().map(|(i, &n)| Prompt { ids: ids(i, n), key: key.prompt(i) }).collect()
 }
 
-pub(super) fn decode(model: &Llada, decoding: &Decoding, prompts: &[Prompt], batch: usize) -> Vec<Vec<u32>> {
+pub(super) fn decode(model: &Decoder, decoding: &Decoding, prompts: &[Prompt], batch: usize) -> Vec<Vec<u32>> {
     let decoded = Sampler { model, decoding, pass: Pass::BASE, stop: &Stop::default() }
         .complete(prompts, batch, |_| ())
         .expect("decode");
@@ -86,7 +86,7 @@ fn every_place_is_filled_and_never_with_the_mask() {
     for decoding in variants().into_iter().chain(fast_variants()) {
         for canvas in decode(&model, &decoding, &prompts(&[5, 7]), 2) {
             assert_eq!(canvas.len(), 16);
-            assert!(canvas.iter().all(|&id| id != model.config().mask_token_id && id < 160), "{canvas:?}");
+            assert!(canvas.iter().all(|&id| id != model.ids().mask && id < 160), "{canvas:?}");
         }
     }
 }

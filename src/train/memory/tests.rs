@@ -1,8 +1,8 @@
 //! What LLaDA-8B takes on one GPU, by its sizes: the table of the README.
 
 use super::*;
-use crate::config::{Overrides, Shape, from_text, shipped};
-use crate::model::LladaConfig;
+use crate::config::{Overrides, PublishedShape, from_text, shipped};
+use crate::model::Description;
 use crate::model::ops::gpu::host::as_device;
 use crate::model::testing::hollow;
 
@@ -11,7 +11,7 @@ const GB: f64 = 1e9;
 const PROMPTS: Prompts = Prompts { longest_train: 200, longest_held_out: 200, held_out: 1000, processes: 1 };
 
 /// Bytes of an update of the shipped configuration's micro-batch, and of a rollout: of the weights, and of all else.
-fn peaks(model: &mut Llada, checkpointing: &str) -> Result<(usize, usize)> {
+fn peaks(model: &mut Decoder, checkpointing: &str) -> Result<(usize, usize)> {
     let set = vec![format!("train.activation_checkpointing={checkpointing}").parse().expect("an assignment")];
     let overrides = Overrides { set, ..Overrides::default() };
     let text = shipped("gsm8k").expect("shipped");
@@ -27,7 +27,7 @@ fn peaks(model: &mut Llada, checkpointing: &str) -> Result<(usize, usize)> {
 }
 
 /// Bytes of weights in blocks: all matrices; norms are too few to count.
-fn packed(model: &Llada, bytes: usize, of: usize) -> usize {
+fn packed(model: &Decoder, bytes: usize, of: usize) -> usize {
     model.parameter_count() / of * bytes
 }
 
@@ -35,12 +35,12 @@ fn packed(model: &Llada, bytes: usize, of: usize) -> usize {
 fn llada_8b_fits_where_the_readme_says() -> Result<()> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))?;
     let lines = as_device(|| -> Result<Vec<String>> {
-        let mut model = hollow(LladaConfig::from(Shape::Llada8b), DType::BF16)?;
+        let mut model = hollow(Description::from(PublishedShape::Llada8b), DType::BF16)?;
         let mut lines = Vec::new();
         for checkpointing in ["off", "every-layer"] {
             let (bf16, beside) = peaks(&mut model, checkpointing)?;
             // going back a weight in blocks is unpacked, to f32 and to bf16: the widest is the head
-            let (out, input) = (model.config().embedding_size, model.config().d_model);
+            let (out, input) = (model.shape().vocabulary, model.shape().width);
             let unpacked = out * input * 6;
             let all = [bf16, packed(&model, 34, 32) + unpacked, packed(&model, 144, 256) + unpacked];
             let [bf16, q8_0, q4k] = all.map(|weights| (weights + beside) as f64 / GB);
@@ -56,7 +56,7 @@ fn llada_8b_fits_where_the_readme_says() -> Result<()> {
 #[test]
 fn a_run_that_cannot_fit_is_refused_with_what_would() -> Result<()> {
     // as on a device: in main memory matrices are packed, which takes memory
-    let model = as_device(|| hollow(LladaConfig::from(Shape::Llada8b), DType::BF16))?;
+    let model = as_device(|| hollow(Description::from(PublishedShape::Llada8b), DType::BF16))?;
     let text = shipped("gsm8k").expect("shipped");
     let config = from_text("a.toml".as_ref(), text, &Overrides::default(), Command::Train).expect("a config");
     let memory = Memory::new(&config, &model, PROMPTS)?;
@@ -72,7 +72,7 @@ fn a_run_that_cannot_fit_is_refused_with_what_would() -> Result<()> {
 #[test]
 fn an_evaluation_decodes_no_more_than_it_has() -> Result<()> {
     // as on a device: in main memory matrices are packed, which takes memory
-    let model = as_device(|| hollow(LladaConfig::from(Shape::Llada8b), DType::BF16))?;
+    let model = as_device(|| hollow(Description::from(PublishedShape::Llada8b), DType::BF16))?;
     let set = vec!["eval.batch_size=1000000".parse().expect("an assignment")];
     let text = shipped("gsm8k").expect("shipped");
     let overrides = Overrides { set, ..Overrides::default() };

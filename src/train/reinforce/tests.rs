@@ -9,9 +9,9 @@ use crate::rng::{Key, Purpose};
 use crate::task::Reward;
 
 /// A model that has moved away from its reference, and that one.
-fn model(trained: Trainable) -> (Llada, Llada) {
+fn model(trained: Trainable) -> (Decoder, Decoder) {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
-    let load = |weights| Llada::load(&dir, DType::F32, &Device::Cpu, weights).expect("fixture");
+    let load = |weights| Decoder::load(&dir, DType::F32, &Device::Cpu, weights).expect("fixture");
     match trained {
         Trainable::Adapters => {
             let mut model = load(Weights::Frozen);
@@ -28,7 +28,7 @@ fn model(trained: Trainable) -> (Llada, Llada) {
     }
 }
 
-fn move_by(step: f64, model: &Llada) {
+fn move_by(step: f64, model: &Decoder) {
     for var in model.trainable().values() {
         let moved = (var.as_tensor() * (1.0 + step)).expect("maths");
         var.set(&moved).expect("the same shape");
@@ -67,7 +67,7 @@ fn recipes() -> impl Iterator<Item = (&'static str, Recipe)> {
 
 /// A phase whose policy has moved since its completions were sampled.
 struct Moved {
-    model: Llada,
+    model: Decoder,
     update: PolicyUpdate,
     completions: Vec<Completion>,
     anchors: Anchors,
@@ -173,7 +173,7 @@ fn a_policy_that_did_not_move_has_ratio_one_whatever_its_dropout() {
 #[test]
 fn a_copy_of_the_base_model_says_what_the_policy_without_adapters_says() {
     for (name, recipe) in recipes().filter(|(_, recipe)| recipe.link.kl.is_some()) {
-        let kl = |model: &Llada, reference: &Llada| {
+        let kl = |model: &Decoder, reference: &Decoder| {
             let mut moved = Moved::by(0.0, &recipe, mixed(), 4);
             let anchors = moved.update.anchors(model, reference, &moved.completions, 5, &Stop::default());
             (moved.model, moved.anchors) = (model.clone(), anchors.expect("anchors"));

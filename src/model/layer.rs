@@ -1,12 +1,12 @@
-//! One transformer block of LLaDA (`LLaDALlamaBlock` upstream).
+//! One layer of the decoder.
 //!
 //! ```text
-//! h = rms(x; attn_norm);  a = attention(rope(q h), rope(k h), v h);  mid = x + attn_out(a)
-//! g = rms(mid; ff_norm);  y = mid + ff_out(silu(ff_proj g) * up_proj g)
+//! h = rms(x; attn_norm);  a = attention(rope(q h), rope(k h), v h);  mid = x + o(a)
+//! g = rms(mid; mlp_norm);  y = mid + down(silu(gate g) * up g)
 //! ```
-//! A block may be asked for some places only: keys and values are computed for all of them, queries, `attn_out` and the
-//! MLP just for the places. Attention itself goes by columns, with queries of zero where a row has no place. The last
-//! block of every pass is run so.
+//! A layer may be asked for some places only: keys and values are computed for all of them, queries, `o` and the MLP
+//! just for the places. Attention itself goes by columns, with queries of zero where a row has no place. The last
+//! layer of every pass is run so.
 
 mod backward;
 mod fed;
@@ -14,44 +14,45 @@ mod fed;
 use candle_core::{Result, Tensor};
 
 use super::batch::Span;
-use super::config::LladaConfig;
 #[cfg(test)]
 use super::linear::Low;
 use super::linear::{Linear, Projected};
 use super::ops::{attention, rms_norm, rope, swiglu};
 use super::param::Param;
+use super::shape::Shape;
 use super::stack::{Stack, forward_all};
-use crate::profile::{self, Part};
+use super::weight::Weight;
+use crate::profile::{self, Part as Timed};
 use rope::{Positions, Turn};
 
-/// Weights of a block, named as in the checkpoint.
+/// Weights of a layer.
 #[derive(Clone, Debug)]
-pub struct Block {
+pub struct Layer {
     /// RMSNorm before attention.
     pub attn_norm: Param,
     /// Query projection.
-    pub q_proj: Linear,
+    pub q: Linear,
     /// Key projection.
-    pub k_proj: Linear,
+    pub k: Linear,
     /// Value projection.
-    pub v_proj: Linear,
+    pub v: Linear,
     /// Output projection of attention.
-    pub attn_out: Linear,
+    pub o: Linear,
     /// RMSNorm before the MLP.
-    pub ff_norm: Param,
+    pub mlp_norm: Param,
     /// Gate of the MLP.
-    pub ff_proj: Linear,
+    pub gate: Linear,
     /// The gated branch of the MLP.
-    pub up_proj: Linear,
+    pub up: Linear,
     /// Output projection of the MLP.
-    pub ff_out: Linear,
+    pub down: Linear,
     /// Where an accelerator has the weights of query, key and value projections, if together.
     pub qkv: Option<Stack>,
     /// The same of the MLP's gate and gated branch.
     pub gate_up: Option<Stack>,
 }
 
-/// What a block keeps for its backward: what it would cost a product to compute again. Norms, probabilities and the
+/// What a layer keeps for its backward: what it would cost a product to compute again. Norms, probabilities and the
 /// activation are recomputed.
 #[derive(Debug)]
 pub struct Saved {
@@ -81,7 +82,7 @@ struct AttentionSaved {
     q: Tensor,                // [B, W, H, E], rotated
     k: Tensor,                // [B, T, K, E], rotated
     v: Tensor,                // [B, T, K, E]
-    attended: Option<Tensor>, // [N, H*E], if attn_out needs it
+    attended: Option<Tensor>, // [N, H*E], if o needs it
     q_low: Projected,         // [.., R] each
     k_low: Projected,
     v_low: Projected,
@@ -98,53 +99,53 @@ struct MlpSaved {
     down_low: Projected,
 }
 
-/// What all blocks of a pass share.
+/// What all layers of a pass share.
 #[derive(Clone, Copy, Debug)]
 pub struct Shared<'a> {
     /// Sizes.
-    pub config: &'a LladaConfig,
+    pub shape: &'a Shape,
     /// Rotary tables.
     pub tables: &'a rope::Tables,
     /// All columns of the batch.
     pub full: Span<'a>,
     /// The columns of the places.
     pub window: Span<'a>,
-    /// The places this block is asked for, `N` of them.
+    /// The places this layer is asked for, `N` of them.
     pub picked: Span<'a>,
 }
 
 impl Shared<'_> {
     /// `[B*columns, heads*E]` -> rotated `[B, columns, heads, E]`.
     fn rotate(&self, x: Tensor, heads: usize, span: &Span<'_>, turn: Turn) -> Result<Tensor> {
-        let x = x.reshape((span.pad.len(), span.width, heads, self.config.head_dim()))?;
+        let x = x.reshape((span.pad.len(), span.width, heads, self.shape.head_dim))?;
         self.tables.rotate(x, Positions { start: span.start, pad: span.padding() }, turn)
     }
 }
 
-impl Block {
+impl Layer {
     /// # Shapes
-    /// `x` `[B*T, D]`; returns `[N, D]`, and what [`Block::backward`] needs when `keep`.
+    /// `x` `[B*T, D]`; returns `[N, D]`, and what [`Layer::backward`] needs when `keep`.
     pub fn forward(&self, x: &Tensor, shared: &Shared<'_>, keep: bool) -> Result<(Tensor, Option<Saved>)> {
         let device = x.device();
-        let (mid, attention) = profile::measure(Part::Attention, device, || self.attention_forward(x, shared))?;
+        let (mid, attention) = profile::measure(Timed::Attention, device, || self.attention_forward(x, shared))?;
         let attention = keep.then_some(attention); // else freed before the MLP, whose activations are the larger ones
-        let (y, mlp) = profile::measure(Part::Mlp, device, || self.mlp_forward(&mid, shared, keep))?;
+        let (y, mlp) = profile::measure(Timed::Mlp, device, || self.mlp_forward(&mid, shared, keep))?;
         let saved = attention.zip(mlp).map(|(attention, mlp)| Saved { x: x.clone(), mid, attention, mlp });
         Ok((y, saved))
     }
 
     /// The residual stream behind attention, `[N, D]`.
     fn attention_forward(&self, x: &Tensor, shared: &Shared<'_>) -> Result<(Tensor, AttentionSaved)> {
-        let Shared { config, full, window, picked, .. } = shared;
-        let h = rms_norm::forward(x, self.attn_norm.value(), config.rms_norm_eps)?;
+        let Shared { shape, full, window, picked, .. } = shared;
+        let h = rms_norm::forward(x, self.attn_norm.value(), shape.eps)?;
         let [(q, q_low), (k, k_low), (v, v_low)] = self.project(&h, shared)?;
         drop(h);
-        let q = shared.rotate(picked.put(&q, window)?, config.n_heads, window, Turn::Forward)?;
-        let k = shared.rotate(k, config.n_kv_heads, full, Turn::Forward)?;
+        let q = shared.rotate(picked.put(&q, window)?, shape.heads, window, Turn::Forward)?;
+        let k = shared.rotate(k, shape.kv_heads, full, Turn::Forward)?;
         let v = v.reshape(k.shape())?;
         let attended = picked.take(&attention::forward(&q, &k, &v, full.padding())?.flatten(0, 1)?, window)?; // [N, H*E]
-        let (mid, out_low) = self.attn_out.forward(Some(&picked.take(x, full)?), &attended, picked)?;
-        let attended = self.attn_out.needs_input(picked).then_some(attended);
+        let (mid, out_low) = self.o.forward(Some(&picked.take(x, full)?), &attended, picked)?;
+        let attended = self.o.needs_input(picked).then_some(attended);
         Ok((mid, AttentionSaved { q, k, v, attended, q_low, k_low, v_low, out_low }))
     }
 
@@ -155,10 +156,10 @@ impl Block {
     fn project(&self, h: &Tensor, shared: &Shared<'_>) -> Result<[(Tensor, Projected); 3]> {
         let (Shared { full, picked, .. }, stack) = (shared, self.qkv.as_ref());
         if picked.places.is_none() && picked.width == full.width {
-            return forward_all(stack, [&self.q_proj, &self.k_proj, &self.v_proj], h, full);
+            return forward_all(stack, [&self.q, &self.k, &self.v], h, full);
         }
-        let [k, v] = forward_all(stack, [&self.k_proj, &self.v_proj], h, full)?;
-        Ok([self.q_proj.forward(None, &picked.take(h, full)?, picked)?, k, v])
+        let [k, v] = forward_all(stack, [&self.k, &self.v], h, full)?;
+        Ok([self.q.forward(None, &picked.take(h, full)?, picked)?, k, v])
     }
 
     fn mlp_forward(&self, mid: &Tensor, shared: &Shared<'_>, keep: bool) -> Result<(Tensor, Option<MlpSaved>)> {
@@ -168,56 +169,68 @@ impl Block {
             let MlpSaved { gate, up, .. } = saved;
             let activated = swiglu::forward_in_place(gate, &up)?;
             drop(up);
-            return Ok((self.ff_out.forward(Some(mid), &activated, picked)?.0, None));
+            return Ok((self.down.forward(Some(mid), &activated, picked)?.0, None));
         }
-        let (y, down_low) = self.ff_out.forward(Some(mid), &swiglu::forward(&saved.gate, &saved.up)?, picked)?;
+        let (y, down_low) = self.down.forward(Some(mid), &swiglu::forward(&saved.gate, &saved.up)?, picked)?;
         saved.down_low = down_low;
         Ok((y, Some(saved)))
     }
 
     fn gate_and_up(&self, mid: &Tensor, shared: &Shared<'_>) -> Result<MlpSaved> {
-        let h = rms_norm::forward(mid, self.ff_norm.value(), shared.config.rms_norm_eps)?;
-        let linears = [&self.ff_proj, &self.up_proj];
+        let h = rms_norm::forward(mid, self.mlp_norm.value(), shared.shape.eps)?;
+        let linears = [&self.gate, &self.up];
         let [(gate, gate_low), (up, up_low)] = forward_all(self.gate_up.as_ref(), linears, &h, &shared.picked)?;
         Ok(MlpSaved { gate, up, gate_low, up_low, down_low: None })
     }
 
-    /// What [`Block::backward`] needs, without the block's output: its last product is left out.
+    /// What [`Layer::backward`] needs, without the layer's output: its last product is left out.
     ///
     /// # Shapes
     /// `x` `[B*T, D]`.
     pub fn save(&self, x: Tensor, shared: &Shared<'_>) -> Result<Saved> {
         let (mid, attention) = self.attention_forward(&x, shared)?;
         let mut mlp = self.gate_and_up(&mid, shared)?;
-        if self.ff_out.needs_input(&shared.picked) {
-            mlp.down_low = self.ff_out.project(&swiglu::forward(&mlp.gate, &mlp.up)?, &shared.picked)?;
+        if self.down.needs_input(&shared.picked) {
+            mlp.down_low = self.down.project(&swiglu::forward(&mlp.gate, &mlp.up)?, &shared.picked)?;
         }
         Ok(Saved { x, mid, attention, mlp })
     }
 
-    /// The block's linear layers with their leaf names in the checkpoint.
-    pub fn linears(&self) -> [(&'static str, &Linear); 7] {
-        [
-            ("q_proj", &self.q_proj),
-            ("k_proj", &self.k_proj),
-            ("v_proj", &self.v_proj),
-            ("attn_out", &self.attn_out),
-            ("ff_proj", &self.ff_proj),
-            ("up_proj", &self.up_proj),
-            ("ff_out", &self.ff_out),
-        ]
+    /// The linear layers, in the order in which they are numbered.
+    pub fn linears(&self) -> [&Linear; 7] {
+        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]
     }
 
-    /// As [`Block::linears`], to attach adapters.
-    pub fn linears_mut(&mut self) -> [(&'static str, &mut Linear); 7] {
-        [
-            ("q_proj", &mut self.q_proj),
-            ("k_proj", &mut self.k_proj),
-            ("v_proj", &mut self.v_proj),
-            ("attn_out", &mut self.attn_out),
-            ("ff_proj", &mut self.ff_proj),
-            ("up_proj", &mut self.up_proj),
-            ("ff_out", &mut self.ff_out),
-        ]
+    /// As [`Layer::linears`], to attach adapters.
+    pub fn linears_mut(&mut self) -> [&mut Linear; 7] {
+        [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.gate, &mut self.up, &mut self.down]
+    }
+
+    /// The weights, in the order in which they are made.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let [q, k, v, o, gate, up, down] = self.linears().map(|linear| Part::Matrix(&linear.weight));
+        let (attn_norm, mlp_norm) = (Part::Vector(&self.attn_norm), Part::Vector(&self.mlp_norm));
+        [attn_norm, q, k, v, o, mlp_norm, gate, up, down].into_iter()
+    }
+}
+
+/// A weight of the base model.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// Of a linear layer, the embedding or the head.
+    Matrix(&'a Weight),
+    /// A norm.
+    Vector(&'a Param),
+}
+
+impl<'a> Part<'a> {
+    /// The matrix, if it is one.
+    pub fn matrix(self) -> Option<&'a Weight> {
+        if let Self::Matrix(weight) = self { Some(weight) } else { None }
+    }
+
+    /// The vector, if it is one.
+    pub fn vector(self) -> Option<&'a Param> {
+        if let Self::Vector(param) = self { Some(param) } else { None }
     }
 }

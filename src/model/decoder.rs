@@ -1,4 +1,4 @@
-//! LLaDA: a bidirectional Llama-style encoder whose logits at position i predict token i.
+//! The decoder: a bidirectional stack of layers like Llama's, of whatever family.
 //!
 //! Hidden states and logits are separate steps, so that the vocabulary is only touched for rows that matter.
 
@@ -8,29 +8,36 @@ use std::ops::Range;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::batch::{Batch, Pass, Span};
-use super::block::{Block, Saved, Shared};
-use super::config::LladaConfig;
 use super::footprint::Extent;
 use super::head::Head;
+use super::layer::{Layer, Part, Saved, Shared};
+use super::linear::Linear;
 use super::lora::AdapterConfig;
+use super::names::Names;
 use super::ops::products::activations_are_f32;
 use super::ops::{gpu, rope};
 use super::param::{Gradients, Param};
+use super::shape::Shape;
 use super::uploaded::Uploaded;
 use super::weight::Weight;
 use super::window::Window;
 use crate::config::ActivationCheckpointing;
+use crate::text::SpecialIds;
 
 /// The model, with or without adapters.
 #[derive(Clone, Debug)]
-pub struct Llada {
-    pub(super) config: LladaConfig,
+pub struct Decoder {
+    /// What models of this kind are called.
+    pub(super) family: &'static str,
+    pub(super) shape: Shape,
+    pub(super) names: &'static Names,
+    pub(super) ids: SpecialIds,
     pub(super) dtype: DType,
-    pub(super) wte: Weight,
-    pub(super) blocks: Vec<Block>,
+    pub(super) embedding: Weight,
+    pub(super) layers: Vec<Layer>,
     pub(super) head: Head,
     pub(super) tables: rope::Tables,
-    /// What describes the adapters of the blocks, if there are any.
+    /// What describes the adapters of the layers, if there are any.
     pub(super) adapters: Option<AdapterConfig>,
 }
 
@@ -43,19 +50,19 @@ pub struct Tape {
     segments: Vec<Segment>,
 }
 
-/// Consecutive blocks of a tape.
+/// Consecutive layers of a tape.
 #[derive(Debug)]
 struct Segment {
-    blocks: Range<usize>,
+    layers: Range<usize>,
     kept: Kept,
 }
 
 /// What is kept of a segment.
 #[derive(Debug)]
 enum Kept {
-    /// What every block's backward needs.
+    /// What every layer's backward needs.
     Saved(Vec<Saved>),
-    /// The input of the first block, `[B*T, D]`: the blocks are run again.
+    /// The input of the first layer, `[B*T, D]`: the layers are run again.
     Input(Tensor),
 }
 
@@ -70,22 +77,34 @@ impl Tape {
         self.segments.iter().map(of).sum()
     }
 
-    /// How many inputs of segments and how many blocks' activations are held.
+    /// How many inputs of segments and how many layers' activations are held.
     pub(super) fn kept(&self) -> (usize, usize) {
-        self.segments.iter().fold((0, 0), |(inputs, blocks), segment| match &segment.kept {
-            Kept::Input(_) => (inputs + 1, blocks),
-            Kept::Saved(saved) => (inputs, blocks + saved.len()),
+        self.segments.iter().fold((0, 0), |(inputs, layers), segment| match &segment.kept {
+            Kept::Input(_) => (inputs + 1, layers),
+            Kept::Saved(saved) => (inputs, layers + saved.len()),
         })
     }
 }
 
-impl Llada {
+impl Decoder {
     /// What models of this kind are called.
-    pub const FAMILY: &str = "LLaDA";
+    pub fn family(&self) -> &'static str {
+        self.family
+    }
 
-    /// Sizes and special ids.
-    pub fn config(&self) -> &LladaConfig {
-        &self.config
+    /// Sizes.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Special ids.
+    pub fn ids(&self) -> &SpecialIds {
+        &self.ids
+    }
+
+    /// The key of `config.json` that has the longest sequence.
+    pub fn positions_key(&self) -> &'static str {
+        self.names.positions
     }
 
     /// Where the weights are.
@@ -113,16 +132,16 @@ impl Llada {
     /// # Shapes
     /// Returns `[N, D]` in the order of the places; `[B * W, D]`, row after row, if `window` is all of some columns.
     pub fn hidden(&self, batch: &Batch, window: impl Into<Window>, pass: Pass<'_>) -> Result<Tensor> {
-        let (window, x) = (window.into(), self.embed(&self.ids(batch)?)?); // [B*T, D]
+        let (window, x) = (window.into(), self.embed(&self.upload_ids(batch)?)?); // [B*T, D]
         let full = Span::full(batch, pass);
         let uploaded = Uploaded::of(&full, &window, self.device())?;
-        self.run(x, 0..self.blocks.len(), full.with(uploaded.as_ref()), &window, false).map(|(x, _)| x)
+        self.run(x, 0..self.layers.len(), full.with(uploaded.as_ref()), &window, false).map(|(x, _)| x)
     }
 
-    /// As [`Llada::hidden`], keeping what [`Llada::backward`] needs.
+    /// As [`Decoder::hidden`], keeping what [`Decoder::backward`] needs.
     ///
-    /// With checkpointing that is the input of every so many blocks, so that going back, the activations of these
-    /// few blocks stand in memory instead of those of all. Dropout is drawn from keys: blocks that are run again
+    /// With checkpointing that is the input of every so many layers, so that going back, the activations of these
+    /// few layers stand in memory instead of those of all. Dropout is drawn from keys: layers that are run again
     /// give the same bits.
     pub fn hidden_with_tape(
         &self,
@@ -132,9 +151,9 @@ impl Llada {
         checkpointing: ActivationCheckpointing,
     ) -> Result<(Tensor, Tape)> {
         let window = window.into();
-        let ids = self.ids(batch)?;
+        let ids = self.upload_ids(batch)?;
         let mut x = self.embed(&ids)?; // [B*T, D]
-        let n = self.blocks.len();
+        let n = self.layers.len();
         let (length, keep_last) = match checkpointing {
             ActivationCheckpointing::Off => (n, true),
             ActivationCheckpointing::Every(layers) => {
@@ -147,64 +166,64 @@ impl Llada {
         let full = full.with(uploaded.as_ref());
         let mut segments = Vec::new();
         for first in (0..n).step_by(length) {
-            let blocks = first..n.min(first + length);
-            let keep = keep_last && blocks.end == n;
-            let (y, saved) = self.run(x.clone(), blocks.clone(), full, &window, keep)?;
-            segments.push(Segment { blocks, kept: if keep { Kept::Saved(saved) } else { Kept::Input(x) } });
+            let layers = first..n.min(first + length);
+            let keep = keep_last && layers.end == n;
+            let (y, saved) = self.run(x.clone(), layers.clone(), full, &window, keep)?;
+            segments.push(Segment { layers, kept: if keep { Kept::Saved(saved) } else { Kept::Input(x) } });
             x = y;
         }
         Ok((x, Tape { ids, window, segments }))
     }
 
-    fn ids(&self, batch: &Batch) -> Result<Tensor> {
+    fn upload_ids(&self, batch: &Batch) -> Result<Tensor> {
         gpu::upload(&batch.ids, batch.ids.len(), self.device())
     }
 
-    /// Runs some blocks on the input of the first of them.
+    /// Runs some layers on the input of the first of them.
     fn run(
         &self,
         mut x: Tensor,
-        blocks: Range<usize>,
+        layers: Range<usize>,
         full: Span<'_>,
         window: &Window,
         keep: bool,
     ) -> Result<(Tensor, Vec<Saved>)> {
         let mut all = Vec::new();
-        for i in blocks {
-            let (y, saved) = self.blocks[i].forward(&x, &self.shared(full, window, i), keep)?;
+        for i in layers {
+            let (y, saved) = self.layers[i].forward(&x, &self.shared(full, window, i), keep)?;
             x = y;
             all.extend(saved);
         }
         Ok((x, all))
     }
 
-    /// Runs some blocks again, up to what the backward of the last one needs.
-    fn rerun(&self, x: Tensor, blocks: Range<usize>, full: Span<'_>, window: &Window) -> Result<Vec<Saved>> {
-        let Range { start, end } = blocks;
+    /// Runs some layers again, up to what the backward of the last one needs.
+    fn rerun(&self, x: Tensor, layers: Range<usize>, full: Span<'_>, window: &Window) -> Result<Vec<Saved>> {
+        let Range { start, end } = layers;
         let (x, mut all) = self.run(x, start..end - 1, full, window, true)?;
-        all.push(self.blocks[end - 1].save(x, &self.shared(full, window, end - 1))?);
+        all.push(self.layers[end - 1].save(x, &self.shared(full, window, end - 1))?);
         Ok(all)
     }
 
     /// Embeddings of tokens, as activations: `[N, D]`.
     pub(super) fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         gpu::noted(1);
-        gpu::cast(&self.wte.rows(ids)?, self.activations())
+        gpu::cast(&self.embedding.rows(ids)?, self.activations())
     }
 
-    /// Only the last block may leave places out: the others feed keys and values to all of its queries.
-    pub(super) fn shared<'a>(&'a self, full: Span<'a>, window: &'a Window, block: usize) -> Shared<'a> {
-        let (window, picked) = match block + 1 == self.blocks.len() {
+    /// Only the last layer may leave places out: the others feed keys and values to all of its queries.
+    pub(super) fn shared<'a>(&'a self, full: Span<'a>, window: &'a Window, layer: usize) -> Shared<'a> {
+        let (window, picked) = match layer + 1 == self.layers.len() {
             true => (full.window(&window.columns), full.pick(window)),
             false => (full, full),
         };
-        Shared { config: &self.config, tables: &self.tables, full, window, picked }
+        Shared { shape: &self.shape, tables: &self.tables, full, window, picked }
     }
 
-    /// Back-propagates through the blocks, adding to `gradients`. `batch` and `pass` are those of the forward.
+    /// Back-propagates through the layers, adding to `gradients`. `batch` and `pass` are those of the forward.
     ///
     /// # Shapes
-    /// `dx` `[N, D]`, the gradient of what [`Llada::hidden_with_tape`] returned.
+    /// `dx` `[N, D]`, the gradient of what [`Decoder::hidden_with_tape`] returned.
     pub fn backward(
         &self,
         tape: Tape,
@@ -218,60 +237,70 @@ impl Llada {
         let uploaded = Uploaded::of(&full, &window, self.device())?;
         let full = full.with(uploaded.as_ref());
         let mut dx = dx;
-        for Segment { blocks, kept } in segments.into_iter().rev() {
+        for Segment { layers, kept } in segments.into_iter().rev() {
             let saved = match kept {
                 Kept::Saved(saved) => saved,
-                Kept::Input(x) => self.rerun(x, blocks.clone(), full, &window)?,
+                Kept::Input(x) => self.rerun(x, layers.clone(), full, &window)?,
             };
-            for (i, saved) in blocks.zip(saved).rev() {
+            for (i, saved) in layers.zip(saved).rev() {
                 let shared = self.shared(full, &window, i);
-                match self.blocks[i].backward(&dx, saved, &shared, self.has_trainable_before(i), gradients)? {
+                match self.layers[i].backward(&dx, saved, &shared, self.has_trainable_before(i), gradients)? {
                     Some(below) => dx = below,
                     None => return Ok(()),
                 }
             }
         }
-        if let Some(wte) = self.wte.dense().filter(|w| w.is_trainable()) {
+        if let Some(embedding) = self.embedding.dense().filter(|w| w.is_trainable()) {
             let rows = dx.to_dtype(DType::F32)?;
-            let zeros = wte.value().to_dtype(DType::F32)?.zeros_like()?;
-            gradients.add(wte.name(), zeros.index_add(&ids, &rows, 0)?)?;
+            let zeros = embedding.value().to_dtype(DType::F32)?.zeros_like()?;
+            gradients.add(embedding.name(), zeros.index_add(&ids, &rows, 0)?)?;
         }
         Ok(())
     }
 
-    /// Whether the gradient of block `i`'s input leads to anything that is trained.
+    /// Whether the gradient of layer `i`'s input leads to anything that is trained.
     fn has_trainable_before(&self, i: usize) -> bool {
-        self.wte.is_trainable()
-            || self.blocks[i].attn_norm.is_trainable()
-            || self.blocks[..i].iter().any(|b| b.linears().iter().any(|(_, l)| l.adapter.is_some()))
+        self.embedding.is_trainable()
+            || self.layers[i].attn_norm.is_trainable()
+            || self.layers[..i].iter().any(|below| below.linears().iter().any(|l| l.adapter.is_some()))
+    }
+
+    /// The base model's weights, in the order in which they are made.
+    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let layers = self.layers.iter().flat_map(Layer::parts);
+        let ends = [Part::Vector(&self.head.norm), Part::Matrix(&self.head.weight)];
+        [Part::Matrix(&self.embedding)].into_iter().chain(layers).chain(ends)
     }
 
     /// The matrices of the base model: embedding, linear layers, head.
     pub fn matrices(&self) -> Vec<&Weight> {
-        let linears = self.blocks.iter().flat_map(|b| b.linears()).map(|(_, l)| &l.weight);
-        [&self.wte].into_iter().chain(linears).chain([&self.head.weight]).collect()
+        self.parts().filter_map(Part::matrix).collect()
     }
 
-    /// The norms of the base model.
-    pub fn norms(&self) -> Vec<&Param> {
-        let blocks = self.blocks.iter().flat_map(|b| [&b.attn_norm, &b.ff_norm]);
-        blocks.chain([&self.head.norm]).collect()
+    /// The vectors of the base model: norms.
+    pub fn vectors(&self) -> Vec<&Param> {
+        self.parts().filter_map(Part::vector).collect()
     }
 
-    /// Every weight of the base model that lies as numbers, neither in panels nor in blocks.
+    /// The linear layers of all layers, in the order in which they are numbered.
+    pub(super) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.layers.iter().flat_map(Layer::linears)
+    }
+
+    /// Every weight of the base model that lies as numbers, neither in panels nor in layers.
     pub fn params(&self) -> Vec<&Param> {
-        self.matrices().into_iter().filter_map(Weight::dense).chain(self.norms()).collect()
+        self.matrices().into_iter().filter_map(Weight::dense).chain(self.vectors()).collect()
     }
 
     /// How many numbers the base model is made of.
     pub fn parameter_count(&self) -> usize {
         let matrices = self.matrices().into_iter().filter_map(|w| w.dims2().ok()).map(|(out, input)| out * input);
-        matrices.chain(self.norms().into_iter().map(|p| p.value().elem_count())).sum()
+        matrices.chain(self.vectors().into_iter().map(|p| p.value().elem_count())).sum()
     }
 
     /// The variables to train, by name: adapters, or all weights of a model loaded for full fine-tuning.
     pub fn trainable(&self) -> BTreeMap<String, Var> {
-        let adapters = self.blocks.iter().flat_map(|b| b.linears()).filter_map(|(_, l)| l.adapter.as_ref());
+        let adapters = self.linears().filter_map(|l| l.adapter.as_ref());
         let params = adapters.flat_map(|a| [&a.a, &a.b]).chain(self.params());
         params.filter_map(|p| Some((p.name().to_owned(), p.var()?.clone()))).collect()
     }

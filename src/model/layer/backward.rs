@@ -1,13 +1,13 @@
-//! The explicit backward of a block.
+//! The explicit backward of a layer.
 
 use candle_core::{Result, Tensor};
 
 use super::super::ops::cpu;
-use super::{AttentionSaved, Block, MlpSaved, Saved, Shared, Turn, attention, rms_norm, swiglu};
+use super::{AttentionSaved, Layer, MlpSaved, Saved, Shared, Turn, attention, rms_norm, swiglu};
 use crate::model::param::Gradients;
 
-impl Block {
-    /// Adds the block's gradients to `gradients`; returns the gradient of its input, if wanted.
+impl Layer {
+    /// Adds the layer's gradients to `gradients`; returns the gradient of its input, if wanted.
     ///
     /// # Shapes
     /// `dy` `[N, D]`; returns `[B*T, D]`.
@@ -24,11 +24,11 @@ impl Block {
         let d_mid = cpu::sum(self.mlp_backward(dy, &mid, mlp, shared, gradients)?, dy)?;
         drop(mid);
         let AttentionSaved { attended, out_low, .. } = &attention;
-        let d_heads = self.attn_out.backward(attended.as_ref(), out_low, &d_mid, picked, true, gradients)?;
+        let d_heads = self.o.backward(attended.as_ref(), out_low, &d_mid, picked, true, gradients)?;
         let d_heads = picked.put(&wanted(d_heads)?, window)?; // [B*W, H*E]
         let dh = self.attention_backward(d_heads, &x, attention, shared, want_dx, gradients)?;
         let Some(dh) = dh else { return Ok(None) };
-        let eps = shared.config.rms_norm_eps;
+        let eps = shared.shape.eps;
         if self.attn_norm.is_trainable() {
             gradients.add(self.attn_norm.name(), rms_norm::weight_gradient(&x, eps, &dh)?)?;
         }
@@ -47,27 +47,27 @@ impl Block {
     ) -> Result<Tensor> {
         let Shared { picked, .. } = shared;
         let MlpSaved { gate, up, gate_low, up_low, down_low } = saved;
-        let eps = shared.config.rms_norm_eps;
-        let activated = match self.ff_out.needs_input(picked) {
+        let eps = shared.shape.eps;
+        let activated = match self.down.needs_input(picked) {
             true => Some(swiglu::forward(&gate, &up)?),
             false => None,
         };
-        let down = self.ff_out.backward(activated.as_ref(), &down_low, dy, picked, true, gradients)?;
+        let down = self.down.backward(activated.as_ref(), &down_low, dy, picked, true, gradients)?;
         drop(activated);
         let (d_gate, d_up) = swiglu::backward(&gate, up, wanted(down)?)?;
         drop(gate);
-        let h = match self.ff_proj.needs_input(picked) || self.up_proj.needs_input(picked) {
-            true => Some(rms_norm::forward(mid, self.ff_norm.value(), eps)?),
+        let h = match self.gate.needs_input(picked) || self.up.needs_input(picked) {
+            true => Some(rms_norm::forward(mid, self.mlp_norm.value(), eps)?),
             false => None,
         };
         let h = h.as_ref();
-        let through_gate = self.ff_proj.backward(h, &gate_low, &d_gate, picked, true, gradients)?;
-        let through_up = self.up_proj.backward(h, &up_low, &d_up, picked, true, gradients)?;
+        let through_gate = self.gate.backward(h, &gate_low, &d_gate, picked, true, gradients)?;
+        let through_up = self.up.backward(h, &up_low, &d_up, picked, true, gradients)?;
         let dh = cpu::sum(wanted(through_gate)?, &wanted(through_up)?)?;
-        if self.ff_norm.is_trainable() {
-            gradients.add(self.ff_norm.name(), rms_norm::weight_gradient(mid, eps, &dh)?)?;
+        if self.mlp_norm.is_trainable() {
+            gradients.add(self.mlp_norm.name(), rms_norm::weight_gradient(mid, eps, &dh)?)?;
         }
-        rms_norm::backward(mid, self.ff_norm.value(), eps, &dh)
+        rms_norm::backward(mid, self.mlp_norm.value(), eps, &dh)
     }
 
     /// From the gradient of the attended values to that of the first norm's output.
@@ -80,26 +80,26 @@ impl Block {
         want_dx: bool,
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
-        let Shared { config, full, window, picked, .. } = shared;
+        let Shared { shape, full, window, picked, .. } = shared;
         let (b, w) = (full.pad.len(), window.width);
-        let d_heads = d_heads.reshape((b, w, config.d_model))?;
+        let d_heads = d_heads.reshape((b, w, shape.queries()))?;
         let AttentionSaved { q, k, v, q_low, k_low, v_low, .. } = saved;
         let (dq, dk, dv) = attention::backward(&q, &k, &v, full.padding(), &d_heads)?;
         drop((d_heads, q, k, v));
-        let dq = shared.rotate(dq, config.n_heads, window, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
+        let dq = shared.rotate(dq, shape.heads, window, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
         let dq = picked.take(&dq, window)?; // [N, H*E]
-        let dk = shared.rotate(dk, config.n_kv_heads, full, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
+        let dk = shared.rotate(dk, shape.kv_heads, full, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
         let dv = dv.flatten_from(2)?.flatten(0, 1)?;
-        let qkv = [&self.q_proj, &self.k_proj, &self.v_proj];
+        let qkv = [&self.q, &self.k, &self.v];
         let h = match qkv.iter().any(|l| l.needs_input(full)) {
-            true => Some(rms_norm::forward(x, self.attn_norm.value(), config.rms_norm_eps)?),
+            true => Some(rms_norm::forward(x, self.attn_norm.value(), shape.eps)?),
             false => None,
         };
         let hq = h.as_ref().map(|h| picked.take(h, full)).transpose()?;
         let (h, hq) = (h.as_ref(), hq.as_ref());
-        let through_q = self.q_proj.backward(hq, &q_low, &dq, picked, want_dx, gradients)?;
-        let through_k = self.k_proj.backward(h, &k_low, &dk, full, want_dx, gradients)?;
-        let through_v = self.v_proj.backward(h, &v_low, &dv, full, want_dx, gradients)?;
+        let through_q = self.q.backward(hq, &q_low, &dq, picked, want_dx, gradients)?;
+        let through_k = self.k.backward(h, &k_low, &dk, full, want_dx, gradients)?;
+        let through_v = self.v.backward(h, &v_low, &dv, full, want_dx, gradients)?;
         match (through_q, through_k, through_v) {
             (Some(q), Some(k), Some(v)) => cpu::sum(cpu::sum(k, &v)?, &picked.put(&q, full)?).map(Some),
             _ => Ok(None),

@@ -1,12 +1,12 @@
-//! A block run on some columns only, against keys and values of all of them; no backward follows.
+//! A layer run on some columns only, against keys and values of all of them; no backward follows.
 
 use candle_core::{Result, Tensor};
 
 use super::super::cache::KeyValues;
-use super::{Block, Shared, Turn, attention, rms_norm};
+use super::{Layer, Shared, Turn, attention, rms_norm};
 use crate::profile::{self, Part};
 
-impl Block {
+impl Layer {
     /// `shared.full` are the columns that are fed, `F` of them, `shared.picked` places in these; `join` adds what is kept
     /// of the other columns to their keys and values.
     ///
@@ -30,16 +30,16 @@ impl Block {
         shared: &Shared<'_>,
         join: impl FnOnce(KeyValues) -> Result<KeyValues>,
     ) -> Result<Tensor> {
-        let Shared { config, full: fed, window, picked, .. } = shared;
-        let h = rms_norm::forward(x, self.attn_norm.value(), config.rms_norm_eps)?;
+        let Shared { shape, full: fed, window, picked, .. } = shared;
+        let h = rms_norm::forward(x, self.attn_norm.value(), shape.eps)?;
         let [(q, _), (k, _), (v, _)] = self.project(&h, shared)?;
-        let q = shared.rotate(picked.put(&q, window)?, config.n_heads, window, Turn::Forward)?;
-        let k = shared.rotate(k, config.n_kv_heads, fed, Turn::Forward)?;
+        let q = shared.rotate(picked.put(&q, window)?, shape.heads, window, Turn::Forward)?;
+        let k = shared.rotate(k, shape.kv_heads, fed, Turn::Forward)?;
         let v = v.reshape(k.shape())?;
         let all = join(KeyValues { k, v })?; // [B, T, K, E]
         let attended = attention::forward(&q, &all.k, &all.v, fed.padding())?.flatten(0, 1)?; // [B*W, H*E]
         let attended = picked.take(&attended, window)?; // [N, H*E]
-        let (mid, _) = self.attn_out.forward(Some(&picked.take(x, fed)?), &attended, picked)?;
+        let (mid, _) = self.o.forward(Some(&picked.take(x, fed)?), &attended, picked)?;
         Ok(mid)
     }
 }

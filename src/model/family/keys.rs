@@ -1,0 +1,141 @@
+//! Reading keys of a `config.json`, collecting what is wrong with them.
+
+use anyhow::{Result, bail};
+use serde_json::{Map, Value};
+
+use super::Description;
+use crate::model::ops::rope::MOST_POSITIONS;
+
+/// The largest size that is read: products of two do not overflow.
+const LARGEST: u64 = i32::MAX as u64;
+
+/// The most layers that are read; published models have a hundred.
+const DEEPEST: usize = 10_000;
+
+/// The keys of a file, and what is wrong with those that were asked for.
+pub struct Keys<'a> {
+    json: &'a Map<String, Value>,
+    problems: Vec<String>,
+}
+
+/// The keys that a family has its sizes under, for messages.
+#[derive(Clone, Copy, Debug)]
+pub struct SizeKeys {
+    /// Key of the width.
+    pub width: &'static str,
+    /// Key of the number of query heads.
+    pub heads: &'static str,
+    /// Key of the number of key heads.
+    pub kv_heads: &'static str,
+    /// Key of the number of layers.
+    pub layers: &'static str,
+}
+
+impl<'a> Keys<'a> {
+    /// Nothing asked for yet.
+    pub fn new(json: &'a Map<String, Value>) -> Self {
+        Self { json, problems: Vec::new() }
+    }
+
+    /// What was read, if nothing is wrong.
+    ///
+    /// # Errors
+    /// All problems, a line each.
+    pub fn finished(self, description: Description) -> Result<Description> {
+        if !self.problems.is_empty() {
+            bail!("{}", self.problems.join("\n"));
+        }
+        Ok(description)
+    }
+
+    /// Whether a key is there and not null.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.json.get(key).is_some_and(|v| !v.is_null())
+    }
+
+    /// A key with one supported value, which must be there.
+    pub fn must_be(&mut self, key: &str, value: impl Into<Value>) {
+        let value = value.into();
+        match self.json.get(key) {
+            None => self.problems.push(format!("{key} is missing: it must be {value}")),
+            Some(_) => self.may_be(key, value),
+        }
+    }
+
+    /// A key with one supported value, which is upstream's default.
+    pub fn may_be(&mut self, key: &str, value: impl Into<Value>) {
+        let value = value.into();
+        match self.json.get(key) {
+            Some(found) if *found != value => {
+                self.problems.push(format!("{key} is {found}: only {value} is supported"));
+            }
+            _ => {}
+        }
+    }
+
+    fn take<T: Default>(&mut self, key: &str, what: &str, read: impl Fn(&Value) -> Option<T>) -> T {
+        match self.json.get(key).map(|v| (v, read(v))) {
+            Some((_, Some(value))) => value,
+            Some((found, None)) => {
+                self.problems.push(format!("{key} is {found}: expected {what}"));
+                T::default()
+            }
+            None => {
+                self.problems.push(format!("{key} is missing: expected {what}"));
+                T::default()
+            }
+        }
+    }
+
+    /// A size.
+    pub fn size(&mut self, key: &str) -> usize {
+        let size = |v: &Value| v.as_u64().filter(|n| (1..=LARGEST).contains(n)).and_then(|n| usize::try_from(n).ok());
+        self.take(key, &format!("a whole number from 1 to {LARGEST}"), size)
+    }
+
+    /// A number above 0.
+    pub fn number(&mut self, key: &str) -> f64 {
+        self.take(key, "a number above 0", |v| v.as_f64().filter(|&x| x > 0.0))
+    }
+
+    /// A token id.
+    pub fn id(&mut self, key: &str) -> u32 {
+        self.take(key, "a token id", |v| v.as_u64().and_then(|n| u32::try_from(n).ok()))
+    }
+
+    /// Whether sizes and ids fit each other; says nothing where a key is wrong already.
+    pub fn check(&mut self, description: &Description, keys: SizeKeys) {
+        if self.problems.is_empty() {
+            self.problems = problems(description, keys);
+        }
+    }
+}
+
+/// What of a description cannot be.
+pub(super) fn problems(Description { shape, names, ids, .. }: &Description, keys: SizeKeys) -> Vec<String> {
+    let mut problems = Vec::new();
+    let divides = |small: usize, large: usize| small > 0 && large.is_multiple_of(small);
+    if !divides(shape.heads, shape.width) || !shape.head_dim.is_multiple_of(2) {
+        problems.push(format!(
+            "{} {} must be {} {} times an even number",
+            keys.width, shape.width, keys.heads, shape.heads
+        ));
+    }
+    if !divides(shape.kv_heads, shape.heads) {
+        problems.push(format!("{} {} does not divide {} {}", keys.kv_heads, shape.kv_heads, keys.heads, shape.heads));
+    }
+    for (key, size, most, why) in [
+        (keys.layers, shape.layers, DEEPEST, "no model has as many"),
+        (names.positions, shape.positions, MOST_POSITIONS, "f32 cannot count as many positions"),
+    ] {
+        if size > most {
+            problems.push(format!("{key} {size} is more than {most}: {why}"));
+        }
+    }
+    for (id, key) in ids.named() {
+        if id as usize >= shape.vocabulary {
+            problems.push(format!("{key} {id} is outside the {} embeddings", shape.vocabulary));
+        }
+    }
+    problems
+}

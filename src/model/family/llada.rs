@@ -1,0 +1,85 @@
+//! LLaDA (arXiv 2502.09992), read as `modeling_llada.py` of `GSAI-ML/LLaDA-8B-Base` reads it.
+//!
+//! Upstream's defaults for missing keys are GPT-2's, so every key that changes the maths must be there, and a
+//! value this crate does not implement is refused by name rather than ignored.
+
+use serde_json::Value;
+
+use super::keys::{Keys, SizeKeys};
+use super::{Description, Family};
+use crate::model::names::Names;
+use crate::model::shape::Shape;
+use crate::text::SpecialIds;
+
+pub(super) const FAMILY: Family = Family { architecture: "LLaDAModelLM", read };
+
+const NAME: &str = "LLaDA";
+
+static NAMES: Names = Names {
+    positions: "max_sequence_length",
+    layers: "model.transformer.blocks",
+    embedding: "model.transformer.wte",
+    attention_norm: "attn_norm",
+    attention: ["q_proj", "k_proj", "v_proj", "attn_out"],
+    mlp_norm: "ff_norm",
+    mlp: ["ff_proj", "up_proj", "ff_out"],
+    final_norm: "model.transformer.ln_f",
+    head: "model.transformer.ff_out",
+};
+
+pub(super) const SIZE_KEYS: SizeKeys =
+    SizeKeys { width: "d_model", heads: "n_heads", kv_heads: "n_kv_heads", layers: "n_layers" };
+
+fn read(keys: &mut Keys<'_>) -> Description {
+    for (key, value) in [("layer_norm_type", "rms"), ("activation_type", "silu"), ("block_type", "llama")] {
+        keys.must_be(key, value);
+    }
+    keys.must_be("rope", true);
+    keys.must_be("weight_tying", false);
+    keys.must_be("include_bias", false);
+    for key in ["include_qkv_bias", "attention_layer_norm", "alibi", "scale_logits", "input_emb_norm"] {
+        keys.may_be(key, false);
+    }
+    keys.may_be("rope_full_precision", true);
+    keys.may_be("block_group_size", 1);
+    keys.may_be("clip_qkv", Value::Null);
+
+    let (width, heads) = (keys.size("d_model"), keys.size("n_heads"));
+    let shape = Shape {
+        width,
+        layers: keys.size("n_layers"),
+        heads,
+        kv_heads: if keys.is_set("n_kv_heads") { keys.size("n_kv_heads") } else { heads },
+        head_dim: width / heads.max(1),
+        ffn: keys.size("mlp_hidden_size"),
+        vocabulary: keys.size(if keys.is_set("embedding_size") { "embedding_size" } else { "vocab_size" }),
+        positions: keys.size("max_sequence_length"),
+        rope_theta: keys.number("rope_theta"),
+        eps: keys.number("rms_norm_eps"),
+    };
+    let (mask, end) = (keys.id("mask_token_id"), keys.id("eos_token_id"));
+    let description = described(shape, SpecialIds::new(mask, end, end, &[]));
+    keys.check(&description, SIZE_KEYS);
+    description
+}
+
+/// LLaDA-8B, Base and Instruct.
+pub(super) fn llada_8b() -> Description {
+    let shape = Shape {
+        width: 4_096,
+        layers: 32,
+        heads: 32,
+        kv_heads: 32,
+        head_dim: 128,
+        ffn: 12_288,
+        vocabulary: 126_464,
+        positions: 4_096,
+        rope_theta: 500_000.0,
+        eps: 1e-5,
+    };
+    described(shape, SpecialIds::new(126_336, 126_081, 126_081, &[]))
+}
+
+fn described(shape: Shape, ids: SpecialIds) -> Description {
+    Description { family: NAME, shape, names: &NAMES, ids }
+}
