@@ -265,13 +265,13 @@ impl Cli {
 impl Job {
     /// The processes that do it.
     fn world(&self) -> anyhow::Result<World> {
-        if matches!(self, Self::Train(_) | Self::Sft(_) | Self::Eval(_)) {
+        if matches!(self, Self::Train(_) | Self::Sft(_) | Self::Eval(_) | Self::Bench(_)) {
             return World::of_process();
         }
         match Launch::of_process().filter(|launch| launch.size > 1) {
             None => Ok(World::solo()),
             Some(launch) => Err(spg::error::Usage(format!(
-                "{} processes were started together: only spg train, spg sft and spg eval share their work; start one",
+                "{} processes were started together: only train, sft, eval and bench share their work; start one",
                 launch.size
             ))
             .into()),
@@ -289,7 +289,7 @@ impl Job {
             Self::Merge(args) => spg::merge::run(&args.request()),
             Self::Report(args) => spg::report::write_page(&args.request()),
             Self::Sweep(args) => args.run(),
-            Self::Bench(args) => spg::bench::run(&args.request()),
+            Self::Bench(args) => spg::bench::run(&args.request(), world),
             Self::Data(args) => args.run(),
             Self::Verify(args) => spg::verify::run(&args.request()),
             Self::Configs { name } => configs(name.as_deref()),

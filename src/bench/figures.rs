@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::ops::gpu::Traffic;
 use crate::profile::{Part, Profile};
+use crate::world::Times;
 
 /// The figures of one benchmark.
 #[derive(Clone, Debug)]
@@ -16,6 +17,10 @@ pub struct Figures {
     pub train_seconds: Vec<f64>,
     /// Time of all that was timed.
     pub seconds: f64,
+    /// How many processes shared the work.
+    pub processes: usize,
+    /// What working together took of it.
+    pub together: Times,
     /// Where it went.
     pub profile: Profile,
     /// The best rate of a large matrix product on this machine, GFLOP/s.
@@ -80,6 +85,9 @@ impl Figures {
             "peak_memory_mib": self.peak_memory_mib,
             "gemm_gflops": self.gemm_gflops(),
             "gemm_peak_gflops": self.gemm_peak_gflops,
+            "processes": self.processes,
+            "waiting_share": self.together.waiting / self.seconds,
+            "reducing_share": self.together.reducing / self.seconds,
             "gemm_share": self.profile.gemm_seconds / self.seconds,
             "traffic": self.traffic.map(|traffic| {
                 let of = |(name, t): (&str, Traffic)| {
@@ -104,6 +112,14 @@ impl Figures {
         let mut line = |name: &str, text: String| lines.push(format!("{name:12} {text}"));
         if let (Some(seconds), Some(rate)) = (self.rollout_seconds, self.rollout_tokens_per_second()) {
             line("rollout", format!("{seconds:.3} s, {rate:.1} tokens/s"));
+        }
+        if self.processes > 1 {
+            let share = |seconds: f64| 100.0 * seconds / self.seconds;
+            let (waiting, reducing) = (share(self.together.waiting), share(self.together.reducing));
+            line(
+                "processes",
+                format!("{}: {waiting:.1} % waiting, {reducing:.1} % adding up gradients", self.processes),
+            );
         }
         if let Some(seconds) = self.train_step_seconds() {
             line("train step", format!("{seconds:.3} s (median of {})", self.train_seconds.len()));
@@ -153,6 +169,8 @@ mod tests {
             generated_tokens: 128,
             train_seconds: vec![3.0, 1.0, 2.0],
             seconds: 8.0,
+            processes: 1,
+            together: Times::default(),
             profile,
             gemm_peak_gflops: 4.0,
             peak_memory_mib: None,

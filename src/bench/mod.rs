@@ -18,25 +18,28 @@ use crate::profile;
 use crate::report::{print_json, print_result};
 use crate::runtime;
 use crate::terminal::{width, wrapped};
+use crate::world::World;
 
-/// Opens the model, times what is asked for, and prints the figures.
+/// Opens the model, times what is asked for together with the other processes, and prints the figures: of several
+/// processes times and tokens are those of all, the rest is the first one's.
 ///
 /// # Errors
 /// A model that cannot be loaded, sizes that do not fit it, or whatever fails on the way.
-pub fn run(request: &BenchRequest) -> Result<()> {
+pub fn run(request: &BenchRequest, world: &World) -> Result<()> {
     let decoding = work::decoding(request)?;
-    let mut model = model::open(request, &device::open(request.device, 0)?)?;
+    let mut model = model::open(request, &device::open(request.device, world.local_rank())?)?;
     model.attach_lora(&work::adapters(request)?, work::SEED)?;
     let gemm_peak_gflops = work::gemm_peak(&model)?;
     work::warm_up(&model, request)?;
 
     let work = || -> Result<Timed> {
-        let rollout = request.rollout.then(|| work::rollout(&model, request, &decoding)).transpose()?;
-        Ok(Timed { rollout, updates: work::updates(&model, request)? })
+        let rollout = request.rollout.then(|| work::rollout(&model, request, &decoding, world)).transpose()?;
+        Ok(Timed { rollout, updates: work::updates(&model, request, world)? })
     };
     // to be timed by part an accelerator is waited for after every part, which takes time of its own
     let undisturbed = if gpu::is_host(model.device()) { None } else { Some(work()?) };
     profile::start();
+    world.restart_times();
     let started = Instant::now();
     let by_part = work()?;
     let seconds = started.elapsed().as_secs_f64();
@@ -48,11 +51,16 @@ pub fn run(request: &BenchRequest) -> Result<()> {
         generated_tokens: request.batch.get() * request.gen_length.get(),
         train_seconds: timed.updates.iter().map(|work| work.seconds).collect(),
         seconds,
+        processes: world.size(),
+        together: world.times(),
         profile,
         gemm_peak_gflops,
         peak_memory_mib: runtime::peak_memory_mib(),
         traffic,
     };
+    if !world.is_first() {
+        return Ok(());
+    }
     match request.json {
         true => print_json(&figures.as_json().to_string()),
         false => print_result(&wrapped(&figures.as_text(), width())),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 
-use crate::config::{BenchRequest, LoraTable, Positive, SpgTable};
+use crate::config::{BenchRequest, GradientSum, LoraTable, Positive, Recipe, SpgTable};
 use crate::error::Usage;
 use crate::model::ops::gpu::{self, Traffic};
 use crate::model::ops::products::{Product, sum_of_products};
@@ -17,7 +17,8 @@ use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
 use crate::signal::Stop;
 use crate::task::Reward;
-use crate::train::{Completion, MicroBatches, PolicyUpdate};
+use crate::train::{Completion, MicroBatches, PolicyUpdate, Summation};
+use crate::world::World;
 
 /// Seed of all that is random here: figures are compared, results are not.
 pub const SEED: u64 = 0;
@@ -124,20 +125,21 @@ pub fn warm_up(model: &Decoder, request: &BenchRequest) -> Result<()> {
     Ok(())
 }
 
-/// Decodes one batch.
+/// Decodes one batch, every process its share.
 ///
 /// # Errors
 /// Logits that are not finite.
-pub fn rollout(model: &Decoder, request: &BenchRequest, decoding: &Decoding) -> Result<Measured> {
+pub fn rollout(model: &Decoder, request: &BenchRequest, decoding: &Decoding, world: &World) -> Result<Measured> {
     let key = Key::new(SEED, Purpose::Rollout);
-    let prompts: Vec<Prompt> = (0..request.batch.get())
+    let prompts: Vec<Prompt> = world
+        .share(request.batch.get())
         .map(|row| Prompt { ids: random_ids(model, row, request.prompt), key: key.prompt(row) })
         .collect();
-    measured(model, || {
+    measured(model, world, || {
         let model = model.for_sampling(request.merge_adapters)?;
         let sampler = Sampler { model: &model, decoding, pass: Pass::INFERENCE, stop: &Stop::default() };
-        sampler.complete(&prompts, prompts.len(), |_| ())?;
-        Ok(())
+        let decoded = sampler.complete(&prompts, prompts.len(), |_| ())?;
+        world.join(decoded.into_iter().map(|completion| completion.canvas).collect()).map(drop)
     })
 }
 
@@ -145,13 +147,16 @@ pub fn rollout(model: &Decoder, request: &BenchRequest, decoding: &Decoding) -> 
 ///
 /// # Errors
 /// If the maths fails.
-pub fn updates(model: &Decoder, request: &BenchRequest) -> Result<Vec<Measured>> {
+pub fn updates(model: &Decoder, request: &BenchRequest, world: &World) -> Result<Vec<Measured>> {
     if request.train == 0 {
         return Ok(Vec::new());
     }
     let completions: Vec<Completion> = (0..request.batch.get()).map(|row| completion(model, request, row)).collect();
     let passes = MicroBatches { size: request.batch, checkpointing: request.activation_checkpointing };
-    let update = PolicyUpdate::new(&SpgTable::default().recipe(), request.block, passes, SEED);
+    // each is its own group, so that processes can share them evenly
+    let recipe = Recipe { num_generations: NonZeroUsize::MIN, ..SpgTable::default().recipe() };
+    let summation = Summation::new(world, GradientSum::Running);
+    let update = PolicyUpdate::new(&recipe, request.block, passes, SEED).summed_by(summation);
     let mut optimizer = AdamW::new(model.trainable(), ADAM)?;
     let mut one = |step| {
         let anchors = update.anchors(model, model, &completions, step, &Stop::default())?;
@@ -161,14 +166,16 @@ pub fn updates(model: &Decoder, request: &BenchRequest) -> Result<Vec<Measured>>
             Ok(optimizer.step(gradients.by_name(), LEARNING_RATE, clip.scale)?)
         })
     };
-    (0..request.train).map(|step| measured(model, || one(step))).collect()
+    (0..request.train).map(|step| measured(model, world, || one(step))).collect()
 }
 
-/// Runs `work` until the model's device is done with it.
-fn measured(model: &Decoder, work: impl FnOnce() -> Result<()>) -> Result<Measured> {
+/// Runs `work` until the model's device is done with it, from when all processes are there until the last one is done.
+fn measured(model: &Decoder, world: &World, work: impl FnOnce() -> Result<()>) -> Result<Measured> {
+    world.gather(())?;
     let (started, before) = (Instant::now(), gpu::traffic());
     work()?;
     model.device().synchronize()?;
+    world.gather(())?;
     Ok(Measured { seconds: started.elapsed().as_secs_f64(), traffic: gpu::traffic().since(before) })
 }
 
