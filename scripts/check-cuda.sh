@@ -64,5 +64,10 @@ export CUDA_COMPUTE_CAP="${CUDA_COMPUTE_CAP:-80}"
 export CARGO_TARGET_DIR="${CHECK_CUDA_TARGET_DIR:-${CARGO_TARGET_DIR:-target}/check-cuda}"
 
 # The manifest optimises dependencies, here only build scripts and macros: not worth the time.
-cargo check --config 'profile.dev.package."*".opt-level=0' --features cuda "$@"
+check=(cargo check --config 'profile.dev.package."*".opt-level=0')
+"${check[@]}" --features cuda "$@"
 echo "the CUDA build type-checks (stub nvcc, compute capability $CUDA_COMPUTE_CAP)"
+if command -v mpicc > /dev/null; then
+    "${check[@]}" --features nccl "$@"
+    echo "so does that for several GPUs (NCCL)"
+fi

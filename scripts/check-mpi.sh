@@ -130,6 +130,6 @@ full() {
 if mount -t tmpfs -o size=3500k tmpfs "$disk" 2> /dev/null; then held "the disk of the first of 2 processes is full" full; fi
 
 refuses() { ! ranks 2 "$spg" merge --ckpt x --out y > "$scratch/merge.log" 2>&1 && grep -q "share their work" "$scratch/merge.log"; }
-held "commands of one process are refused to several" refuses
+held "commands for one process are refused to several" refuses
 
 exit $lost

@@ -251,3 +251,41 @@ fn completions_and_manual_pages_name_commands_and_options() {
     let names = std::fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().path());
     assert!(names.into_iter().all(|path| path.extension().is_some_and(|ending| ending == "1")));
 }
+
+/// What a launcher says to the second of three processes.
+fn launched(args: &[&str]) -> Command {
+    let mut command = spg(args);
+    let rank = [("RANK", "1"), ("SIZE", "3"), ("LOCAL_RANK", "1"), ("LOCAL_SIZE", "3")];
+    command.envs(rank.map(|(name, value)| (format!("OMPI_COMM_WORLD_{name}"), value)));
+    command
+}
+
+#[test]
+fn several_processes_would_each_have_done_all_of_the_work_in_one_folder() {
+    launched(&["merge", "--ckpt", "x", "--out", "y"]).assert().code(2).stderr(starts_with(
+        "error: 3 processes were started together: only train, sft, eval and bench share their work",
+    ));
+    // one that can connect them would wait for the others
+    if cfg!(not(feature = "mpi")) {
+        launched(&["train", "--config", "sudoku-tiny"])
+            .assert()
+            .code(2)
+            .stderr(starts_with("error: 3 processes were started together").and(contains("--features mpi")));
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_several_processes_would_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let line = format!("train --config sudoku-tiny --dry-run --world 5 --output-dir {}", run.display());
+    let output = spg(&line.split(' ').collect::<Vec<_>>()).assert().success().get_output().stdout.clone();
+    let text = String::from_utf8(output).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("world ")).collect();
+    assert!(
+        lines[0].contains("5 processes, of 12 prompts a step at most 3 each (24 in all); not all have as many"),
+        "{text}"
+    );
+    assert!(lines.len() >= 5 && text.contains("at 10 GB/s") && !run.exists(), "{text}");
+    spg(&["train", "--config", "sudoku-tiny", "--world", "3"]).assert().code(2).stderr(contains("--dry-run"));
+}
