@@ -23,7 +23,7 @@ use spg::rng::{Key, Purpose};
 use spg::rollout::{Decoding, Prompt, Sampler};
 use spg::signal::Stop;
 
-const CANVAS: Canvas = Canvas { prompt_length: 200, completion_length: 256, len: 256 };
+const CANVAS: Canvas = Canvas { prompt_length: 200, completion_length: 256, len: 256, begun: 0 };
 const FIRST: Round = Round { inner: 0, of: 4 };
 const COMPLETIONS: usize = 96;
 

@@ -96,7 +96,7 @@ fn masked(count: usize, mask: u32) -> Vec<Row> {
         let mut ids = clean.clone();
         scored.iter().for_each(|&at| ids[at] = mask);
         let targets = scored.iter().map(|&at| clean[at]).collect();
-        Row { ids, scored, targets, dropout: Key::new(1, Purpose::Dropout).prompt(i) }
+        Row { ids, past: None, prompt: PROMPT, scored, targets, dropout: Key::new(1, Purpose::Dropout).prompt(i) }
     };
     (0..count).map(row).collect()
 }
@@ -194,7 +194,7 @@ impl Phase {
     /// The rows of both updates.
     fn rows(&self) -> [Vec<Row>; 2] {
         let viewer = Viewer::new(&self.recipe, number(8), 1);
-        let views = |inner, c| viewer.views(self.model.ids().mask, &self.completions[c], c, 0, inner);
+        let views = |inner, c| viewer.views(&self.model, &self.completions[c], c, 0, inner);
         [0, 1].map(|inner| (0..12).flat_map(|c| views(inner, c).rows).collect())
     }
 

@@ -11,7 +11,8 @@ use rayon::prelude::*;
 
 use crate::config::{RunConfig, Split};
 use crate::model::source::ModelDir;
-use crate::model::{Blocks, Decoder, Weights, device, source};
+use crate::model::{Blocks, Decoder, Description, Sight, Weights, device, source};
+use crate::rollout::Decoding;
 use crate::signal::Stop;
 use crate::task::{Attempt, Record, Task};
 use crate::text::{Prompt, PromptEncoder, TooLong};
@@ -75,20 +76,48 @@ impl Loaded {
         let table = config.model();
         let device: Device = device::open(table.device, place)?;
         let too_long = if config.rollout().truncate_prompts { TooLong::Truncate } else { TooLong::Skip };
-        let encoder = PromptEncoder::load(&dir.path, config.rollout().max_prompt_length, too_long)?;
+        let encoder = PromptEncoder::load(&dir.path, config.rollout().max_prompt_length, too_long)?
+            .with_variables(table.chat_template_kwargs.clone());
         let dtype = device::dtype(table.dtype);
         let blocks = gguf.map(Blocks::Gguf).or(table.quantize.map(Blocks::Pack));
-        let model = match (origin, blocks) {
-            (Origin::Random(seed), _) => Decoder::random(&dir.path, seed, DType::F32, &device, Weights::Trainable),
-            (Origin::Checkpoint(_), Some(blocks)) => Decoder::load_quantised(&dir.path, dtype, &device, blocks),
-            (Origin::Checkpoint(weights), None) => Decoder::load(&dir.path, dtype, &device, weights),
+        let path = &dir.path;
+        let load = |described: Description| match (origin, blocks) {
+            (Origin::Random(seed), _) => {
+                Decoder::random_sized(described, seed, DType::F32, &device, Weights::Trainable)
+            }
+            (Origin::Checkpoint(_), Some(blocks)) => {
+                Decoder::load_quantised_described(described, path, dtype, &device, blocks)
+            }
+            (Origin::Checkpoint(weights), None) => Decoder::load_described(described, path, dtype, &device, weights),
         };
-        let model = model.with_context(|| format!("cannot load the model {}", table.name_or_path))?;
+        let model = Description::read_with(path, &table.facts())
+            .and_then(load)
+            .with_context(|| format!("cannot load the model {}", table.name_or_path))?;
         for (id, name) in model.ids().named() {
             encoder.tokenizer().require_id(id, name)?;
         }
+        fits(config, model.shape().sight)?;
         Ok(Self { model, encoder, dir })
     }
+}
+
+/// Whether completions of a model that sees so much can be decoded and masked as a configuration says.
+///
+/// # Errors
+/// Names the key that does not fit.
+fn fits(config: &RunConfig, sight: Sight) -> Result<()> {
+    Decoding::from_table(config.rollout())?.check(sight)?;
+    for setting in config.eval_settings() {
+        let steps = setting.diffusion_steps;
+        let schedule = Decoding::greedy(setting.max_completion_length, setting.block_length, steps)?;
+        schedule.accelerated(config.rollout()).check(sight)?;
+    }
+    let paired = config.algorithm().is_ok_and(|algorithm| algorithm.recipe().masks.are_paired());
+    ensure!(
+        !(paired && sight == Sight::Full),
+        "forward_type = \"every_block\" is for block-causal models: this one sees everything, use \"block_random\""
+    );
+    Ok(())
 }
 
 /// The folder of the model that a configuration names, and the file of its weights if they are not there.

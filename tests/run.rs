@@ -444,6 +444,13 @@ fn verify_holds_on_the_golden_models_and_notices_damage() {
         // advantages, loss and gradients of d1, wd1, unigrpo, coupled_grpo and espo
         assert_eq!(text.lines().filter(|l| l.starts_with("ok") && l.contains("algorithms.")).count(), 15, "{text}");
     }
+    for name in ["a2d_qwen3", "dream", "sdar"] {
+        let output = succeed(spg(&["verify", &format!("tests/fixtures/golden/{name}"), "--device", "cpu"]));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // logits, four decodes, three items of four losses, two of four updates
+        assert_eq!(text.lines().filter(|l| l.starts_with("ok")).count(), 1 + 4 + 12 + 8, "{text}");
+        assert!(!text.contains("FAIL"), "{text}");
+    }
     let dir = tempfile::tempdir().expect("a folder");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
     for entry in std::fs::read_dir(source).expect("fixtures").flatten() {

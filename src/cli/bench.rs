@@ -79,6 +79,9 @@ enum ShapeName {
     /// LLaDA-8B: 32 layers of width 4096, 8.0 billion weights
     #[value(name = "llada-8b")]
     Llada8b,
+    /// Qwen3-0.6B made bidirectional: 28 layers of width 1024, 0.6 billion weights
+    #[value(name = "a2d-0.6b")]
+    A2d06b,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -89,6 +92,17 @@ enum CacheName {
     Prefix,
     /// Keys and values of everything but the block
     Dual,
+    /// Keys and values of the blocks before it, exactly: of block-causal models
+    Blocks,
+}
+
+impl From<ShapeName> for PublishedShape {
+    fn from(name: ShapeName) -> Self {
+        match name {
+            ShapeName::Llada8b => Self::Llada8b,
+            ShapeName::A2d06b => Self::A2d06b,
+        }
+    }
 }
 
 impl BenchArgs {
@@ -99,7 +113,7 @@ impl BenchArgs {
         let name = self.model.unwrap_or_default();
         BenchRequest {
             model: match (self.shape, self.random_init) {
-                (Some(ShapeName::Llada8b), _) => BenchModel::Shape(PublishedShape::Llada8b),
+                (Some(shape), _) => BenchModel::Shape(shape.into()),
                 (None, true) => BenchModel::Random(name),
                 (None, false) => BenchModel::Checkpoint(name),
             },
@@ -112,6 +126,7 @@ impl BenchArgs {
                 CacheName::None => CacheKind::None,
                 CacheName::Prefix => CacheKind::Prefix,
                 CacheName::Dual => CacheKind::Dual,
+                CacheName::Blocks => CacheKind::Blocks,
             },
             rank: self.rank,
             dropout: self.dropout,

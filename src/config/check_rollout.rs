@@ -1,7 +1,7 @@
 //! `[rollout]`: whether the schedule can be decoded, and whether what is to save work does.
 
 use super::check::{Findings, either, multiples_near};
-use super::{CacheKind, Command, Commit, ConfigFile, Precision, Remasking};
+use super::{Command, Commit, ConfigFile, Precision, Remasking};
 
 /// Adds all problems of `[rollout]`. Returns whether the schedule (canvas, blocks, steps) can be decoded.
 pub(super) fn check_rollout(found: &mut Findings, file: &ConfigFile, command: Command) -> bool {
@@ -37,7 +37,7 @@ pub(super) fn check_rollout(found: &mut Findings, file: &ConfigFile, command: Co
         let num_generations_key = format!("algorithm.{}.num_generations", algorithm.name());
         let completions = file.train.prompts_per_step.get().saturating_mul(num_generations.get());
         // the exact decoding is not compared with itself
-        let is_exact = r.cache == CacheKind::None && r.commit == Commit::Schedule;
+        let is_exact = r.cache.is_exact() && r.commit == Commit::Schedule;
         if !is_exact && r.drift_check > completions {
             found.add(
                 &["rollout.drift_check", "train.prompts_per_step", &num_generations_key],
@@ -114,12 +114,13 @@ fn commit(found: &mut Findings, commit: Commit, key: &str, remasking: Remasking)
 fn cache(found: &mut Findings, file: &ConfigFile, steps_per_block: usize) {
     let r = &file.rollout;
     let refresh = r.cache_refresh_steps;
-    if r.cache == CacheKind::None {
+    if r.cache.is_exact() {
         if refresh > 0 {
+            let cache = r.cache.name();
             found.add(
                 &["rollout.cache_refresh_steps", "rollout.cache"],
                 format!(
-                    "rollout.cache_refresh_steps = {refresh} with rollout.cache = \"none\": there is nothing to \
+                    "rollout.cache_refresh_steps = {refresh} with rollout.cache = \"{cache}\": there is nothing to \
                      refresh; remove it, or use cache = \"prefix\" or \"dual\""
                 ),
             );

@@ -38,7 +38,9 @@ const SHARED_SIZES: &str = "[task.custom]\nprompt_template = 'x'\nrewards.int = 
 fn leaves(table: &Table, prefix: &str, found: &mut BTreeMap<String, Value>) {
     for (key, value) in table {
         match value {
-            Value::Table(inner) if key != "columns" => leaves(inner, &format!("{prefix}{key}."), found),
+            Value::Table(inner) if !["columns", "chat_template_kwargs"].contains(&key.as_str()) => {
+                leaves(inner, &format!("{prefix}{key}."), found)
+            }
             _ => drop(found.insert(documented_as(&format!("{prefix}{key}")), value.clone())),
         }
     }
@@ -61,7 +63,12 @@ fn keys_of(task: &str, written: &mut BTreeSet<String>, resolved: &mut BTreeMap<S
     written.extend(leaves_written.into_keys());
     let optional = [
         "model.revision=x",
+        "model.mask_token_id=7",
+        "model.end_token_ids=[1]",
+        "model.block_size=8",
+        "model.chat_template_kwargs.x=1",
         "lora.init_from=x",
+        "rollout.top_k=50",
         "eval.max_completion_length=[40]",
         "eval.block_length=[8]",
         "eval.remasking=['random']",

@@ -71,6 +71,13 @@ pub enum Masks {
     },
 }
 
+impl Masks {
+    /// Whether a view of a completion has its past beside it.
+    pub fn are_paired(&self) -> bool {
+        matches!(self, Self::Forward(ForwardMasks { forward_type: ForwardType::EveryBlock, .. }))
+    }
+}
+
 /// SPG's forward process (method.md, "Masking").
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ForwardMasks {

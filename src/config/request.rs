@@ -201,6 +201,8 @@ pub enum BenchModel {
 pub enum PublishedShape {
     /// LLaDA-8B, Base and Instruct.
     Llada8b,
+    /// Qwen3-0.6B made bidirectional (Tiny-A2D).
+    A2d06b,
 }
 
 /// `spg bench`.

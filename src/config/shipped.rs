@@ -15,8 +15,14 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "countdown-tiny",
     "countdown-tiny-sft",
     "gsm8k",
+    "gsm8k-a2d",
+    "gsm8k-a2d-blocks",
+    "gsm8k-dream",
+    "gsm8k-sdar",
     "math",
     "sudoku",
+    "sudoku-blocks",
+    "sudoku-blocks-sft",
     "sudoku-tiny",
     "sudoku-tiny-sft"
 ];

@@ -235,6 +235,8 @@ pub enum ForwardType {
     Random,
     /// Every completion token masked.
     All,
+    /// Of block-causal models: random tokens of every block masked, each block predicted from its own clean past.
+    EveryBlock,
 }
 
 /// The surrogate pushed down for completions with a negative advantage.

@@ -1,6 +1,19 @@
 //! How the weights of a model are kept.
 
+use std::num::NonZeroUsize;
+
 use serde::{Deserialize, Serialize};
+
+/// What the user says of a model whose folder does not say it; over what it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelFacts {
+    /// The id of the mask.
+    pub mask_token_id: Option<u32>,
+    /// The ids that end a completion; the first one fills canvases behind it.
+    pub end_token_ids: Option<Vec<u32>>,
+    /// Tokens of a block of a block-causal model.
+    pub block_size: Option<NonZeroUsize>,
+}
 
 /// Working precision of the frozen weights and activations. Adapters are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,15 +15,23 @@ pub enum CacheKind {
     Prefix,
     /// Keys and values of everything but the block.
     Dual,
+    /// Keys and values of the blocks before it, of a block-causal model: exact.
+    Blocks,
 }
 
 impl CacheKind {
+    /// Whether the completions are those of decoding without it.
+    pub fn is_exact(self) -> bool {
+        matches!(self, Self::None | Self::Blocks)
+    }
+
     /// The value as it is written in a file.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Prefix => "prefix",
             Self::Dual => "dual",
+            Self::Blocks => "blocks",
         }
     }
 }

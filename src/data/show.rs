@@ -37,7 +37,8 @@ pub fn show(request: &ShowDataRequest) -> Result<()> {
     let (model, rollout) = (config.model(), config.rollout());
     let dir = source::resolve_tokenizer(&model.name_or_path, model.revision.as_deref())?.path;
     let too_long = if rollout.truncate_prompts { TooLong::Truncate } else { TooLong::Skip };
-    let encoder = PromptEncoder::load(&dir, rollout.max_prompt_length, too_long)?;
+    let encoder = PromptEncoder::load(&dir, rollout.max_prompt_length, too_long)?
+        .with_variables(model.chat_template_kwargs.clone());
     let task = Task::from_config(config.task(), request.split == crate::config::Split::Test)?;
     let records = task.records(request.split)?;
 

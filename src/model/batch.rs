@@ -4,19 +4,26 @@ use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
 
+use super::ops::attention::Keys;
 use super::ops::gpu::{self, dropout::Rows};
 use super::ops::padding::Padding;
-use super::uploaded::Uploaded;
+use super::ops::rope::MOST_POSITIONS;
+use super::sight::Columns;
+use super::uploaded::{Made, Sights, Uploaded};
 use super::window::{Place, Window};
 use crate::rng::Key;
 
 /// Token rows of equal length; shorter prompts are padded on the left.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Token ids, row after row: `[B, T]`.
     pub ids: Vec<u32>,
     /// Padding columns at the left of every row; the length is `B`.
     pub pad: Vec<usize>,
+    /// Tokens that the first block of every row lacks; nothing where no row lacks any.
+    pub lead: Vec<usize>,
+    /// Whether rows are pairs, `[x_t ; x_0]`, of two halves that are padded alike.
+    pub paired: bool,
 }
 
 impl Batch {
@@ -41,7 +48,24 @@ impl Batch {
             ids.resize(ids.len() + columns - row.len(), fill);
             ids.extend_from_slice(row);
         }
-        Self { ids, pad }
+        Self { ids, pad, ..Self::default() }
+    }
+
+    /// Pairs of rows that were padded alike: `[x_t ; x_0]`.
+    pub fn of_pairs(noisy: Self, clean: &Self) -> Self {
+        let columns = noisy.columns().max(1);
+        let halves = noisy.ids.chunks(columns).zip(clean.ids.chunks(columns));
+        Self { ids: halves.flat_map(|(noisy, clean)| [noisy, clean].concat()).collect(), paired: true, ..noisy }
+    }
+
+    /// This batch, of rows whose first blocks lack so many tokens.
+    pub fn with_lead(self, lead: Vec<usize>) -> Self {
+        Self { lead, ..self }
+    }
+
+    /// Where its columns stand.
+    pub fn at(&self) -> Columns<'_> {
+        Columns { pad: &self.pad, lead: &self.lead, half: self.paired.then(|| self.columns() / 2) }
     }
 
     /// Number of rows, `B`.
@@ -65,8 +89,8 @@ impl Batch {
 pub struct Span<'a> {
     /// Adapters and dropout.
     pub pass: Pass<'a>,
-    /// Padding columns at the left of every row.
-    pub pad: &'a [usize],
+    /// Where the columns of the batch stand.
+    pub at: Columns<'a>,
     /// First column.
     pub start: usize,
     /// Number of columns.
@@ -75,12 +99,14 @@ pub struct Span<'a> {
     pub places: Option<&'a [Place]>,
     /// The same for an accelerator's kernels; none on the host.
     pub uploaded: Option<&'a Uploaded>,
+    /// What the queries of the pass see; none for everything.
+    pub sights: Option<&'a Sights>,
 }
 
 impl<'a> Span<'a> {
     /// All columns of a batch.
     pub fn full(batch: &'a Batch, pass: Pass<'a>) -> Self {
-        Self { pass, pad: &batch.pad, start: 0, width: batch.columns(), places: None, uploaded: None }
+        Self { pass, at: batch.at(), start: 0, width: batch.columns(), places: None, uploaded: None, sights: None }
     }
 
     /// The columns of `window` only.
@@ -93,14 +119,34 @@ impl<'a> Span<'a> {
         Self { places: window.places.as_deref(), ..self.window(&window.columns) }
     }
 
-    /// This span with what was uploaded for its pass.
-    pub fn with(self, uploaded: Option<&'a Uploaded>) -> Self {
-        Self { uploaded, ..self }
+    /// This span with what was made for its pass.
+    pub fn with(self, made: &'a Made) -> Self {
+        Self { uploaded: made.uploaded.as_ref(), sights: made.sights.as_ref(), ..self }
+    }
+
+    /// Rows, `B`.
+    pub fn rows(&self) -> usize {
+        self.at.pad.len()
     }
 
     /// The padding of the rows.
     pub fn padding(&self) -> Padding<'a> {
-        Padding { columns: self.pad, uploaded: self.uploaded.map(|uploaded| &uploaded.pad) }
+        Padding { columns: self.at.pad, uploaded: self.uploaded.map(|uploaded| &uploaded.pad) }
+    }
+
+    /// The keys of queries in these columns.
+    pub fn keys(&self) -> Keys<'a> {
+        Keys { pad: self.padding(), seen: self.sights.map(|sights| sights.seen(self.start, self.width)) }
+    }
+
+    /// Which number of its row's stream of dropout a column has; none for padding. Padding moves none, and the halves of a
+    /// pair share none.
+    pub fn drawn_at(&self, row: usize, column: usize) -> Option<usize> {
+        let (column, skipped) = match self.at.half {
+            Some(half) if column >= half => (column - half, MOST_POSITIONS),
+            _ => (column, 0),
+        };
+        column.checked_sub(self.at.pad[row]).map(|place| place + skipped)
     }
 
     /// Where the dropout of the tensor's rows is drawn, if an accelerator draws it.
@@ -117,7 +163,7 @@ impl<'a> Span<'a> {
         if self.width == all.width {
             return Ok(x.clone());
         }
-        let (b, d) = (self.pad.len(), x.dim(1)?);
+        let (b, d) = (self.rows(), x.dim(1)?);
         let columns = x.reshape((b, all.width, d))?.narrow(1, self.start - all.start, self.width)?;
         gpu::noted(1);
         columns.contiguous()?.reshape((b * self.width, d))
@@ -125,7 +171,7 @@ impl<'a> Span<'a> {
 
     /// The transpose of [`Span::take`]: zeros elsewhere.
     pub fn put(&self, x: &Tensor, all: &Span<'_>) -> Result<Tensor> {
-        let (b, d) = (self.pad.len(), x.dim(1)?);
+        let (b, d) = (self.rows(), x.dim(1)?);
         if let Some(places) = self.places {
             gpu::noted(3); // zeros, their copy, and what is added
             let zeros = Tensor::zeros((b * all.width, d), x.dtype(), x.device())?;
@@ -148,15 +194,21 @@ impl<'a> Span<'a> {
         }
     }
 
-    /// What the tensor's rows stand for, in order: rows of the batch with neighbouring columns.
+    /// What the tensor's rows stand for, in order: rows of the batch with neighbouring columns of one half.
     pub fn runs(&self) -> Vec<(usize, Range<usize>)> {
         let Some(places) = self.places else {
-            return (0..self.pad.len()).map(|row| (row, self.start..self.start + self.width)).collect();
+            let (start, end) = (self.start, self.start + self.width);
+            let cut = self.at.half.filter(|cut| (start + 1..end).contains(cut));
+            let (first, second) = cut.map_or((start..end, None), |cut| (start..cut, Some(cut..end)));
+            let halves = || [first.clone()].into_iter().chain(second.clone());
+            return (0..self.rows()).flat_map(|row| halves().map(move |half| (row, half))).collect();
         };
         let mut runs: Vec<(usize, Range<usize>)> = Vec::new();
         for &(row, column) in places {
             match runs.last_mut() {
-                Some((last, columns)) if *last == row && columns.end == column => columns.end += 1,
+                Some((last, columns)) if *last == row && columns.end == column && self.at.half != Some(column) => {
+                    columns.end += 1;
+                }
                 _ => runs.push((row, column..column + 1)),
             }
         }
@@ -197,7 +249,7 @@ mod tests {
 
     #[test]
     fn taking_and_putting_are_transposes() -> Result<()> {
-        let batch = Batch { ids: vec![0; 3 * 7], pad: vec![0, 2, 1] };
+        let batch = Batch { ids: vec![0; 3 * 7], pad: vec![0, 2, 1], ..Batch::default() };
         let all = Span::full(&batch, Pass::BASE).window(&(1..7));
         let x = random(1, (3 * 6, 2))?;
         for window in [Window::from(1..7), Window::from(2..5), Window::of(vec![(2, 6), (0, 3), (0, 4), (2, 2)])] {

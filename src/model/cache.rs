@@ -1,7 +1,8 @@
 //! Keys and values that outlive a forward pass, so that a later pass feeds some of the columns only.
 //!
-//! In a bidirectional model this is an approximation: what a fed column holds now would have changed the hidden
-//! states, and with them the keys and values, of all the others.
+//! In a model that sees everything this is an approximation: what a fed column holds now would have changed the hidden
+//! states, and with them the keys and values, of all the others. In a block-causal one it is exact for the columns before
+//! the first block that changed.
 
 use std::ops::Range;
 
@@ -10,7 +11,6 @@ use candle_core::{Result, Tensor, bail};
 use super::batch::{Batch, Pass, Span};
 use super::decoder::Decoder;
 use super::ops::gpu;
-use super::uploaded::Uploaded;
 use super::window::Window;
 
 /// Rotated keys, and values, of one layer: `[B, C, K, E]` each, of the first `C` columns.
@@ -55,6 +55,22 @@ impl KeyValues {
 }
 
 impl Cache {
+    /// The same with room for the keys and values of all of the first `columns` columns, which are to be written.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn widened(self, columns: usize) -> Result<Self> {
+        let wide = |x: Tensor| match columns.saturating_sub(x.dim(1)?) {
+            0 => Ok(x),
+            more => x.pad_with_zeros(1, 0, more)?.contiguous(),
+        };
+        self.0
+            .into_iter()
+            .map(|KeyValues { k, v }| Ok(KeyValues { k: wide(k)?, v: wide(v)? }))
+            .collect::<Result<_>>()
+            .map(Self)
+    }
+
     /// The batch rows `rows`, in that order; a row may be missing, or be there more than once.
     ///
     /// # Errors
@@ -128,8 +144,8 @@ impl Decoder {
         let ids: Vec<u32> = batch.ids.chunks(columns).flat_map(|row| &row[fed.clone()]).copied().collect();
         let ids = gpu::upload(&ids, batch.len() * fed.len(), self.device())?;
         let full = Span::full(batch, pass).window(&fed);
-        let uploaded = Uploaded::of(&full, window, self.device())?;
-        let full = full.with(uploaded.as_ref());
+        let made = self.made(&full, window)?;
+        let full = full.with(&made);
         let mut x = self.embed(&ids)?; // [B*F, D]
         for (i, block) in self.layers.iter().enumerate() {
             x = block.forward_fed(&x, &self.shared(full, window, i), |new| join(i, new))?;

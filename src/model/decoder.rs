@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use super::batch::{Batch, Pass, Span};
 use super::footprint::Extent;
 use super::head::Head;
-use super::layer::{Layer, Part, Saved, Shared};
+use super::layer::{Layer, Saved, Shared};
 use super::linear::Linear;
 use super::lora::AdapterConfig;
 use super::names::Names;
@@ -18,9 +18,9 @@ use super::ops::products::activations_are_f32;
 use super::ops::{gpu, rope};
 use super::param::{Gradients, Param};
 use super::shape::Shape;
-use super::uploaded::Uploaded;
-use super::weight::Weight;
-use super::window::Window;
+use super::uploaded::Made;
+use super::weight::{Part, Weight};
+use super::window::{Place, Predictions, Window};
 use crate::config::ActivationCheckpointing;
 use crate::text::SpecialIds;
 
@@ -33,7 +33,8 @@ pub struct Decoder {
     pub(super) names: &'static Names,
     pub(super) ids: SpecialIds,
     pub(super) dtype: DType,
-    pub(super) embedding: Weight,
+    /// None where the head's weight is also the embedding.
+    pub(super) embedding: Option<Weight>,
     pub(super) layers: Vec<Layer>,
     pub(super) head: Head,
     pub(super) tables: rope::Tables,
@@ -127,6 +128,14 @@ impl Decoder {
         &self.head
     }
 
+    /// Where the predictions of the tokens at some places of a batch are read.
+    ///
+    /// # Panics
+    /// If there is no place.
+    pub fn predictions(&self, places: &[Place], batch: &Batch) -> Predictions {
+        Predictions::of(places, &batch.pad, self.shape.shifted)
+    }
+
     /// Hidden states of the places in `window`, before the final norm.
     ///
     /// # Shapes
@@ -134,8 +143,8 @@ impl Decoder {
     pub fn hidden(&self, batch: &Batch, window: impl Into<Window>, pass: Pass<'_>) -> Result<Tensor> {
         let (window, x) = (window.into(), self.embed(&self.upload_ids(batch)?)?); // [B*T, D]
         let full = Span::full(batch, pass);
-        let uploaded = Uploaded::of(&full, &window, self.device())?;
-        self.run(x, 0..self.layers.len(), full.with(uploaded.as_ref()), &window, false).map(|(x, _)| x)
+        let made = self.made(&full, &window)?;
+        self.run(x, 0..self.layers.len(), full.with(&made), &window, false).map(|(x, _)| x)
     }
 
     /// As [`Decoder::hidden`], keeping what [`Decoder::backward`] needs.
@@ -162,8 +171,8 @@ impl Decoder {
             }
         };
         let full = Span::full(batch, pass);
-        let uploaded = Uploaded::of(&full, &window, self.device())?;
-        let full = full.with(uploaded.as_ref());
+        let made = self.made(&full, &window)?;
+        let full = full.with(&made);
         let mut segments = Vec::new();
         for first in (0..n).step_by(length) {
             let layers = first..n.min(first + length);
@@ -173,6 +182,11 @@ impl Decoder {
             x = y;
         }
         Ok((x, Tape { ids, window, segments }))
+    }
+
+    /// What a pass over `full` has to know.
+    pub(super) fn made(&self, full: &Span<'_>, window: &Window) -> Result<Made> {
+        Made::of(self.shape.sight, full, window, self.device())
     }
 
     fn upload_ids(&self, batch: &Batch) -> Result<Tensor> {
@@ -205,10 +219,14 @@ impl Decoder {
         Ok(all)
     }
 
+    fn embedding(&self) -> &Weight {
+        self.embedding.as_ref().unwrap_or(&self.head.weight)
+    }
+
     /// Embeddings of tokens, as activations: `[N, D]`.
     pub(super) fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         gpu::noted(1);
-        gpu::cast(&self.embedding.rows(ids)?, self.activations())
+        gpu::cast(&self.embedding().rows(ids)?, self.activations())
     }
 
     /// Only the last layer may leave places out: the others feed keys and values to all of its queries.
@@ -234,8 +252,8 @@ impl Decoder {
     ) -> Result<()> {
         let Tape { ids, window, segments } = tape;
         let full = Span::full(batch, pass);
-        let uploaded = Uploaded::of(&full, &window, self.device())?;
-        let full = full.with(uploaded.as_ref());
+        let made = self.made(&full, &window)?;
+        let full = full.with(&made);
         let mut dx = dx;
         for Segment { layers, kept } in segments.into_iter().rev() {
             let saved = match kept {
@@ -250,7 +268,7 @@ impl Decoder {
                 }
             }
         }
-        if let Some(embedding) = self.embedding.dense().filter(|w| w.is_trainable()) {
+        if let Some(embedding) = self.embedding().dense().filter(|w| w.is_trainable()) {
             let rows = dx.to_dtype(DType::F32)?;
             let zeros = embedding.value().to_dtype(DType::F32)?.zeros_like()?;
             gradients.add(embedding.name(), zeros.index_add(&ids, &rows, 0)?)?;
@@ -260,7 +278,7 @@ impl Decoder {
 
     /// Whether the gradient of layer `i`'s input leads to anything that is trained.
     fn has_trainable_before(&self, i: usize) -> bool {
-        self.embedding.is_trainable()
+        self.embedding().is_trainable()
             || self.layers[i].attn_norm.is_trainable()
             || self.layers[..i].iter().any(|below| below.linears().iter().any(|l| l.adapter.is_some()))
     }
@@ -269,7 +287,7 @@ impl Decoder {
     fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         let layers = self.layers.iter().flat_map(Layer::parts);
         let ends = [Part::Vector(&self.head.norm), Part::Matrix(&self.head.weight)];
-        [Part::Matrix(&self.embedding)].into_iter().chain(layers).chain(ends)
+        self.embedding.iter().map(Part::Matrix).chain(layers).chain(ends)
     }
 
     /// The matrices of the base model: embedding, linear layers, head.
@@ -277,7 +295,7 @@ impl Decoder {
         self.parts().filter_map(Part::matrix).collect()
     }
 
-    /// The vectors of the base model: norms.
+    /// The vectors of the base model: norms and biases.
     pub fn vectors(&self) -> Vec<&Param> {
         self.parts().filter_map(Part::vector).collect()
     }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
+use super::gguf;
 use super::source::shards;
 use super::weights::{INDEX_FILE, SINGLE_FILE};
 use crate::meter;
@@ -15,13 +16,13 @@ use crate::meter;
 /// Bytes that are hashed by themselves, so that all cores can work: LLaDA-8B's 16 GB take seconds.
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// The digest of the weights of a folder, or of a GGUF file: all bytes count, names and places of files do not.
+/// The digest of the weights of a folder, or of a GGUF file: all bytes count, names and places of files do not; of a GGUF file that is one of several all of them.
 ///
 /// # Errors
 /// Names the file that cannot be read.
 pub fn weights_digest(dir: &Path, gguf: Option<&Path>) -> Result<String> {
     let files = match gguf {
-        Some(file) => vec![file.to_owned()],
+        Some(file) => gguf::parts(file),
         None => weight_files(dir)?,
     };
     let mut all = Sha256::new();

@@ -7,8 +7,8 @@
 //! | what | tensors |
 //! |---|---|
 //! | kept of a layer | `x` nD, `q` wQ, `mid` wD, `k v` 2nK', `gate up` 2wF, `attended` wQ if o is trained; f32: R a row and adapter; with dropout a bit an input |
-//! | forward, nothing kept | attention: `x h q k v attended mid`; MLP: `x mid h gate up` |
-//! | backward beside the kept | down: `dy down`, and `activated` if it is trained; gate and up: `dy h`, three of D |
+//! | forward, nothing kept | attention: `x h q k v attended mid`, with a norm of heads `q k` twice; MLP: `x mid h gate up` |
+//! | backward beside the kept | down: `dy down`, and `activated` if it is trained; gate and up: `dy h`, three of D; attention: `dmid`, those of what was attended and of `q k v`, with a norm of heads `q k` again |
 //! | products, CPU | the wider of D and F, n rows in bf16 if weights are bf16; unpacked rows of a quantised weight |
 //! | products, elsewhere | an adapter in f32 beside activations of 16 bits: its input, its update and their gradients in f32; the widest quantised weight, unpacked |
 //! | head, forward | CPU: logits of a slice of words for a few rows; elsewhere f32 of all words for a chunk of rows |
@@ -66,6 +66,8 @@ struct Sizes {
     /// Width of all query heads, and of all key heads.
     q: usize,
     kv: usize,
+    /// What a norm of heads makes beside queries and keys, `w Q + n K'`, or nothing without one.
+    normed: usize,
     f: usize,
     /// Bytes of f32 scores, `W T` a thread or `B H W T`, and whether it is the latter: on an accelerator.
     scores: usize,
@@ -132,6 +134,16 @@ impl Decoder {
             true => self.head.slice_bytes(rows),
             false => Ok(rows.min(self.head.chunk_rows()?) * self.shape.vocabulary * DType::F32.size_in_bytes()),
         }
+    }
+
+    /// Bytes of the logits of `rows` rows where whole rows are asked for: of a chunk of rows, in f32 and in the working
+    /// dtype.
+    ///
+    /// # Errors
+    /// None that a loaded model has.
+    pub fn whole_logits_bytes(&self, rows: usize) -> Result<usize> {
+        let copies = DType::F32.size_in_bytes() + if self.unit() < 4 { self.unit() } else { 0 };
+        Ok(rows.min(self.head.chunk_rows()?) * self.shape.vocabulary * copies)
     }
 
     /// Bytes of a forward pass and its backward, beside the gradients; `adding` to those of earlier passes, if there
@@ -221,6 +233,7 @@ impl Decoder {
             d: shape.width,
             q: shape.queries(),
             kv: shape.keys(),
+            normed: if shape.qk_norm { rows * (window * shape.queries() + columns * shape.keys()) } else { 0 },
             f: shape.ffn,
             scores: matrices * window * columns * DType::F32.size_in_bytes(),
             device,
@@ -290,7 +303,8 @@ impl Layer {
             true => s.scores + s.scores * s.unit / 4 + (2 * s.w * s.q + 2 * s.n * s.kv) * s.unit,
             false => s.scores,
         };
-        let attention = (2 * s.n * s.d + 2 * s.n * s.kv + s.w * (2 * s.q + s.d)) * s.unit + scores.max(adapters);
+        let attention =
+            (2 * s.n * s.d + 2 * s.n * s.kv + s.w * (2 * s.q + s.d) + s.normed) * s.unit + scores.max(adapters);
         let dropped = dropout_copies(&self.up, s.device) * s.w * s.d;
         let mlp = (s.n * s.d + 2 * s.w * s.d + 2 * s.w * s.f + dropped) * s.unit + mlp_adapters;
         let activated = if s.device { s.w * s.f * s.unit } else { 0 };
@@ -303,12 +317,14 @@ impl Layer {
         let trained = usize::from(wants_input(&self.down));
         let (out, in_) = (wd + (1 + trained) * wf, 5 * wd);
         if !s.device {
-            return out.max(in_) * s.unit + 2 * s.scores;
+            let attention = wd + 2 * s.w * s.q + 2 * s.n * s.kv + s.normed;
+            return out.max(in_).max(attention) * s.unit + 2 * s.scores;
         }
         let (mlp_adapters, adapters) = self.adapters_bytes(s);
         // by heads: q, k, v and the gradient of what was attended, then the gradients of q, k and v
         let heads = (4 * s.w * s.q + 4 * s.n * s.kv) * s.unit;
-        let attention = 2 * s.w * s.d.max(s.q) * s.unit + (heads + s.scores + s.scores * s.unit / 2).max(adapters);
+        let attention =
+            (2 * s.w * s.d.max(s.q) + s.normed) * s.unit + (heads + s.scores + s.scores * s.unit / 2).max(adapters);
         // gate and up are one buffer, which stays while one of them is needed
         (out.max(in_ + wf) * s.unit + mlp_adapters).max(attention)
     }

@@ -15,12 +15,16 @@ impl Decoder {
     pub fn frozen_copy(&self) -> Result<Self> {
         let mut copy = self.clone();
         copy.adapters = None;
-        freeze(&mut copy.embedding)?;
+        copy.embedding.iter_mut().try_for_each(freeze)?;
         for layer in &mut copy.layers {
             layer.attn_norm = layer.attn_norm.frozen_copy()?;
             layer.mlp_norm = layer.mlp_norm.frozen_copy()?;
+            for norm in [&mut layer.q_norm, &mut layer.k_norm].into_iter().flatten() {
+                *norm = norm.frozen_copy()?;
+            }
             for linear in layer.linears_mut() {
                 linear.adapter = None;
+                linear.bias = linear.bias.as_ref().map(Param::frozen_copy).transpose()?;
                 freeze(&mut linear.weight)?;
             }
         }

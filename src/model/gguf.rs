@@ -1,9 +1,10 @@
-//! LLaDA in one GGUF file, as llama.cpp's converter writes it: every tensor in the format it has there.
+//! A model in GGUF files, as llama.cpp's converter writes it: every tensor in the format it has there.
 //!
-//! Sizes, special ids and the tokenizer still come from the model's folder. The converter reorders the rows of query
-//! and key projections, because llama.cpp rotates neighbours where LLaDA rotates halves of a head; rows are put back
-//! as they are, without unpacking them.
+//! Sizes, special ids and the tokenizer still come from the model's folder. Of families whose heads llama.cpp rotates by
+//! neighbours, where the checkpoint rotates halves, the converter reorders the rows of query and key projections; rows are
+//! put back as they are, without unpacking them.
 
+mod parts;
 mod refused;
 
 use std::borrow::Cow;
@@ -18,17 +19,31 @@ use candle_core::quantized::gguf_file::Content;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 
+use super::family::Description;
 use super::names::{Named, Slot, dims_by_name};
 use super::ops::products::{Panels, Quantised};
 use super::shape::Shape;
 use super::weights::report_misfits;
 use crate::foreign::guarded;
+pub use parts::{names as part_names, parts};
 
-/// The architecture the converter gives LLaDA.
-const ARCHITECTURE: &str = "llada";
+/// How the converter writes a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Converted {
+    /// What it calls it.
+    pub architecture: &'static str,
+    /// Whether it reorders the rows of query and key projections.
+    pub interleaved: bool,
+}
 
-/// A file whose tensors are those of a model.
+/// The files whose tensors are those of a model.
 pub struct GgufFile {
+    parts: Vec<Part>,
+    converted: Converted,
+}
+
+/// One of the files.
+struct Part {
     path: PathBuf,
     content: Content,
     reader: RefCell<BufReader<File>>,
@@ -45,12 +60,63 @@ pub enum Loaded {
 }
 
 impl GgufFile {
-    /// Opens a file and compares its tensors with what a model expects, under the checkpoint's names.
+    /// Opens a file, with the other parts of the model if it is one of several, and compares its tensors with what a model
+    /// expects, under the checkpoint's names.
     ///
     /// # Errors
-    /// Names the file; a format that is not read, a part of a split model, a file of another architecture, and every
-    /// tensor that is missing or mis-shaped.
-    pub fn open(path: &Path, tensors: &[Named]) -> Result<Self> {
+    /// Names the file; a format that is not read, a part that is missing, a file of another architecture, and every tensor
+    /// that is missing or mis-shaped.
+    pub fn open(path: &Path, description: &Description) -> Result<Self> {
+        let Some(converted) = description.gguf else {
+            bail!("model.gguf_file: llama.cpp has no models of {}: leave it out", description.family)
+        };
+        let parts: Vec<Part> = parts(path).iter().map(|path| Part::open(path)).collect::<Result<_>>()?;
+        let first = parts.first().context("a model is in at least one file")?;
+        first.has_all(parts.len())?;
+        let (architecture, expected) = (first.content.metadata.get("general.architecture"), converted.architecture);
+        let architecture = architecture.and_then(|v| v.to_string().ok());
+        if architecture.is_none_or(|a| a != expected) {
+            let found = architecture.map_or("no architecture", String::as_str);
+            bail!("{} holds a model of architecture {found:?}, not {expected:?}", first.path.display());
+        }
+        let tensors = description.tensors();
+        let there: BTreeMap<&str, String> = tensors.iter().map(|t| (t.name.as_str(), gguf_name(t))).collect();
+        let found = |name: &str| {
+            let there = there.get(name)?;
+            Some(parts.iter().find_map(|part| part.content.tensor_infos.get(there))?.shape.dims().to_vec())
+        };
+        report_misfits(path, &dims_by_name(&tensors), found, Vec::new())?;
+        Ok(Self { parts, converted })
+    }
+
+    /// Reads a tensor: plain numbers in `dtype`, blocks as they are.
+    ///
+    /// # Errors
+    /// Names the tensor that cannot be read.
+    pub fn load(&self, tensor: &Named, shape: &Shape, dtype: DType, device: &Device) -> Result<Loaded> {
+        let there = gguf_name(tensor);
+        let part = self.parts.iter().find(|part| part.content.tensor_infos.contains_key(&there));
+        let part = part.with_context(|| format!("there is no tensor {there}"))?;
+        let read = || -> Result<Loaded> {
+            let mut reader = part.reader.borrow_mut();
+            let found = guarded(|| part.content.tensor(&mut *reader, &there, &Device::Cpu))??;
+            let found = match heads(tensor.slot, shape).filter(|_| self.converted.interleaved) {
+                Some(heads) => with_halves_together(found, heads, device)?,
+                None => moved(found, device)?,
+            };
+            match found.dtype() {
+                GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => {
+                    Ok(Loaded::Dense(found.dequantize(device)?.to_dtype(dtype)?))
+                }
+                _ => Ok(Loaded::Quantised(Quantised::new(found, dtype)?)),
+            }
+        };
+        read().with_context(|| format!("cannot read {} from {}", tensor.name, part.path.display()))
+    }
+}
+
+impl Part {
+    fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut reader = BufReader::new(file);
         let read = guarded(|| Content::read(&mut reader)).map_err(anyhow::Error::from);
@@ -64,51 +130,22 @@ impl GgufFile {
                 }
             },
         };
-        refuse_a_part(path, &content)?;
-        let architecture = content.metadata.get("general.architecture").and_then(|v| v.to_string().ok());
-        if architecture.is_none_or(|a| a != ARCHITECTURE) {
-            let found = architecture.map_or("no architecture", String::as_str);
-            bail!("{} holds a model of architecture {found:?}, not {ARCHITECTURE:?}", path.display());
-        }
-        let there: BTreeMap<&str, String> = tensors.iter().map(|t| (t.name.as_str(), gguf_name(t))).collect();
-        let found = |name: &str| Some(content.tensor_infos.get(there.get(name)?)?.shape.dims().to_vec());
-        report_misfits(path, &dims_by_name(tensors), found, Vec::new())?;
         Ok(Self { path: path.to_owned(), content, reader: RefCell::new(reader) })
     }
 
-    /// Reads a tensor: plain numbers in `dtype`, blocks as they are.
-    ///
-    /// # Errors
-    /// Names the tensor that cannot be read.
-    pub fn load(&self, tensor: &Named, shape: &Shape, dtype: DType, device: &Device) -> Result<Loaded> {
-        let read = || -> Result<Loaded> {
-            let mut reader = self.reader.borrow_mut();
-            let found = guarded(|| self.content.tensor(&mut *reader, &gguf_name(tensor), &Device::Cpu))??;
-            let found = match heads(tensor.slot, shape) {
-                Some(heads) => with_halves_together(found, heads, device)?,
-                None => moved(found, device)?,
-            };
-            match found.dtype() {
-                GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => {
-                    Ok(Loaded::Dense(found.dequantize(device)?.to_dtype(dtype)?))
-                }
-                _ => Ok(Loaded::Quantised(Quantised::new(found, dtype)?)),
-            }
-        };
-        read().with_context(|| format!("cannot read {} from {}", tensor.name, self.path.display()))
+    /// Whether the model is in `found` files, of which this is the first.
+    fn has_all(&self, found: usize) -> Result<()> {
+        let number = |name: &str| self.content.metadata.get(name).and_then(|value| value.to_u64().ok());
+        let count = number("split.count").unwrap_or(1).max(1);
+        if count == found as u64 && number("split.no").unwrap_or(0) == 0 {
+            return Ok(());
+        }
+        bail!(
+            "{} is of a model that is split into {count} files, which are found by their names only: call them \
+             NAME-00001-of-{count:05}.gguf and so on",
+            self.path.display()
+        )
     }
-}
-
-/// Refuses one file of several that hold a model together.
-fn refuse_a_part(path: &Path, content: &Content) -> Result<()> {
-    let number = |name: &str| content.metadata.get(name).and_then(|value| value.to_u64().ok());
-    let Some(count) = number("split.count").filter(|&count| count > 1) else { return Ok(()) };
-    let part = number("split.no").map_or("a part".to_owned(), |i| format!("part {}", i.saturating_add(1)));
-    bail!(
-        "{} is {part} of a model that is split into {count} files: join them with `llama-gguf-split --merge FIRST OUT`, \
-         where FIRST is the file ending in -00001-of-{count:05}.gguf, and name OUT",
-        path.display()
-    )
 }
 
 /// The heads of a projection whose rows the converter reorders.
@@ -128,6 +165,11 @@ fn gguf_name(tensor: &Named) -> String {
         Slot::Q => "attn_q",
         Slot::K => "attn_k",
         Slot::V => "attn_v",
+        Slot::QBias => "attn_q",
+        Slot::KBias => "attn_k",
+        Slot::VBias => "attn_v",
+        Slot::QNorm => "attn_q_norm",
+        Slot::KNorm => "attn_k_norm",
         Slot::O => "attn_output",
         Slot::MlpNorm => "ffn_norm",
         Slot::Gate => "ffn_gate",
@@ -136,9 +178,10 @@ fn gguf_name(tensor: &Named) -> String {
         Slot::FinalNorm => "output_norm",
         Slot::Head => "output",
     };
+    let end = if tensor.slot.is_bias() { "bias" } else { "weight" };
     match tensor.layer {
-        Some(layer) => format!("blk.{layer}.{leaf}.weight"),
-        None => format!("{leaf}.weight"),
+        Some(layer) => format!("blk.{layer}.{leaf}.{end}"),
+        None => format!("{leaf}.{end}"),
     }
 }
 

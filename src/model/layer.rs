@@ -4,7 +4,7 @@
 //! h = rms(x; attn_norm);  a = attention(rope(q h), rope(k h), v h);  mid = x + o(a)
 //! g = rms(mid; mlp_norm);  y = mid + down(silu(gate g) * up g)
 //! ```
-//! A layer may be asked for some places only: keys and values are computed for all of them, queries, `o` and the MLP
+//! Some families normalise every head of queries and keys before it is rotated. A layer may be asked for some places only: keys and values are computed for all of them, queries, `o` and the MLP
 //! just for the places. Attention itself goes by columns, with queries of zero where a row has no place. The last
 //! layer of every pass is run so.
 
@@ -21,7 +21,7 @@ use super::ops::{attention, rms_norm, rope, swiglu};
 use super::param::Param;
 use super::shape::Shape;
 use super::stack::{Stack, forward_all};
-use super::weight::Weight;
+use super::weight::Part;
 use crate::profile::{self, Part as Timed};
 use rope::{Positions, Turn};
 
@@ -36,6 +36,10 @@ pub struct Layer {
     pub k: Linear,
     /// Value projection.
     pub v: Linear,
+    /// RMSNorm of every query head, before it is rotated.
+    pub q_norm: Option<Param>,
+    /// RMSNorm of every key head, before it is rotated.
+    pub k_norm: Option<Param>,
     /// Output projection of attention.
     pub o: Linear,
     /// RMSNorm before the MLP.
@@ -79,8 +83,8 @@ impl Saved {
 /// The part of [`Saved`] that attention makes.
 #[derive(Debug)]
 struct AttentionSaved {
-    q: Tensor,                // [B, W, H, E], rotated
-    k: Tensor,                // [B, T, K, E], rotated
+    q: Tensor,                // [B, W, H, E], rotated; with a norm of heads [B*W, H*E] before it
+    k: Tensor,                // [B, T, K, E], rotated; with a norm of heads [B*T, K*E] before it
     v: Tensor,                // [B, T, K, E]
     attended: Option<Tensor>, // [N, H*E], if o needs it
     q_low: Projected,         // [.., R] each
@@ -117,8 +121,31 @@ pub struct Shared<'a> {
 impl Shared<'_> {
     /// `[B*columns, heads*E]` -> rotated `[B, columns, heads, E]`.
     fn rotate(&self, x: Tensor, heads: usize, span: &Span<'_>, turn: Turn) -> Result<Tensor> {
-        let x = x.reshape((span.pad.len(), span.width, heads, self.shape.head_dim))?;
-        self.tables.rotate(x, Positions { start: span.start, pad: span.padding() }, turn)
+        let x = x.reshape((span.rows(), span.width, heads, self.shape.head_dim))?;
+        self.tables.rotate(x, Positions { start: span.start, pad: span.padding(), half: span.at.half }, turn)
+    }
+
+    /// `[B*columns, heads*E]` -> `[B, columns, heads, E]`, through the norm of heads if there is one, rotated; and what
+    /// [`Shared::turned_again`] makes the same of.
+    fn turned(&self, x: Tensor, heads: usize, norm: Option<&Param>, span: &Span<'_>) -> Result<(Tensor, Tensor)> {
+        let given = if norm.is_some() { Some(x.clone()) } else { None };
+        let normed = norm.map(|norm| self.normed(&x, norm)).transpose()?.unwrap_or(x);
+        let turned = self.rotate(normed, heads, span, Turn::Forward)?;
+        Ok((turned.clone(), given.unwrap_or(turned)))
+    }
+
+    /// Rotated heads of what was kept of them.
+    fn turned_again(&self, kept: &Tensor, heads: usize, norm: Option<&Param>, span: &Span<'_>) -> Result<Tensor> {
+        match norm {
+            Some(norm) => self.rotate(self.normed(kept, norm)?, heads, span, Turn::Forward),
+            None => Ok(kept.clone()),
+        }
+    }
+
+    /// Every head through the norm: `[.., heads*E]`.
+    fn normed(&self, x: &Tensor, norm: &Param) -> Result<Tensor> {
+        let by_heads = x.reshape(((), self.shape.head_dim))?;
+        rms_norm::forward(&by_heads, norm.value(), self.shape.eps)?.reshape(x.shape())
     }
 }
 
@@ -140,13 +167,13 @@ impl Layer {
         let h = rms_norm::forward(x, self.attn_norm.value(), shape.eps)?;
         let [(q, q_low), (k, k_low), (v, v_low)] = self.project(&h, shared)?;
         drop(h);
-        let q = shared.rotate(picked.put(&q, window)?, shape.heads, window, Turn::Forward)?;
-        let k = shared.rotate(k, shape.kv_heads, full, Turn::Forward)?;
+        let (q, kept_q) = shared.turned(picked.put(&q, window)?, shape.heads, self.q_norm.as_ref(), window)?;
+        let (k, kept_k) = shared.turned(k, shape.kv_heads, self.k_norm.as_ref(), full)?;
         let v = v.reshape(k.shape())?;
-        let attended = picked.take(&attention::forward(&q, &k, &v, full.padding())?.flatten(0, 1)?, window)?; // [N, H*E]
+        let attended = picked.take(&attention::forward(&q, &k, &v, window.keys())?.flatten(0, 1)?, window)?; // [N, H*E]
         let (mid, out_low) = self.o.forward(Some(&picked.take(x, full)?), &attended, picked)?;
         let attended = self.o.needs_input(picked).then_some(attended);
-        Ok((mid, AttentionSaved { q, k, v, attended, q_low, k_low, v_low, out_low }))
+        Ok((mid, AttentionSaved { q: kept_q, k: kept_k, v, attended, q_low, k_low, v_low, out_low }))
     }
 
     /// Queries of the places, keys and values of all columns, not rotated.
@@ -208,29 +235,10 @@ impl Layer {
 
     /// The weights, in the order in which they are made.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
-        let [q, k, v, o, gate, up, down] = self.linears().map(|linear| Part::Matrix(&linear.weight));
-        let (attn_norm, mlp_norm) = (Part::Vector(&self.attn_norm), Part::Vector(&self.mlp_norm));
-        [attn_norm, q, k, v, o, mlp_norm, gate, up, down].into_iter()
-    }
-}
-
-/// A weight of the base model.
-#[derive(Clone, Copy, Debug)]
-pub enum Part<'a> {
-    /// Of a linear layer, the embedding or the head.
-    Matrix(&'a Weight),
-    /// A norm.
-    Vector(&'a Param),
-}
-
-impl<'a> Part<'a> {
-    /// The matrix, if it is one.
-    pub fn matrix(self) -> Option<&'a Weight> {
-        if let Self::Matrix(weight) = self { Some(weight) } else { None }
-    }
-
-    /// The vector, if it is one.
-    pub fn vector(self) -> Option<&'a Param> {
-        if let Self::Vector(param) = self { Some(param) } else { None }
+        let [q, k, v, o, gate, up, down] = self.linears().map(Linear::parts);
+        let norm = |norm| [Part::Vector(norm)].into_iter();
+        let head_norms = [&self.q_norm, &self.k_norm].into_iter().flatten().map(Part::Vector);
+        let attention = norm(&self.attn_norm).chain(q).chain(k).chain(v).chain(head_norms).chain(o);
+        attention.chain(norm(&self.mlp_norm)).chain(gate).chain(up).chain(down)
     }
 }

@@ -1,16 +1,17 @@
 //! A linear layer with a frozen or trainable weight and an optional LoRA adapter.
 //!
-//! `y = x W^T + scale * drop(x) A^T B^T`. The gradient of a frozen weight is never formed.
+//! `y = x W^T + b + scale * drop(x) A^T B^T`, most layers without `b`. The gradient of a frozen weight is never formed.
 
 use candle_core::{DType, Result, Tensor};
 
 use super::batch::Span;
+use super::ops::bias;
 use super::ops::cpu;
 use super::ops::dropout::{Dropout, Run, Words};
 use super::ops::gpu;
 use super::ops::products::{Product, add_product, added_on_device, least_rows, sum_of_products};
 use super::param::{Gradients, Param};
-use super::weight::Weight;
+use super::weight::{Part, Weight};
 
 /// The low-rank update of one linear layer; `a` `[R, in]` and `b` `[out, R]` are f32 and trainable, but in models that only
 /// sample.
@@ -35,6 +36,8 @@ pub struct Adapter {
 pub struct Linear {
     /// The weight, `[out, in]`.
     pub weight: Weight,
+    /// Added to every row of the output, `[out]`.
+    pub bias: Option<Param>,
     /// The adapter, if this layer is a LoRA target.
     pub adapter: Option<Adapter>,
 }
@@ -71,15 +74,28 @@ impl Low {
 pub type Projected = Option<Low>;
 
 impl Linear {
-    /// A layer without adapter.
+    /// A layer without bias and adapter.
     pub fn new(weight: Weight) -> Self {
-        Self { weight, adapter: None }
+        Self { weight, bias: None, adapter: None }
+    }
+
+    /// `y` with the bias, in its memory, which nobody else may share.
+    fn biased(&self, y: Tensor) -> Result<Tensor> {
+        match &self.bias {
+            Some(b) => bias::add(y, b.value()),
+            None => Ok(y),
+        }
     }
 
     /// The name of the layer in the checkpoint.
     pub fn path(&self) -> &str {
         let name = self.weight.name();
         name.strip_suffix(".weight").unwrap_or(name)
+    }
+
+    /// Weight and bias.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        [Part::Matrix(&self.weight)].into_iter().chain(self.bias.iter().map(Part::Vector))
     }
 
     /// Whether [`Linear::backward`] needs the input.
@@ -97,10 +113,12 @@ impl Linear {
     /// `start` `[N, out]` or nothing, `x` `[N, in]`; returns `[N, out]` and the projection to keep.
     pub fn forward(&self, start: Option<&Tensor>, x: &Tensor, span: &Span<'_>) -> Result<(Tensor, Projected)> {
         let frozen = Product::forward(x, &self.weight);
-        let Some(adapter) = self.active(span) else { return Ok((sum_of_products(start, &[frozen])?, None)) };
+        let Some(adapter) = self.active(span) else {
+            return Ok((self.biased(sum_of_products(start, &[frozen])?)?, None));
+        };
         let low = adapter.project(x, &self.weight, span)?;
         let y = sum_of_products(start, &[frozen, adapter.update(x, &low, &self.weight)])?;
-        Ok((y, Some(low)))
+        Ok((self.biased(y)?, Some(low)))
     }
 
     /// As [`Linear::forward`] without a start, where `x W^T` is there, in memory that nobody else shares.
@@ -108,10 +126,10 @@ impl Linear {
     /// # Shapes
     /// `base` `[N, out]`.
     pub fn forward_beside(&self, base: Tensor, x: &Tensor, span: &Span<'_>) -> Result<(Tensor, Projected)> {
-        let Some(adapter) = self.active(span) else { return Ok((base, None)) };
+        let Some(adapter) = self.active(span) else { return Ok((self.biased(base)?, None)) };
         let low = adapter.project(x, &self.weight, span)?;
         let y = added(base, adapter.update(x, &low, &self.weight))?;
-        Ok((y, Some(low)))
+        Ok((self.biased(y)?, Some(low)))
     }
 
     /// The projection alone that [`Linear::forward`] returns beside its output.
@@ -137,6 +155,9 @@ impl Linear {
     ) -> Result<Option<Tensor>> {
         if let (true, Some(x)) = (self.weight.is_trainable(), x) {
             gradients.add(self.weight.name(), sum_of_products(None, &[Product::gradient(dy, x)])?)?;
+        }
+        if let Some(b) = self.bias.as_ref().filter(|b| b.is_trainable()) {
+            gradients.add(b.name(), bias::gradient(dy)?)?;
         }
         let frozen = Product::backward(dy, &self.weight);
         let (Some(adapter), Some(Low { projected, dropout }), Some(x)) = (self.active(span), low, x) else {
@@ -194,9 +215,10 @@ impl Adapter {
         let width = self.a.value().dim(1)?;
         let mut runs = Vec::new();
         for (row, columns) in span.runs() {
-            let real = span.pad[row].clamp(columns.start, columns.end);
-            runs.push(Run { rows: real - columns.start, words: None });
-            let first = (real.saturating_sub(span.pad[row]) * width) as u64;
+            let padding = columns.clone().take_while(|&column| span.drawn_at(row, column).is_none()).count();
+            let real = columns.start + padding;
+            runs.push(Run { rows: padding, words: None });
+            let first = (span.drawn_at(row, real).unwrap_or(0) * width) as u64;
             runs.push(Run {
                 rows: columns.end - real,
                 words: Some(Words { key: keys[row], stream: self.module, first }),

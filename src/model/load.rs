@@ -47,13 +47,27 @@ impl Decoder {
     /// # Errors
     /// Names the file, and every key or tensor that does not fit.
     pub fn load(dir: &Path, dtype: DType, device: &Device, weights: Weights) -> Result<Self> {
-        let description = Description::read(dir)?;
+        Self::load_described(Description::read(dir)?, dir, dtype, device, weights)
+    }
+
+    /// As [`Decoder::load`], of a model that is described already.
+    ///
+    /// # Errors
+    /// Names the file, and every tensor that does not fit.
+    pub fn load_described(
+        description: Description,
+        dir: &Path,
+        dtype: DType,
+        device: &Device,
+        weights: Weights,
+    ) -> Result<Self> {
         let files = WeightFiles::open(dir)?;
-        files.check(&dims_by_name(&description.tensors()))?;
+        let idle = description.names.idle(&description.shape);
+        files.check_but(&dims_by_name(&description.tensors()), idle.as_deref())?;
         let in_panels = weights == Weights::Frozen && Panels::serve(dtype, device);
         Self::build(description, weights, dtype, |tensor| {
             let Named { name, dims, .. } = tensor;
-            if in_panels && is_multiplied(tensor) {
+            if in_panels && tensor.is_multiplied {
                 let rows = |start, len| files.load_rows(name, start, len);
                 return Ok(Loaded::Panels(Panels::pack((dims[0], dims[1]), rows)?));
             }
@@ -66,11 +80,25 @@ impl Decoder {
     /// # Errors
     /// As [`Decoder::load`]; matrices whose rows do not divide into blocks.
     pub fn load_quantised(dir: &Path, dtype: DType, device: &Device, blocks: Blocks<'_>) -> Result<Self> {
-        let description = Description::read(dir)?;
+        Self::load_quantised_described(Description::read(dir)?, dir, dtype, device, blocks)
+    }
+
+    /// As [`Decoder::load_quantised`], of a model that is described already.
+    ///
+    /// # Errors
+    /// As [`Decoder::load_described`]; matrices whose rows do not divide into blocks.
+    pub fn load_quantised_described(
+        description: Description,
+        dir: &Path,
+        dtype: DType,
+        device: &Device,
+        blocks: Blocks<'_>,
+    ) -> Result<Self> {
         match blocks {
             Blocks::Pack(format) => {
                 let (files, tensors) = (WeightFiles::open(dir)?, description.tensors());
-                files.check(&dims_by_name(&tensors))?;
+                let idle = description.names.idle(&description.shape);
+                files.check_but(&dims_by_name(&tensors), idle.as_deref())?;
                 check_blocks(&tensors, format)?;
                 Self::build(description, Weights::Frozen, dtype, |Named { name, dims, .. }| {
                     if dims.len() == 1 {
@@ -82,7 +110,7 @@ impl Decoder {
                 })
             }
             Blocks::Gguf(path) => {
-                let file = GgufFile::open(path, &description.tensors())?;
+                let file = GgufFile::open(path, &description)?;
                 let shape = description.shape.clone();
                 Self::build(description, Weights::Frozen, dtype, |tensor| {
                     file.load(tensor, &shape, kept_dtype(&tensor.dims, dtype, device), device)
@@ -98,7 +126,7 @@ impl Decoder {
         dtype: DType,
         mut load: impl FnMut(&Named) -> Result<Loaded>,
     ) -> Result<Self> {
-        let Description { family, shape, names, ids } = description;
+        let Description { family, shape, names, ids, .. } = description;
         let numbers = |tensor: &Named| tensor.dims.iter().product::<usize>() as u64;
         let (total, mut done) = (names.tensors(&shape).iter().map(numbers).sum(), 0);
         let mut meter =
@@ -108,7 +136,7 @@ impl Decoder {
             let loaded = load(&tensor)?;
             done += numbers(&tensor);
             meter.at(done);
-            let frozen_as_it_is = !is_multiplied(&tensor);
+            let frozen_as_it_is = !tensor.is_multiplied;
             let name = tensor.name;
             match (loaded, weights) {
                 (Loaded::Dense(value), Weights::Frozen) if frozen_as_it_is => {
@@ -124,11 +152,24 @@ impl Decoder {
         let mut layers = Vec::with_capacity(shape.layers);
         for i in 0..shape.layers {
             let mut leaf = |slot| weight(slot, Some(i));
+            let attn_norm = vector(leaf(Slot::AttentionNorm)?)?;
+            let mut projection = |slot, bias| -> Result<Linear> {
+                let weight = leaf(slot)?;
+                let bias = shape.qkv_bias.then(|| leaf(bias).and_then(vector)).transpose()?;
+                Ok(Linear { bias, ..Linear::new(weight) })
+            };
+            let q = projection(Slot::Q, Slot::QBias)?;
+            let k = projection(Slot::K, Slot::KBias)?;
+            let v = projection(Slot::V, Slot::VBias)?;
+            let mut head_norm = |slot| shape.qk_norm.then(|| leaf(slot).and_then(vector)).transpose();
+            let (q_norm, k_norm) = (head_norm(Slot::QNorm)?, head_norm(Slot::KNorm)?);
             let mut layer = Layer {
-                attn_norm: vector(leaf(Slot::AttentionNorm)?)?,
-                q: Linear::new(leaf(Slot::Q)?),
-                k: Linear::new(leaf(Slot::K)?),
-                v: Linear::new(leaf(Slot::V)?),
+                attn_norm,
+                q,
+                k,
+                v,
+                q_norm,
+                k_norm,
                 o: Linear::new(leaf(Slot::O)?),
                 mlp_norm: vector(leaf(Slot::MlpNorm)?)?,
                 gate: Linear::new(leaf(Slot::Gate)?),
@@ -141,8 +182,12 @@ impl Decoder {
             layer.gate_up = Stack::of(&mut [&mut layer.gate, &mut layer.up])?;
             layers.push(layer);
         }
-        let head =
-            Head { norm: vector(weight(Slot::FinalNorm, None)?)?, weight: weight(Slot::Head, None)?, eps: shape.eps };
+        let norm = vector(weight(Slot::FinalNorm, None)?)?;
+        let (head, embedding) = match shape.tied {
+            true => (embedding, None),
+            false => (weight(Slot::Head, None)?, Some(embedding)),
+        };
+        let head = Head { norm, weight: head, eps: shape.eps };
         let device = head.norm.value().device();
         let tables = rope::Tables::new(shape.rope_theta, shape.head_dim, device)?;
         Ok(Self { family, shape, names, ids, dtype, embedding, layers, head, tables, adapters: None })
@@ -161,11 +206,6 @@ impl Decoder {
         }
         write_safetensors(&dir.join(SINGLE_FILE), &tensors, &[("format", "pt")])
     }
-}
-
-/// Whether a tensor is the weight of products. The rows of an embedding are looked up.
-pub(super) fn is_multiplied(tensor: &Named) -> bool {
-    tensor.dims.len() == 2 && tensor.slot != Slot::Embedding
 }
 
 /// Vectors weigh nothing and meet activations one by one: they have the dtype of these.

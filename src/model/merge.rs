@@ -36,9 +36,9 @@ impl Merger {
     /// Names the file, and what does not fit or is not implemented; weights that are quantised.
     pub fn open(base: &Path, adapter: &Path, dtype: Option<Precision>, shard_bytes: u64) -> Result<Self> {
         refuse_quantised(base)?;
-        let (tensors, files) = (Description::read(base)?.tensors(), WeightFiles::open(base)?);
+        let ((tensors, idle), files) = (Description::tensors_of(base)?, WeightFiles::open(base)?);
         let shapes = dims_by_name(&tensors);
-        files.check(&shapes)?;
+        files.check_but(&shapes, idle.as_deref())?;
         let adapters = AdapterFiles::open(adapter, tensors.iter().filter_map(linear))?;
         let entry = |(name, shape): (String, Vec<usize>)| -> Result<Entry> {
             let stored = stored(&files, &name).with_context(|| format!("cannot merge into {}", base.display()))?;

@@ -26,6 +26,7 @@ mod param;
 mod random;
 mod shape;
 mod shards;
+mod sight;
 pub mod source;
 mod stack;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use ops::vocabulary::PART as VOCABULARY_PART;
 pub use param::{Gradients, Param};
 pub use shape::Shape;
 pub use shards::SHARD_BYTES;
+pub use sight::{BlockGrid, Sight};
 pub use weight::Weight;
 pub use weights::WeightFiles;
-pub use window::{Place, Window};
+pub use window::{Place, Predictions, Window};

@@ -17,6 +17,16 @@ pub enum Slot {
     K,
     /// Value projection.
     V,
+    /// Bias of the query projection.
+    QBias,
+    /// Bias of the key projection.
+    KBias,
+    /// Bias of the value projection.
+    VBias,
+    /// RMSNorm of every query head.
+    QNorm,
+    /// RMSNorm of every key head.
+    KNorm,
     /// Output projection of attention.
     O,
     /// RMSNorm before the MLP.
@@ -40,13 +50,18 @@ impl Slot {
         matches!(self, Q | K | V | O | Gate | Up | Down)
     }
 
+    /// Whether it is the bias of one.
+    pub fn is_bias(self) -> bool {
+        matches!(self, Self::QBias | Self::KBias | Self::VBias)
+    }
+
     /// Whether its output is added to the residual stream.
     pub fn is_into_residual(self) -> bool {
         matches!(self, Self::O | Self::Down)
     }
 }
 
-/// The names of a family: paths without `.weight`.
+/// The names of a family: paths without `.weight` or `.bias`.
 #[derive(Debug)]
 pub struct Names {
     /// The key of `config.json` that has the longest sequence.
@@ -59,6 +74,8 @@ pub struct Names {
     pub attention_norm: &'static str,
     /// Projections of queries, keys and values, and of what was attended to.
     pub attention: [&'static str; 4],
+    /// RMSNorms of every head of queries and of keys, in families that have them.
+    pub head_norms: [&'static str; 2],
     /// RMSNorm before the MLP.
     pub mlp_norm: &'static str,
     /// Gate, gated branch and output of the MLP.
@@ -80,6 +97,9 @@ pub struct Named {
     pub name: String,
     /// Its dimensions.
     pub dims: Vec<usize>,
+    /// Whether it is the weight of products. The rows of an embedding are looked up; one that is the head's as well is
+    /// multiplied.
+    pub is_multiplied: bool,
 }
 
 impl Names {
@@ -88,9 +108,11 @@ impl Names {
         let leaf = match slot {
             Slot::Embedding => self.embedding,
             Slot::AttentionNorm => self.attention_norm,
-            Slot::Q => self.attention[0],
-            Slot::K => self.attention[1],
-            Slot::V => self.attention[2],
+            Slot::Q | Slot::QBias => self.attention[0],
+            Slot::K | Slot::KBias => self.attention[1],
+            Slot::V | Slot::VBias => self.attention[2],
+            Slot::QNorm => self.head_norms[0],
+            Slot::KNorm => self.head_norms[1],
             Slot::O => self.attention[3],
             Slot::MlpNorm => self.mlp_norm,
             Slot::Gate => self.mlp[0],
@@ -100,7 +122,15 @@ impl Names {
             Slot::Head => self.head,
         };
         let path = layer.map_or(leaf.to_owned(), |layer| format!("{}.{layer}.{leaf}", self.layers));
-        Named { slot, layer, name: path + ".weight", dims: shape.dims(slot) }
+        let end = if slot.is_bias() { ".bias" } else { ".weight" };
+        let dims = shape.dims(slot);
+        let is_multiplied = dims.len() == 2 && (slot != Slot::Embedding || shape.tied);
+        Named { slot, layer, name: path + end, dims, is_multiplied }
+    }
+
+    /// A tensor that files may have although nothing reads it: the head's own name, where the embedding is the head.
+    pub fn idle(&self, shape: &Shape) -> Option<String> {
+        shape.tied.then(|| self.tensor(shape, Slot::Head, None).name)
     }
 
     /// All tensors of a decoder of this shape, in the order in which they are made.
@@ -109,7 +139,10 @@ impl Names {
         for layer in 0..shape.layers {
             all.extend(shape.of_layer().into_iter().map(|slot| self.tensor(shape, slot, Some(layer))));
         }
-        all.extend([Slot::FinalNorm, Slot::Head].map(|slot| self.tensor(shape, slot, None)));
+        all.push(self.tensor(shape, Slot::FinalNorm, None));
+        if !shape.tied {
+            all.push(self.tensor(shape, Slot::Head, None));
+        }
         all
     }
 }

@@ -19,7 +19,7 @@ use half::{bf16, f16};
 use super::decoder::Decoder;
 use super::family::Description;
 use super::gguf::Loaded;
-use super::load::{Weights, check_blocks, ggml_dtype, is_multiplied, kept_dtype};
+use super::load::{Weights, check_blocks, ggml_dtype, kept_dtype};
 use super::names::Named;
 use super::ops::cpu;
 use super::ops::products::{Panels, Quantised};
@@ -44,7 +44,7 @@ impl Decoder {
     }
 
     /// A model with random weights keyed by `seed`: normal with standard deviation 0.02, projections into the residual
-    /// stream divided by the square root of twice the number of layers, norms at one.
+    /// stream divided by the square root of twice the number of layers, norms at one, biases at zero.
     ///
     /// # Errors
     /// No memory for a matrix.
@@ -57,7 +57,7 @@ impl Decoder {
     ) -> Result<Self> {
         let in_panels = weights == Weights::Frozen && Panels::serve(dtype, device);
         Self::build_random(description, seed, (dtype, device), weights, |tensor, matrix| {
-            if in_panels && is_multiplied(tensor) {
+            if in_panels && tensor.is_multiplied {
                 let rows = |start, len| matrix.rows(start, len);
                 return Ok(Loaded::Panels(Panels::pack((matrix.rows, matrix.width), rows)?));
             }
@@ -96,8 +96,11 @@ impl Decoder {
         Self::build(description, weights, dtype, |tensor| {
             part += 1;
             let &[rows, width] = tensor.dims.as_slice() else {
-                let dtype = kept_dtype(&tensor.dims, dtype, device);
-                return Ok(Loaded::Dense(Tensor::ones(tensor.dims.as_slice(), dtype, device)?));
+                let (dims, dtype) = (tensor.dims.as_slice(), kept_dtype(&tensor.dims, dtype, device));
+                return Ok(Loaded::Dense(match tensor.slot.is_bias() {
+                    true => Tensor::zeros(dims, dtype, device)?,
+                    false => Tensor::ones(dims, dtype, device)?,
+                }));
             };
             let std = (STD * if tensor.slot.is_into_residual() { residual } else { 1.0 }) as f32;
             let matrix = Matrix { key: Key::new(seed, Purpose::ModelInit).part(part), rows, width, std };

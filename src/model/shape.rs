@@ -1,6 +1,7 @@
 //! What a decoder looks like: sizes and flags, whatever the family it is of.
 
 use super::names::Slot;
+use super::sight::Sight;
 
 /// The sizes of a decoder, and what its layers consist of.
 ///
@@ -27,6 +28,16 @@ pub struct Shape {
     pub rope_theta: f64,
     /// Added to the mean square in RMSNorm.
     pub eps: f64,
+    /// Whether the projections of queries, keys and values have biases.
+    pub qkv_bias: bool,
+    /// Whether every head of queries and keys goes through an RMSNorm of its own before it is rotated.
+    pub qk_norm: bool,
+    /// Whether the head multiplies with the embedding.
+    pub tied: bool,
+    /// Whether the token at a place is predicted from the place before it.
+    pub shifted: bool,
+    /// What queries see.
+    pub sight: Sight,
 }
 
 impl Shape {
@@ -43,7 +54,13 @@ impl Shape {
     /// The tensors of a layer, in the order in which they are made.
     pub fn of_layer(&self) -> Vec<Slot> {
         use Slot::*;
-        vec![AttentionNorm, Q, K, V, O, MlpNorm, Gate, Up, Down]
+        let is_there = |slot: &Slot| match slot {
+            QBias | KBias | VBias => self.qkv_bias,
+            QNorm | KNorm => self.qk_norm,
+            _ => true,
+        };
+        let all = [AttentionNorm, Q, QBias, K, KBias, V, VBias, QNorm, KNorm, O, MlpNorm, Gate, Up, Down];
+        all.into_iter().filter(is_there).collect()
     }
 
     /// The dimensions of a tensor, `[out, in]` of a matrix.
@@ -54,6 +71,9 @@ impl Shape {
             Slot::AttentionNorm | Slot::MlpNorm | Slot::FinalNorm => vec![d],
             Slot::Q => vec![self.queries(), d],
             Slot::K | Slot::V => vec![self.keys(), d],
+            Slot::QBias => vec![self.queries()],
+            Slot::KBias | Slot::VBias => vec![self.keys()],
+            Slot::QNorm | Slot::KNorm => vec![self.head_dim],
             Slot::O => vec![d, self.queries()],
             Slot::Gate | Slot::Up => vec![f, d],
             Slot::Down => vec![d, f],

@@ -6,13 +6,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::gguf;
 use super::lora::{ADAPTER_CONFIG, ADAPTER_FILE};
 use super::weights::{INDEX_FILE, SINGLE_FILE};
 use crate::hub::{Found, HubRepo, Kind, is_hub_id};
 
-const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
-const OPTIONAL: [&str; 5] =
-    ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", GENERATION, CARD];
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+/// What stands for the tokenizer where that file is not there.
+const VOCABULARY: [&str; 2] = ["vocab.json", "merges.txt"];
+const OPTIONAL: [&str; 6] =
+    [ADDED, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", GENERATION, CARD];
+/// Tokens that other files name as well, in most folders.
+const ADDED: &str = "added_tokens.json";
 /// Changes nothing here; it goes into the folder of a model that is saved.
 const GENERATION: &str = "generation_config.json";
 /// A model's card, which names its licence.
@@ -73,6 +79,10 @@ pub fn resolve_gguf(file: &str, name_or_path: &str, dir: &ModelDir) -> Result<Pa
         bail!("model.gguf_file {file:?} is neither in {} nor a file of this machine", dir.path.display());
     };
     let repo = HubRepo::new(Kind::Model, name_or_path, commit)?;
+    // a model that is split is of use only as a whole
+    for part in gguf::part_names(file).unwrap_or_default().iter().filter(|part| part.as_str() != file) {
+        must(&|file| repo.get(file), &|files| repo.missing(files), std::slice::from_ref(part))?;
+    }
     match repo.get(file)? {
         Found::Here(path) => Ok(path),
         Found::NotCached { .. } => Err(repo.missing(&[file.to_owned()])),
@@ -155,7 +165,7 @@ fn find(name_or_path: &str, revision: Option<&str>, weights: bool) -> Result<Mod
 
 /// A link to nothing looks like a file that is not there, and some files need not be there.
 fn refuse_dangling(dir: &Path) -> Result<()> {
-    for name in REQUIRED.into_iter().chain(OPTIONAL).chain([INDEX_FILE]) {
+    for name in [CONFIG, TOKENIZER, INDEX_FILE].into_iter().chain(VOCABULARY).chain(OPTIONAL) {
         let file = dir.join(name);
         if let Ok(target) = file.read_link()
             && !file.exists()
@@ -207,14 +217,22 @@ fn fetch_with(
     missing: &dyn Fn(&[String]) -> anyhow::Error,
     weights: bool,
 ) -> Result<(PathBuf, Vec<&'static str>)> {
-    let required = must(get, missing, &REQUIRED.map(str::to_owned))?;
+    let mut required = must(get, missing, &[CONFIG.to_owned()])?;
+    match get(TOKENIZER)? {
+        Found::Here(path) => required.push(path),
+        Found::Absent => required.extend(
+            must(get, missing, &VOCABULARY.map(str::to_owned))
+                .with_context(|| format!("the model has no {TOKENIZER}, and not the files that can stand for it"))?,
+        ),
+        Found::NotCached { .. } => return Err(missing(&[TOKENIZER.to_owned()])),
+    }
     let folder =
         required.first().and_then(|path| path.parent()).context("the hub's cache has no folder for the model")?;
     let mut unknown = Vec::new();
     for file in OPTIONAL {
         match get(file)? {
             Found::Here(_) | Found::Absent => {}
-            Found::NotCached { .. } if [GENERATION, CARD].contains(&file) => {}
+            Found::NotCached { .. } if [ADDED, GENERATION, CARD].contains(&file) => {}
             Found::NotCached { exists: true } => return Err(missing(&[file.to_owned()])),
             Found::NotCached { exists: false } => unknown.push(file),
         }

@@ -2,6 +2,7 @@
 
 mod checkpointing;
 mod device;
+mod families;
 mod order;
 mod places;
 

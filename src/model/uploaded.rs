@@ -1,4 +1,5 @@
-//! What an accelerator's kernels have to know of a pass beside its tensors, uploaded once a pass.
+//! What a pass has to know beside its tensors, made once a pass: what its queries see, and what an accelerator's kernels
+//! are told.
 
 use candle_core::{Device, Result, Tensor};
 
@@ -8,7 +9,47 @@ use super::ops::gpu::{
     dropout::{PADDING, Rows},
 };
 use super::ops::padding;
+use super::sight::{Seen, Sight};
 use super::window::Window;
+
+/// All that is made for a pass.
+#[derive(Debug)]
+pub struct Made {
+    /// For an accelerator; none on the host.
+    pub uploaded: Option<Uploaded>,
+    /// Where queries do not see everything.
+    pub sights: Option<Sights>,
+}
+
+impl Made {
+    /// For a pass over `full`, whose keys are those of all columns up to its last, that is asked for `window`.
+    pub fn of(sight: Sight, full: &Span<'_>, window: &Window, device: &Device) -> Result<Self> {
+        Ok(Self { uploaded: Uploaded::of(full, window, device)?, sights: Sights::of(sight, full, window, device)? })
+    }
+}
+
+/// What the queries of a pass see: those of all its columns, and those of its window.
+#[derive(Debug)]
+pub struct Sights {
+    columns: (usize, usize),
+    all: Seen,
+    inner: Seen,
+}
+
+impl Sights {
+    fn of(sight: Sight, full: &Span<'_>, window: &Window, device: &Device) -> Result<Option<Self>> {
+        let Sight::Blocks(blocks) = sight else { return Ok(None) };
+        let columns = full.start + full.width;
+        let seen = |queries| Seen::of(blocks, full.at, queries, columns, device);
+        let all = seen(full.start..columns)?;
+        Ok(Some(Self { columns: (full.start, full.width), all, inner: seen(window.columns.clone())? }))
+    }
+
+    /// What the queries of some columns see.
+    pub fn seen(&self, start: usize, width: usize) -> &Seen {
+        if (start, width) == self.columns { &self.all } else { &self.inner }
+    }
+}
 
 /// Padding, places and keys of a pass.
 #[derive(Debug)]
@@ -26,7 +67,7 @@ pub struct Uploaded {
 
 impl Uploaded {
     /// For a pass over `full` that is asked for `window`; nothing on the host.
-    pub fn of(full: &Span<'_>, window: &Window, device: &Device) -> Result<Option<Self>> {
+    fn of(full: &Span<'_>, window: &Window, device: &Device) -> Result<Option<Self>> {
         if gpu::is_host(device) {
             return Ok(None);
         }
@@ -44,7 +85,7 @@ impl Uploaded {
             all = Some(rows(full, &keys, device)?);
             of_places = Some(rows(&picked, &keys, device)?);
         }
-        let pad = padding::uploaded(full.pad, device)?;
+        let pad = padding::uploaded(full.at.pad, device)?;
         Ok(Some(Self { pad, columns: (full.start, full.width), all, picked: of_places, indices }))
     }
 
@@ -66,7 +107,7 @@ fn rows(span: &Span<'_>, keys: &Tensor, device: &Device) -> Result<Rows> {
     for (row, columns) in span.runs() {
         for column in columns {
             row_of.push(row as u32);
-            column_of.push(column.checked_sub(span.pad[row]).map_or(PADDING, |column| column as u32));
+            column_of.push(span.drawn_at(row, column).map_or(PADDING, |column| column as u32));
         }
     }
     let upload = |values: Vec<u32>| gpu::upload(&values, values.len(), device);

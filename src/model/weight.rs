@@ -27,6 +27,27 @@ pub enum Weight {
     },
 }
 
+/// A weight of the base model.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// Of a linear layer, the embedding or the head.
+    Matrix(&'a Weight),
+    /// A norm.
+    Vector(&'a Param),
+}
+
+impl<'a> Part<'a> {
+    /// The matrix, if it is one.
+    pub fn matrix(self) -> Option<&'a Weight> {
+        if let Self::Matrix(weight) = self { Some(weight) } else { None }
+    }
+
+    /// The vector, if it is one.
+    pub fn vector(self) -> Option<&'a Param> {
+        if let Self::Vector(param) = self { Some(param) } else { None }
+    }
+}
+
 impl Weight {
     /// A frozen weight that is multiplied: in panels where products are the faster for it.
     ///

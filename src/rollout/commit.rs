@@ -5,14 +5,14 @@ use super::offer::Offer;
 use crate::config::Commit;
 
 impl Decoding {
-    /// How many of a row's `offers` are committed at `step`; `offers` stand best first.
+    /// How many of a row's `offers` are committed at `step` of a block of `tokens`; `offers` stand best first.
     ///
     /// Threshold and factor are those of Fast-dLLM (arXiv 2505.22618), the entropy bound that of EB-Sampler
     /// (arXiv 2505.24857): `sum H - max H` bounds what tokens chosen at once can tell about each other.
-    pub(super) fn commit_count(&self, offers: &[Offer], step: usize) -> usize {
+    pub(super) fn commit_count(&self, offers: &[Offer], tokens: usize, step: usize) -> usize {
         match self.commit {
-            // every row had `block_length` masks when the block began
-            Commit::Schedule => self.commits(self.block_length, step).min(offers.len()),
+            // every row had as many masks when the block began
+            Commit::Schedule => self.commits(tokens, step).min(offers.len()),
             Commit::Threshold(least) => offers.iter().take_while(|o| o.confidence >= least.get()).count().max(1),
             Commit::Factor(factor) => {
                 let confident = |&n: &usize| offers[n - 1].confidence >= 1.0 - factor.get() / (n + 1) as f64;
@@ -51,7 +51,7 @@ mod tests {
 
     fn count(commit: Commit, confidences: &[f64], entropies: &[f64]) -> usize {
         let decoding = Decoding { commit, ..Decoding::greedy(8, 8, 4).expect("one block") };
-        decoding.commit_count(&offers(confidences, entropies), 0)
+        decoding.commit_count(&offers(confidences, entropies), 8, 0)
     }
 
     fn threshold(x: f64) -> Commit {

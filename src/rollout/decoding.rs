@@ -1,6 +1,11 @@
 //! How a canvas is filled: its length, its blocks, the steps a block takes and what is committed at each.
 
+use std::num::NonZeroUsize;
+
+use super::filter::Filter;
+use super::grid::Grid;
 use crate::config::{CacheKind, Commit, Remasking, RolloutTable};
+use crate::model::Sight;
 
 /// A checked decoding schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +18,8 @@ pub struct Decoding {
     pub steps_per_block: usize,
     /// Sampling temperature; 0 is greedy.
     pub temperature: f64,
+    /// Which tokens can be sampled.
+    pub filter: Filter,
     /// Which candidates are committed first.
     pub remasking: Remasking,
     /// Classifier-free guidance; 0 is off.
@@ -35,6 +42,30 @@ pub struct UnevenSplit {
     large: usize,
     by: &'static str,
     small: usize,
+}
+
+/// What a model cannot be decoded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// Other blocks than the model was trained with.
+    #[error(
+        "block_length is {given} (of [rollout] or [eval]), but the model is block-causal with blocks of {blocks} \
+         (block_size of its config.json, or model.block_size): set block_length = {blocks}"
+    )]
+    BlockLength {
+        /// What is asked for.
+        given: usize,
+        /// The model's.
+        blocks: usize,
+    },
+    /// An approximation, where what it saves can be had exactly.
+    #[error("rollout.cache = {0:?} is for models that see everything: the model is block-causal, use \"blocks\"")]
+    Approximate(&'static str),
+    /// Exact caches of a model that sees everything.
+    #[error(
+        "rollout.cache = \"blocks\" is for block-causal models: this one sees everything, use \"prefix\" or \"dual\""
+    )]
+    NoBlocks,
 }
 
 impl Decoding {
@@ -60,18 +91,25 @@ impl Decoding {
                 small: blocks,
             });
         }
-        Ok(Self {
+        Ok(Self::greedy_by_block(canvas, block_length, steps / blocks))
+    }
+
+    /// Greedy low-confidence decoding of `canvas` tokens in blocks, of which the last may be cut, with so many denoising
+    /// steps each.
+    pub fn greedy_by_block(canvas: usize, block_length: usize, steps_per_block: usize) -> Self {
+        Self {
             canvas,
             block_length,
-            steps_per_block: steps / blocks,
+            steps_per_block,
             temperature: 0.0,
+            filter: Filter { top_p: 1.0, top_k: None },
             remasking: Remasking::LowConfidence,
             cfg_scale: 0.0,
             cache: CacheKind::None,
             cache_refresh_steps: 0,
             commit: Commit::Schedule,
             early_stop: false,
-        })
+        }
     }
 
     /// The schedule of a config.
@@ -84,10 +122,11 @@ impl Decoding {
         Ok(Self { temperature: table.temperature.get(), remasking: table.remasking, ..schedule.accelerated(table) })
     }
 
-    /// This schedule with the guidance of a config and its ways to save work.
+    /// This schedule with the filter and guidance of a config and its ways to save work.
     #[must_use]
     pub fn accelerated(self, table: &RolloutTable) -> Self {
         Self {
+            filter: Filter { top_p: table.top_p.get(), top_k: table.top_k.map(NonZeroUsize::get) },
             cfg_scale: table.cfg_scale.get(),
             cache: table.cache,
             cache_refresh_steps: table.cache_refresh_steps,
@@ -105,12 +144,32 @@ impl Decoding {
 
     /// Whether the completions are those of [`Decoding::reference`], whatever the model.
     pub fn is_reference(&self) -> bool {
-        self.cache == CacheKind::None && self.commit == Commit::Schedule
+        self.cache.is_exact() && self.commit == Commit::Schedule
     }
 
-    /// Blocks of the canvas.
-    pub fn blocks(&self) -> usize {
-        self.canvas / self.block_length
+    /// Whether some tokens are left out when tokens are sampled, for which whole rows of logits are needed.
+    pub fn is_filtered(&self) -> bool {
+        self.temperature > 0.0 && self.filter.acts()
+    }
+
+    /// The blocks of the canvas behind a prompt, for a model that sees so much.
+    pub fn grid(&self, prompt: usize, sight: Sight) -> Grid {
+        Grid::of(self.canvas, self.block_length, prompt, sight)
+    }
+
+    /// Whether a model that sees so much can be decoded so.
+    ///
+    /// # Errors
+    /// Names the key that does not fit.
+    pub fn check(&self, sight: Sight) -> Result<(), Misfit> {
+        match (sight, self.cache) {
+            (Sight::Blocks(blocks), _) if blocks.length != self.block_length => {
+                Err(Misfit::BlockLength { given: self.block_length, blocks: blocks.length })
+            }
+            (Sight::Blocks(_), CacheKind::Prefix | CacheKind::Dual) => Err(Misfit::Approximate(self.cache.name())),
+            (Sight::Full, CacheKind::Blocks) => Err(Misfit::NoBlocks),
+            _ => Ok(()),
+        }
     }
 
     /// The most steps a block can take.

@@ -4,12 +4,15 @@ mod candidate;
 mod commit;
 mod decoding;
 mod encoder;
+mod filter;
+mod grid;
 mod offer;
 mod replay;
 mod row;
 mod sampler;
 
 pub use decoding::{Decoding, UnevenSplit};
+pub use grid::Grid;
 pub use offer::LogitsNotFinite;
 pub use replay::Agreement;
 pub use row::{Choice, Decoded, Prompt};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::candidate::{Candidate, Cut, Rule, Tally};
@@ -61,7 +61,8 @@ impl Sampler<'_> {
     pub(super) fn offers(&self, hidden: &Hidden, places: &[Place]) -> Result<Vec<Offer>> {
         let remasking = self.decoding.remasking;
         let mut offers = Vec::with_capacity(places.len());
-        let chunk = self.model.head().rows_at_once()?;
+        let head = self.model.head();
+        let chunk = if self.decoding.is_filtered() { head.chunk_rows()? } else { head.rows_at_once()? };
         for (start, places) in places.chunks(chunk).enumerate().map(|(i, c)| (i * chunk, c)) {
             let candidates = self.candidates(&hidden.part(start, places.len())?, places)?;
             for (&Place { row, position, uniform, order }, found) in places.iter().zip(candidates) {
@@ -84,6 +85,9 @@ impl Sampler<'_> {
         let with_entropy = matches!(commit, Commit::EntropyBound(_));
         let (head, device) = (self.model.head(), self.model.device());
         let rule = Rule { excluded, temperature, remasking, with_entropy };
+        if self.decoding.is_filtered() {
+            return self.filtered(rule, hidden, places);
+        }
         if gpu::serves(&hidden.cond) {
             let logits =
                 hidden.both().into_iter().map(|x| head.logits_on_device(x)).collect::<candle_core::Result<Vec<_>>>()?;
@@ -118,6 +122,23 @@ impl Sampler<'_> {
         profile::measure(Part::Sampling, device, || {
             let settled = tallies.into_par_iter().zip(places).enumerate();
             settled.map(|(i, (tally, place))| tally.settle(place.uniform, |words| logits_of(i, words))).collect()
+        })
+    }
+
+    /// Candidates from the most likely tokens only, in one pass over whole rows of logits.
+    fn filtered(&self, rule: Rule, hidden: &Hidden, places: &[Place]) -> Result<Vec<Candidate>> {
+        let (head, device) = (self.model.head(), self.model.device());
+        let on_host = |x: &Tensor| head.logits(x)?.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous();
+        let logits = hidden.both().into_iter().map(on_host).collect::<candle_core::Result<Vec<_>>>()?;
+        profile::measure(Part::Sampling, device, || {
+            let logits = self.guided(&logits)?;
+            let (view, words) = (cpu::View::new(&logits)?, logits.dim(1)?);
+            let of = |(row, place): (&[f32], &Place)| {
+                let mut tally = Tally::new(rule);
+                tally.pass(row);
+                tally.settled(self.decoding.filter.sample(row, rule, place.uniform))
+            };
+            Ok(view.par_chunks_exact(words).zip(places).map(of).collect())
         })
     }
 
@@ -171,8 +192,6 @@ impl Hidden {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
     use crate::model::ops::gpu::host::as_device;
     use crate::model::ops::testing::random;

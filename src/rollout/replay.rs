@@ -44,30 +44,31 @@ impl Sampler<'_> {
     /// As [`Sampler::complete`].
     pub fn agreement(&self, prompts: &[Prompt], decoded: &[Decoded], batch_size: usize) -> Result<Agreement> {
         let reference = Sampler { decoding: &self.decoding.reference(), ..*self };
-        let size = batch_size.max(1);
-        prompts
-            .chunks(size)
-            .zip(decoded.chunks(size))
-            .map(|(prompts, decoded)| reference.replay(prompts, decoded))
-            .sum()
+        let part = |batch: Vec<usize>| {
+            let of_batch = batch.into_iter().map(|i| (&prompts[i], &decoded[i]));
+            let (prompts, decoded): (Vec<&Prompt>, Vec<&Decoded>) = of_batch.unzip();
+            reference.replay(&prompts, &decoded)
+        };
+        self.batches(prompts, batch_size).into_iter().map(part).sum()
     }
 
-    fn replay(&self, prompts: &[Prompt], decoded: &[Decoded]) -> Result<Agreement> {
-        let length = self.decoding.block_length;
+    fn replay(&self, prompts: &[&Prompt], decoded: &[&Decoded]) -> Result<Agreement> {
+        let Some(grid) = prompts.first().map(|prompt| self.grid(prompt)) else { return Ok(Agreement::default()) };
         let ends: Vec<usize> = decoded.iter().map(|d| self.model.ids().length(&d.canvas)).collect();
         let mut rows = self.rows(prompts)?;
         let mut agreed = 0;
-        for block in 0..self.decoding.blocks() {
+        for block in 0..grid.blocks() {
+            let span = grid.span(block);
             // what comes after the end of a completion is of no interest
-            let mut rows: Vec<&mut Row<'_>> = rows.iter_mut().filter(|row| ends[row.index] > block * length).collect();
+            let mut rows: Vec<&mut Row<'_>> = rows.iter_mut().filter(|row| ends[row.index] > span.start).collect();
             if rows.is_empty() {
                 break;
             }
-            let mut encoder = self.encoder(&rows, block);
-            let mut next = block * length; // blocks are traced one after another
+            let mut encoder = self.encoder(&rows, (grid, block), None);
+            let mut next = span.start; // blocks are traced one after another
             for step in 0..self.decoding.steps_per_block {
                 self.stop.check()?;
-                let last = next + self.decoding.commits(length, step);
+                let last = next + self.decoding.commits(span.len(), step);
                 let choices = |(i, row): (usize, &&mut Row<'_>)| {
                     let place =
                         move |c: &super::Choice| Place { row: i, position: c.position, uniform: c.uniform, order: 0.0 };

@@ -7,7 +7,8 @@
 use anyhow::{Result, ensure};
 
 use super::decoding::Decoding;
-use super::encoder::Encoder;
+use super::encoder::{Encoder, Finished};
+use super::grid::Grid;
 use super::offer::{Offer, Place};
 use super::row::{Decoded, Prompt, Row};
 use crate::model::{Decoder, Pass};
@@ -70,20 +71,38 @@ impl Sampler<'_> {
         batch_size: usize,
         mut seen: impl FnMut(Headway),
     ) -> Result<Vec<Decoded>> {
-        let batches = prompts.chunks(batch_size.max(1));
-        let (of_batch, prompts) = (self.decoding.blocks() * self.decoding.most_steps(), prompts.len());
-        let mut headway = Headway { completed: 0, prompts, step: 0, steps: batches.len() * of_batch };
-        let mut completions = Vec::with_capacity(prompts);
+        let batches = self.batches(prompts, batch_size);
+        let steps_of = |batch: &Vec<usize>| self.grid(&prompts[batch[0]]).blocks() * self.decoding.most_steps();
+        let steps = batches.iter().map(steps_of).sum();
+        let mut headway = Headway { completed: 0, prompts: prompts.len(), step: 0, steps };
+        let mut completions: Vec<Option<Decoded>> = vec![None; prompts.len()];
         for batch in batches {
-            let first = headway.step;
-            completions.extend(self.complete_batch(batch, &mut |step, _| {
+            let (first, of_batch) = (headway.step, steps_of(&batch));
+            let together: Vec<&Prompt> = batch.iter().map(|&i| &prompts[i]).collect();
+            let decoded = self.complete_batch(&together, &mut |step, _| {
                 seen(Headway { step: first + step, ..headway });
-            })?);
-            headway.completed = completions.len();
+            })?;
+            headway.completed += batch.len();
+            batch.into_iter().zip(decoded).for_each(|(i, decoded)| completions[i] = Some(decoded));
             headway.step = first + of_batch;
             seen(headway);
         }
-        Ok(completions)
+        Ok(completions.into_iter().flatten().collect())
+    }
+
+    /// The prompts that are worked on together, by their numbers: in order, but that blocks begin at the same columns for
+    /// all rows of a batch.
+    pub(super) fn batches(&self, prompts: &[Prompt], batch_size: usize) -> Vec<Vec<usize>> {
+        let mut order: Vec<usize> = (0..prompts.len()).collect();
+        let begun = |&i: &usize| self.grid(&prompts[i]).begun;
+        order.sort_by_key(begun); // stable, and without effect where blocks begin with the canvas
+        let alike = order.chunk_by(|a, b| begun(a) == begun(b));
+        alike.flat_map(|alike| alike.chunks(batch_size.max(1))).map(<[usize]>::to_vec).collect()
+    }
+
+    /// The blocks of a prompt's canvas.
+    pub(super) fn grid(&self, prompt: &Prompt) -> Grid {
+        self.decoding.grid(prompt.ids.len(), self.model.shape().sight)
     }
 
     /// Completes one prompt; `seen` is shown the canvas after every denoising step.
@@ -91,22 +110,24 @@ impl Sampler<'_> {
     /// # Errors
     /// As [`Sampler::complete`].
     pub fn complete_watched(&self, prompt: &Prompt, mut seen: impl FnMut(&[u32])) -> Result<Vec<Decoded>> {
-        self.complete_batch(std::slice::from_ref(prompt), &mut |_, rows| {
+        self.complete_batch(&[prompt], &mut |_, rows| {
             rows.iter().for_each(|row| seen(&row.canvas));
         })
     }
 
     /// `seen` is shown the number of every denoising step, and the rows that it changed.
-    fn complete_batch(&self, prompts: &[Prompt], seen: &mut Seen<'_>) -> Result<Vec<Decoded>> {
+    fn complete_batch(&self, prompts: &[&Prompt], seen: &mut Seen<'_>) -> Result<Vec<Decoded>> {
         let mut rows = self.rows(prompts)?;
-        for block in 0..self.decoding.blocks() {
+        let Some(grid) = prompts.first().map(|prompt| self.grid(prompt)) else { return Ok(Vec::new()) };
+        let mut finished = None;
+        for block in 0..grid.blocks() {
             let live: Vec<&mut Row<'_>> = rows.iter_mut().filter(|row| !row.is_stopped()).collect();
             if live.is_empty() {
                 break;
             }
-            self.fill_block(live, block, seen)?;
+            finished = self.fill_block(live, grid, block, finished, seen)?;
             if self.decoding.early_stop {
-                let decoded = (block + 1) * self.decoding.block_length;
+                let decoded = grid.span(block).end;
                 rows.iter_mut().for_each(|row| row.stop_at_end(decoded, self.model.ids()));
             }
         }
@@ -114,7 +135,8 @@ impl Sampler<'_> {
     }
 
     /// Empty canvases for the prompts.
-    pub(super) fn rows<'p>(&self, prompts: &'p [Prompt]) -> Result<Vec<Row<'p>>> {
+    pub(super) fn rows<'p>(&self, prompts: &[&'p Prompt]) -> Result<Vec<Row<'p>>> {
+        self.decoding.check(self.model.shape().sight)?;
         let (positions, canvas) = (self.model.shape().positions, self.decoding.canvas);
         let longest = prompts.iter().map(|p| p.ids.len()).max().unwrap_or(0);
         ensure!(
@@ -123,22 +145,32 @@ impl Sampler<'_> {
             self.model.positions_key()
         );
         let row = |(index, prompt)| Row::new(index, prompt, canvas, self.model.ids().mask);
-        Ok(prompts.iter().enumerate().map(row).collect())
+        Ok(prompts.iter().copied().enumerate().map(row).collect())
     }
 
-    /// The passes of a block of `rows`.
-    pub(super) fn encoder(&self, rows: &[&mut Row<'_>], block: usize) -> Encoder<'_> {
-        let length = self.decoding.block_length;
+    /// The passes of a block of `rows`, behind the blocks that are `finished`.
+    pub(super) fn encoder(
+        &self,
+        rows: &[&mut Row<'_>],
+        (grid, block): (Grid, usize),
+        finished: Option<Finished>,
+    ) -> Encoder<'_> {
         let longest = rows.iter().map(|row| row.prompt.ids.len()).max().unwrap_or(0);
-        Encoder::new(*self, longest + self.decoding.canvas, block * length..(block + 1) * length)
+        Encoder::new(*self, longest, (grid, block), finished)
     }
 
     /// Decodes a block of the rows; one whose block is full leaves, so that the others are encoded without it. `seen` as
-    /// for all blocks.
-    fn fill_block(&self, mut rows: Vec<&mut Row<'_>>, block: usize, seen: &mut Seen<'_>) -> Result<()> {
-        let (length, mask) = (self.decoding.block_length, self.model.ids().mask);
-        let span = block * length..(block + 1) * length;
-        let mut encoder = self.encoder(&rows, block);
+    /// for all blocks. Returns what the next block can use.
+    fn fill_block(
+        &self,
+        mut rows: Vec<&mut Row<'_>>,
+        grid: Grid,
+        block: usize,
+        finished: Option<Finished>,
+        seen: &mut Seen<'_>,
+    ) -> Result<Option<Finished>> {
+        let (span, mask) = (grid.span(block), self.model.ids().mask);
+        let mut encoder = self.encoder(&rows, (grid, block), finished);
         for step in 0..self.decoding.most_steps() {
             self.stop.check()?;
             rows.retain(|row| row.canvas[span.clone()].contains(&mask));
@@ -152,12 +184,14 @@ impl Sampler<'_> {
             for mut offers in by_row(self.offers(&hidden, &places)?) {
                 offers.sort_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.position.cmp(&b.position)));
                 let row = &mut rows[offers[0].row];
-                offers[..self.decoding.commit_count(&offers, step)].iter().for_each(|offer| row.commit(offer));
+                offers[..self.decoding.commit_count(&offers, span.len(), step)]
+                    .iter()
+                    .for_each(|offer| row.commit(offer));
                 row.count_step();
             }
             seen(block * self.decoding.most_steps() + step + 1, &rows);
         }
-        Ok(())
+        Ok(encoder.into_finished())
     }
 }
 
@@ -173,6 +207,8 @@ fn by_row(offers: Vec<Offer>) -> Vec<Vec<Offer>> {
     rows
 }
 
+#[cfg(test)]
+mod block_tests;
 #[cfg(test)]
 mod fast_tests;
 #[cfg(test)]

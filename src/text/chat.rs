@@ -4,6 +4,7 @@ mod clock;
 mod generation;
 mod source;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use minijinja::value::Serde;
@@ -36,6 +37,8 @@ impl Message {
 pub struct ChatTemplate {
     file: PathBuf,
     template: Compiled,
+    /// Given to the template beside the conversation.
+    variables: BTreeMap<String, serde_json::Value>,
 }
 
 impl ChatTemplate {
@@ -66,7 +69,12 @@ impl ChatTemplate {
             let names = unset.join(", ");
             tracing::warn!("the chat template of {} uses {names}, which the model does not set", file.display());
         }
-        Ok(Some(Self { file, template }))
+        Ok(Some(Self { file, template, variables: BTreeMap::new() }))
+    }
+
+    /// The template with variables that it is given beside the conversation, such as `enable_thinking`.
+    pub fn with_variables(self, variables: BTreeMap<String, serde_json::Value>) -> Self {
+        Self { variables, ..self }
     }
 
     /// Renders a conversation, followed by the header of the assistant's turn if `add_generation_prompt`. There are no
@@ -75,7 +83,8 @@ impl ChatTemplate {
     /// # Errors
     /// If the template fails or raises an exception, for instance at a role it does not know.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let context = context! { messages => Serde(messages), tools => (), documents => (), add_generation_prompt };
+        let own = context! { messages => Serde(messages), tools => (), documents => (), add_generation_prompt };
+        let context = context! { ..own, ..Value::from(Serde(&self.variables)) };
         let chat = |failure: Failure| TextError::Chat { file: self.file.clone(), reason: failure.to_string() };
         self.template.render(&context).map_err(chat)
     }

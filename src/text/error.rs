@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     /// The model folder has no tokenizer.
-    #[error("{} does not exist: a model folder needs its tokenizer.json", .0.display())]
+    #[error("{} does not exist: a model folder needs its tokenizer.json, or vocab.json and merges.txt", .0.display())]
     NoTokenizer(PathBuf),
     /// A file exists but cannot be read.
     #[error("{} cannot be read: {reason}", .file.display())]

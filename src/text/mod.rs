@@ -1,6 +1,7 @@
 //! From text to tokens and back: the tokenizer, the chat template, and prompts of bounded length.
 
 mod added;
+mod added_tokens;
 mod chat;
 mod declared;
 mod error;
@@ -8,9 +9,11 @@ mod ids;
 mod prompt;
 mod settings;
 mod tokenizer;
+mod vocabulary;
 
 use std::path::Path;
 
+pub use added_tokens::AddedTokens;
 pub use chat::{ChatTemplate, Message};
 pub use error::TextError;
 pub use ids::SpecialIds;

@@ -1,5 +1,6 @@
 //! From the text of a record to the ids of a prompt, no longer than the model is given room for.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -79,6 +80,11 @@ impl PromptEncoder {
             max_prompt_length: max_prompt_length.get(),
             too_long,
         })
+    }
+
+    /// The encoder with variables that the chat template is given beside the conversation.
+    pub fn with_variables(self, variables: BTreeMap<String, serde_json::Value>) -> Self {
+        Self { chat: self.chat.map(|chat| chat.with_variables(variables)), ..self }
     }
 
     /// The tokenizer, to decode completions with.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::added::add_missing;
 use super::settings::Settings;
-use super::{Result, TextError, declared};
+use super::{Result, TextError, declared, vocabulary};
 use crate::foreign::guarded;
 
 /// A text that every tokenizer takes, to see whether it works.
@@ -18,7 +18,7 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads `tokenizer.json` from a model folder, and adds the tokens that only `tokenizer_config.json` names.
+    /// Loads `tokenizer.json` from a model folder, or what `vocab.json` and `merges.txt` stand for, and adds the tokens that only `tokenizer_config.json` names.
     ///
     /// # Errors
     /// If the file is missing, unreadable or not a tokenizer; if the other one does not hold what it should.
@@ -28,7 +28,13 @@ impl Tokenizer {
 
     pub(super) fn with_settings(dir: &Path, settings: &Settings) -> Result<Self> {
         let file = dir.join("tokenizer.json");
-        let Some(text) = super::read(&file)? else { return Err(TextError::NoTokenizer(file)) };
+        let (file, text) = match super::read(&file)? {
+            Some(text) => (file, text),
+            None => match vocabulary::tokenizer_json(dir, settings)? {
+                Some(text) => (dir.join(vocabulary::VOCABULARY), text),
+                None => return Err(TextError::NoTokenizer(file)),
+            },
+        };
         let invalid = |reason: String| TextError::Invalid { file: file.clone(), reason };
         declared::check(&text).map_err(invalid)?;
         let build = || -> Result<tokenizers::Tokenizer> {

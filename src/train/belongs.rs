@@ -15,8 +15,15 @@ use crate::model::{ADAPTER_CONFIG, AdapterConfig, files_digest, hex, weights_dig
 use crate::session::Session;
 
 /// The files that decide how text becomes tokens.
-const TOKENIZER_FILES: [&str; 4] =
-    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
+const TOKENIZER_FILES: [&str; 7] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+];
 
 /// Kept in `trainer_state.json`; digests are SHA-256.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

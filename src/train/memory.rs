@@ -23,7 +23,7 @@ use super::scale;
 use super::summation::Summation;
 use crate::config::{ActivationCheckpointing, CacheKind, Command, Masks, RunConfig, Trainable};
 use crate::error::Usage;
-use crate::model::{Decoder, Extent, TrainingBytes};
+use crate::model::{Decoder, Extent, Sight, TrainingBytes};
 use crate::objective::masking::Masking;
 use crate::runtime;
 
@@ -46,13 +46,16 @@ pub struct Memory<'a> {
     block: usize,
     /// Columns, window and rows of the largest evaluation.
     evaluation: Extent,
-    /// Masked views of a completion.
+    /// Masked views of a completion, and the columns of one in columns of a completion: two where its past is beside it.
     views: usize,
+    halves: usize,
     /// The key that says how many, if there may be fewer.
     views_key: Option<String>,
     rollouts: bool,
     guided: bool,
     merged: bool,
+    /// Whether tokens are sampled from whole rows of logits.
+    filtered: bool,
     /// Whether all weights are trained.
     trains_all: bool,
     /// Whether there is a copy of the base model to compare with.
@@ -95,16 +98,21 @@ impl<'a> Memory<'a> {
         let canvas = rollout.max_completion_length.get();
         let settings = config.eval_settings();
         let widest = |of: fn(&crate::config::Setting) -> usize| settings.iter().map(of).max().unwrap_or(0);
+        let mut halves = 1;
         let (views, views_key, completions) = match config.command() {
             Command::Train => {
                 let algorithm = config.algorithm()?;
                 let recipe = algorithm.recipe();
                 let views = Masking::new(&recipe.masks, rollout.block_length).num_samples();
+                halves += usize::from(recipe.masks.are_paired());
                 let counted = matches!(recipe.masks, Masks::Forward(_) | Masks::Pairs { .. } | Masks::Nodes { .. });
                 let key = (counted && views > 1).then(|| format!("algorithm.{}.num_t", algorithm.name()));
                 (views, key, table.prompts_per_step.get() * recipe.num_generations.get())
             }
-            Command::Sft | Command::Eval => (1, None, config.sft()?.batch_size.get()),
+            Command::Sft | Command::Eval => {
+                halves += usize::from(model.shape().sight != Sight::Full);
+                (1, None, config.sft()?.batch_size.get())
+            }
         };
         let (parts, _, of) = scale::parts(config)?;
         let parts = parts.div_ceil(prompts.processes);
@@ -123,10 +131,12 @@ impl<'a> Memory<'a> {
                 window: widest(|s| s.block_length),
             },
             views,
+            halves,
             views_key,
             rollouts: config.command() == Command::Train,
             guided: rollout.cfg_scale.get() > 0.0,
             merged: rollout.merge_adapters,
+            filtered: rollout.top_p.get() < 1.0 || rollout.top_k.is_some(),
             trains_all: table.trainable == Trainable::All,
             keeps_base: keeps_base(config),
             keeps_snapshot: table.trainable == Trainable::Adapters || config.updates_per_phase() > 1,
@@ -233,9 +243,14 @@ impl<'a> Memory<'a> {
         let kept = match self.cache {
             CacheKind::None => 0,
             CacheKind::Prefix => extent.columns - extent.window,
-            CacheKind::Dual => extent.columns,
+            CacheKind::Dual | CacheKind::Blocks => extent.columns,
         };
-        let logits = chunks * self.model.logits_bytes(extent.rows * extent.window)?;
+        let rows_of_logits = extent.rows * extent.window;
+        let logits = match self.filtered {
+            true => self.model.whole_logits_bytes(rows_of_logits)?,
+            false => self.model.logits_bytes(rows_of_logits)?,
+        };
+        let logits = chunks * logits;
         Ok((self.model.forward_bytes(Extent { rows, ..extent }) + self.model.cache_bytes(rows, kept), logits))
     }
 
@@ -244,7 +259,8 @@ impl<'a> Memory<'a> {
     }
 
     fn update(&self, micro_batch: usize) -> Result<TrainingBytes> {
-        let extent = Extent { rows: micro_batch * self.views, columns: self.columns, window: self.canvas };
+        let columns = self.halves * self.columns;
+        let extent = Extent { rows: micro_batch * self.views, columns, window: self.canvas };
         Ok(self.model.training_bytes(extent, self.checkpointing, micro_batch < self.completions)?)
     }
 

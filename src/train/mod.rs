@@ -15,6 +15,8 @@ mod last_good;
 mod likelihood;
 mod lock;
 mod memory;
+#[cfg(test)]
+mod pair_tests;
 mod parts;
 mod policy;
 mod reinforce;

@@ -174,10 +174,9 @@ impl PolicyUpdate {
         let own = self.places(self.summation.world().share(groups), completions);
         let compared: Vec<usize> = own.clone().filter(|&c| objective.needs_old(&stakes[c])).collect();
         let held: Vec<usize> = own.filter(|&c| objective.needs_reference(&stakes[c])).collect();
-        let mask_id = model.ids().mask;
         let mut of_updates = Vec::with_capacity(self.num_iterations);
         for inner in 0..self.num_iterations {
-            let views = |c: usize| self.viewer.views(mask_id, &completions[c], c, phase, inner);
+            let views = |c: usize| self.viewer.views(model, &completions[c], c, phase, inner);
             let mut anchors = vec![Anchor::default(); completions.len()];
             // the first update starts at the old policy itself
             if inner > 0 {
@@ -232,9 +231,8 @@ impl PolicyUpdate {
         inner: usize,
         stop: &Stop,
     ) -> Result<(Gradients, Tally)> {
-        let mask_id = model.ids().mask;
         let prepare = |c: usize| Prepared {
-            views: self.viewer.views(mask_id, &completions[c], c, anchors.phase, inner),
+            views: self.viewer.views(model, &completions[c], c, anchors.phase, inner),
             anchor: anchors.of_updates[inner][c].clone(),
         };
         let (world, groups, step) = (self.summation.world(), self.groups(completions), self.standings(completions));

@@ -8,7 +8,7 @@ use super::likelihood::{Row, accumulate};
 use super::memory::{Memory, Prompts};
 use super::summation::Summation;
 use crate::config::{Command, GradientSum, RunConfig};
-use crate::model::Gradients;
+use crate::model::{Gradients, Sight};
 use crate::rng::{Key, Purpose};
 use crate::runtime;
 use crate::session::Session;
@@ -81,8 +81,14 @@ pub fn lines(
 fn view_seconds(config: &RunConfig, session: &Session, (prompt, canvas): (&[u32], &[u32])) -> Result<f64> {
     let model = &session.model;
     let masks = vec![model.ids().mask; canvas.len()];
+    let paired = match config.command() {
+        Command::Train => config.algorithm()?.recipe().masks.are_paired(),
+        Command::Sft | Command::Eval => model.shape().sight != Sight::Full,
+    };
     let row = Row {
         ids: [prompt, &masks].concat(),
+        past: paired.then(|| [prompt, canvas].concat()),
+        prompt: prompt.len(),
         scored: (prompt.len()..prompt.len() + canvas.len()).collect(),
         targets: canvas.to_vec(),
         dropout: Key::new(config.run().seed, Purpose::Dropout),

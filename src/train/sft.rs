@@ -11,6 +11,7 @@ use super::summation::Summation;
 use super::trainer::Trainer;
 use crate::config::{RunConfig, Scope, Split};
 use crate::meter;
+use crate::model::Sight;
 use crate::objective::sft::{draw_mask, sft_loss};
 use crate::report::Row;
 use crate::rng::{Key, Purpose};
@@ -76,11 +77,14 @@ impl SftMethod {
         let drawn = draw_mask(prompt_length, self.canvas, key(Purpose::Mask)).mask;
         let scored = drawn.scored(Scope::AllMasked);
         let mask = session.model.ids().mask;
-        let clean = example.prompt.iter().chain(&ids);
+        let clean: Vec<u32> = example.prompt.iter().chain(&ids).copied().collect();
         Ok(TokenRow {
-            ids: clean.zip(&drawn.masked).map(|(&id, &hidden)| if hidden { mask } else { id }).collect(),
+            ids: clean.iter().zip(&drawn.masked).map(|(&id, &hidden)| if hidden { mask } else { id }).collect(),
             targets: scored.iter().map(|&i| ids[i]).collect(),
             scored: scored.iter().map(|&i| prompt_length + i).collect(),
+            prompt: prompt_length,
+            // a block-causal model predicts every block from a clean past
+            past: (session.model.shape().sight != Sight::Full).then_some(clean),
             dropout: key(Purpose::Dropout),
         })
     }

@@ -5,9 +5,11 @@ use std::num::NonZeroUsize;
 use super::completions::Completion;
 use super::likelihood::Row as TokenRow;
 use crate::config::{Recipe, Scope};
+use crate::model::Decoder;
 use crate::objective::ScoredTokens;
 use crate::objective::masking::{Canvas, MaskSample, Masking, Round};
 use crate::rng::{Key, Purpose};
+use crate::rollout::Grid;
 
 /// A completion under its masks.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,12 +40,14 @@ impl Viewer {
     }
 
     /// The views of completion `index` of a phase in its update `inner`.
-    pub fn views(&self, mask_id: u32, completion: &Completion, index: usize, phase: usize, inner: usize) -> Views {
+    pub fn views(&self, model: &Decoder, completion: &Completion, index: usize, phase: usize, inner: usize) -> Views {
         let canvas = Canvas {
             prompt_length: completion.prompt.len(),
             completion_length: completion.canvas.len(),
             len: completion.len,
+            begun: Grid::begun(completion.prompt.len(), model.shape().sight),
         };
+        let mask_id = model.ids().mask;
         let place = |purpose| Key::new(self.seed, purpose).step(phase as u64).prompt(index);
         let samples = self.masking.draw(canvas, Round { inner, of: self.updates }, place(Purpose::Mask));
         let dropout = |m| place(Purpose::Dropout).part(inner).sample(m);
@@ -68,10 +72,13 @@ impl Views {
         for (m, sample) in samples.iter().enumerate() {
             let scored = sample.scored(scope);
             let hide = |(&id, &hidden): (&u32, &bool)| if hidden { mask_id } else { id };
+            let under = |masked: &Vec<bool>| clean.iter().zip(masked).map(hide).collect();
             rows.push(TokenRow {
-                ids: clean.iter().zip(&sample.masked).map(hide).collect(),
+                ids: under(&sample.masked),
+                past: sample.past.as_ref().map(under),
                 targets: scored.iter().map(|&i| canvas[i]).collect(),
                 scored: scored.iter().map(|&i| prompt.len() + i).collect(),
+                prompt: prompt.len(),
                 dropout: dropout(m),
             });
             positions.push(scored);

@@ -19,6 +19,8 @@ struct Case {
     cfg_scale: f64,
     temperature: f64,
     remasking: String,
+    /// Passes of every block, in folders whose blocks may be cut.
+    steps_per_block: Option<usize>,
 }
 
 /// One item a case; the error is the number of tokens that differ.
@@ -34,7 +36,10 @@ pub fn check(golden: &Golden) -> Result<Vec<Item>> {
                 "generate.json, case {}: only greedy low-confidence decodes can be compared",
                 case.case
             );
-            let greedy = Decoding::greedy(case.gen_length, case.block_length, case.steps)?;
+            let greedy = match case.steps_per_block {
+                Some(steps) => Decoding::greedy_by_block(case.gen_length, case.block_length, steps),
+                None => Decoding::greedy(case.gen_length, case.block_length, case.steps)?,
+            };
             let decoding = Decoding { cfg_scale: case.cfg_scale, ..greedy };
             let prompts = tensors.ids(&format!("{}.prompt", case.case))?;
             let expected = tensors.ids(&format!("{}.output", case.case))?;

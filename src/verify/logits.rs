@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::Item;
 use super::golden::{Golden, worst};
-use crate::model::{Batch, Decoder, Pass};
+use crate::model::{Batch, Decoder, Pass, Place};
 
 /// Where token ids and their logits are.
 pub const FILE: &str = "logits.safetensors";
@@ -29,7 +29,9 @@ pub fn compare(model: &Decoder, expected: &Golden, name: &str, pass: Pass<'_>) -
     let unknown = rows.iter().flatten().find(|&&id| id as usize >= shape.vocabulary);
     ensure!(unknown.is_none(), "{FILE}: input_ids holds {unknown:?}, the model has {} tokens", shape.vocabulary);
     let batch = Batch::left_padded(&rows, model.ids().pad);
-    let hidden = model.hidden(&batch, 0..batch.columns(), pass)?;
+    let places: Vec<Place> = (0..rows.len()).flat_map(|row| (0..columns).map(move |column| (row, column))).collect();
+    let predictions = model.predictions(&places, &batch);
+    let hidden = predictions.spread(model.hidden(&batch, predictions.window().clone(), pass)?)?;
     let logits = model.head().logits(&hidden)?;
     let note = format!("{} logits", logits.elem_count());
     Ok(Item::new(name, worst(&logits, tensors.get("logits")?)?, 1e-4, note))

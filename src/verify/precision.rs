@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::config::PrecisionRequest;
 use crate::model::ops::log_prob;
-use crate::model::{Batch, Blocks, Decoder, Pass, Weights, device};
+use crate::model::{Batch, Blocks, Decoder, Pass, Place, Weights, device};
 use crate::rng::{Key, Purpose};
 
 /// Sequences that are compared.
@@ -70,10 +70,9 @@ pub fn compare(dir: &Path, request: &PrecisionRequest, device: &Device) -> Resul
     };
     let exact = Decoder::load(dir, DType::F32, device, Weights::Frozen)?;
     let (batch, places) = masked_tokens(&exact);
-    let index = Tensor::from_slice(&places, places.len(), device)?;
+    let predictions = exact.predictions(&places, &batch);
     let hidden = |model: &Decoder| -> Result<Tensor> {
-        let x = model.hidden(&batch, 0..batch.columns(), Pass::BASE)?;
-        Ok(x.index_select(&index, 0)?)
+        Ok(predictions.spread(model.hidden(&batch, predictions.window().clone(), Pass::BASE)?)?)
     };
     let mut sums = Sums::default();
     let (x, y) = (hidden(&exact)?, hidden(&kept)?);
@@ -98,7 +97,7 @@ pub fn compare(dir: &Path, request: &PrecisionRequest, device: &Device) -> Resul
 }
 
 /// Random tokens with every second one masked, and the places of the masks.
-fn masked_tokens(model: &Decoder) -> (Batch, Vec<u32>) {
+fn masked_tokens(model: &Decoder) -> (Batch, Vec<Place>) {
     let (shape, ids) = (model.shape(), model.ids());
     let tokens = TOKENS.min(shape.positions);
     let mut places = Vec::new();
@@ -111,7 +110,7 @@ fn masked_tokens(model: &Decoder) -> (Batch, Vec<u32>) {
                     if rng.uniform_f64() >= 0.5 && id != ids.mask {
                         return id;
                     }
-                    places.push((row * tokens + i) as u32);
+                    places.push((row, i));
                     ids.mask
                 })
                 .collect()

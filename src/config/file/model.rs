@@ -1,5 +1,6 @@
 //! `[model]` and `[lora]`.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -27,6 +28,18 @@ pub struct ModelTable {
     /// Read the weights from this GGUF file instead: in the model's folder or repository, or a path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gguf_file: Option<String>,
+    /// The id of the mask, where the model's folder does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_token_id: Option<u32>,
+    /// The ids that end a completion, instead of those that the model's folder names; the first one fills canvases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_token_ids: Option<Vec<u32>>,
+    /// Tokens of a block, of a block-causal model whose folder does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_size: Option<NonZeroUsize>,
+    /// Variables that the chat template is given beside the conversation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub chat_template_kwargs: BTreeMap<String, serde_json::Value>,
     /// `auto`, `cpu`, `cuda`, `cuda:N` or `metal`.
     #[serde(default)]
     pub device: DeviceSpec,
@@ -34,6 +47,17 @@ pub struct ModelTable {
     /// only `config.json` and the tokenizer files.
     #[serde(default)]
     pub random_init: bool,
+}
+
+impl ModelTable {
+    /// What is said of the model beside its folder.
+    pub fn facts(&self) -> ModelFacts {
+        ModelFacts {
+            mask_token_id: self.mask_token_id,
+            end_token_ids: self.end_token_ids.clone(),
+            block_size: self.block_size,
+        }
+    }
 }
 
 /// `[lora]`

@@ -21,6 +21,12 @@ pub struct RolloutTable {
     /// Sampling temperature; 0 is greedy.
     #[serde(default = "default_temperature")]
     pub temperature: NonNegative,
+    /// Sample from the smallest set of tokens that has this probability; 1: from all.
+    #[serde(default = "default_top_p")]
+    pub top_p: Fraction,
+    /// Sample from so many of the most likely tokens at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<NonZeroUsize>,
     /// Which candidates are committed.
     #[serde(default)]
     pub remasking: Remasking,
@@ -61,6 +67,10 @@ pub struct RolloutTable {
 
 fn default_temperature() -> NonNegative {
     number!(0.9)
+}
+
+fn default_top_p() -> Fraction {
+    number!(1.0)
 }
 
 fn default_cfg_scale() -> NonNegative {

@@ -3,8 +3,9 @@
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 
-use super::Description;
+use crate::model::names::Names;
 use crate::model::ops::rope::MOST_POSITIONS;
+use crate::model::shape::Shape;
 
 /// The largest size that is read: products of two do not overflow.
 const LARGEST: u64 = i32::MAX as u64;
@@ -29,6 +30,8 @@ pub struct SizeKeys {
     pub kv_heads: &'static str,
     /// Key of the number of layers.
     pub layers: &'static str,
+    /// Key of the width of a head; none where it is the width over the number of heads.
+    pub head_dim: Option<&'static str>,
 }
 
 impl<'a> Keys<'a> {
@@ -37,15 +40,25 @@ impl<'a> Keys<'a> {
         Self { json, problems: Vec::new() }
     }
 
-    /// What was read, if nothing is wrong.
+    /// Whether nothing is wrong.
     ///
     /// # Errors
     /// All problems, a line each.
-    pub fn finished(self, description: Description) -> Result<Description> {
+    pub fn finished(self) -> Result<()> {
         if !self.problems.is_empty() {
             bail!("{}", self.problems.join("\n"));
         }
-        Ok(description)
+        Ok(())
+    }
+
+    /// Notes what is wrong.
+    pub fn refuse(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    /// The value of a key.
+    pub fn value(&self, key: &str) -> &'a Value {
+        self.json.get(key).unwrap_or(&Value::Null)
     }
 
     /// Whether a key is there and not null.
@@ -103,23 +116,42 @@ impl<'a> Keys<'a> {
         self.take(key, "a token id", |v| v.as_u64().and_then(|n| u32::try_from(n).ok()))
     }
 
-    /// Whether sizes and ids fit each other; says nothing where a key is wrong already.
-    pub fn check(&mut self, description: &Description, keys: SizeKeys) {
+    /// A token id that may be missing.
+    pub fn optional_id(&mut self, key: &str) -> Option<u32> {
+        self.is_set(key).then(|| self.id(key))
+    }
+
+    /// One token id, or a list of some.
+    pub fn ids(&mut self, key: &str) -> Vec<u32> {
+        let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
+        let ids = |v: &Value| match v.as_array() {
+            Some(list) if !list.is_empty() => list.iter().map(id).collect(),
+            _ => id(v).map(|id| vec![id]),
+        };
+        self.take(key, "a token id, or a list of them", ids)
+    }
+
+    /// Whether sizes fit each other; says nothing where a key is wrong already.
+    pub fn check(&mut self, shape: &Shape, names: &Names, keys: SizeKeys) {
         if self.problems.is_empty() {
-            self.problems = problems(description, keys);
+            self.problems = problems(shape, names, keys);
         }
     }
 }
 
-/// What of a description cannot be.
-pub(super) fn problems(Description { shape, names, ids, .. }: &Description, keys: SizeKeys) -> Vec<String> {
+/// What of a shape cannot be.
+pub(super) fn problems(shape: &Shape, names: &Names, keys: SizeKeys) -> Vec<String> {
     let mut problems = Vec::new();
     let divides = |small: usize, large: usize| small > 0 && large.is_multiple_of(small);
-    if !divides(shape.heads, shape.width) || !shape.head_dim.is_multiple_of(2) {
-        problems.push(format!(
+    match keys.head_dim {
+        Some(key) if !shape.head_dim.is_multiple_of(2) => {
+            problems.push(format!("{key} {} is not even", shape.head_dim));
+        }
+        None if !divides(shape.heads, shape.width) || !shape.head_dim.is_multiple_of(2) => problems.push(format!(
             "{} {} must be {} {} times an even number",
             keys.width, shape.width, keys.heads, shape.heads
-        ));
+        )),
+        _ => {}
     }
     if !divides(shape.kv_heads, shape.heads) {
         problems.push(format!("{} {} does not divide {} {}", keys.kv_heads, shape.kv_heads, keys.heads, shape.heads));
@@ -130,11 +162,6 @@ pub(super) fn problems(Description { shape, names, ids, .. }: &Description, keys
     ] {
         if size > most {
             problems.push(format!("{key} {size} is more than {most}: {why}"));
-        }
-    }
-    for (id, key) in ids.named() {
-        if id as usize >= shape.vocabulary {
-            problems.push(format!("{key} {id} is outside the {} embeddings", shape.vocabulary));
         }
     }
     problems

@@ -5,15 +5,24 @@
 
 use serde_json::Value;
 
+use super::ids::FoundIds;
 use super::keys::{Keys, SizeKeys};
-use super::{Description, Family};
+use super::{Family, Grid};
+use crate::model::gguf::Converted;
 use crate::model::names::Names;
 use crate::model::shape::Shape;
+use crate::model::sight::Sight;
 use crate::text::SpecialIds;
 
-pub(super) const FAMILY: Family = Family { architecture: "LLaDAModelLM", read };
-
-const NAME: &str = "LLaDA";
+pub(super) static FAMILY: Family = Family {
+    architecture: "LLaDAModelLM",
+    name: "LLaDA",
+    names: &NAMES,
+    sizes: SIZES,
+    grid: Grid::None,
+    gguf: Some(Converted { architecture: "llada", interleaved: true }),
+    read,
+};
 
 static NAMES: Names = Names {
     positions: "max_sequence_length",
@@ -21,16 +30,17 @@ static NAMES: Names = Names {
     embedding: "model.transformer.wte",
     attention_norm: "attn_norm",
     attention: ["q_proj", "k_proj", "v_proj", "attn_out"],
+    head_norms: ["q_norm", "k_norm"],
     mlp_norm: "ff_norm",
     mlp: ["ff_proj", "up_proj", "ff_out"],
     final_norm: "model.transformer.ln_f",
     head: "model.transformer.ff_out",
 };
 
-pub(super) const SIZE_KEYS: SizeKeys =
-    SizeKeys { width: "d_model", heads: "n_heads", kv_heads: "n_kv_heads", layers: "n_layers" };
+const SIZES: SizeKeys =
+    SizeKeys { width: "d_model", heads: "n_heads", kv_heads: "n_kv_heads", layers: "n_layers", head_dim: None };
 
-fn read(keys: &mut Keys<'_>) -> Description {
+fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
     for (key, value) in [("layer_norm_type", "rms"), ("activation_type", "silu"), ("block_type", "llama")] {
         keys.must_be(key, value);
     }
@@ -56,15 +66,18 @@ fn read(keys: &mut Keys<'_>) -> Description {
         positions: keys.size("max_sequence_length"),
         rope_theta: keys.number("rope_theta"),
         eps: keys.number("rms_norm_eps"),
+        qkv_bias: false,
+        qk_norm: false,
+        tied: false,
+        shifted: false,
+        sight: Sight::Full,
     };
     let (mask, end) = (keys.id("mask_token_id"), keys.id("eos_token_id"));
-    let description = described(shape, SpecialIds::new(mask, end, end, &[]));
-    keys.check(&description, SIZE_KEYS);
-    description
+    (shape, FoundIds { mask: Some(mask), pad: Some(end), ends: vec![end], end_tokens: &[] })
 }
 
 /// LLaDA-8B, Base and Instruct.
-pub(super) fn llada_8b() -> Description {
+pub(super) fn llada_8b() -> (&'static Family, Shape, SpecialIds) {
     let shape = Shape {
         width: 4_096,
         layers: 32,
@@ -76,10 +89,11 @@ pub(super) fn llada_8b() -> Description {
         positions: 4_096,
         rope_theta: 500_000.0,
         eps: 1e-5,
+        qkv_bias: false,
+        qk_norm: false,
+        tied: false,
+        shifted: false,
+        sight: Sight::Full,
     };
-    described(shape, SpecialIds::new(126_336, 126_081, 126_081, &[]))
-}
-
-fn described(shape: Shape, ids: SpecialIds) -> Description {
-    Description { family: NAME, shape, names: &NAMES, ids }
+    (&FAMILY, shape, SpecialIds::new(126_336, 126_081, 126_081, &[]))
 }

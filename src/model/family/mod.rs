@@ -2,19 +2,28 @@
 //!
 //! A family is known by `architectures` in `config.json`, never by `model_type`, which others may share.
 
+mod a2d;
+mod dream;
+mod ids;
 mod keys;
 mod llada;
+mod qwen;
+mod sdar;
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
+use super::gguf::Converted;
 use super::names::{Named, Names};
 use super::shape::Shape;
-use crate::config::PublishedShape;
+use super::sight::{BlockGrid, Sight};
+use crate::config::{ModelFacts, PublishedShape};
 use crate::text::SpecialIds;
-use keys::Keys;
+use ids::FoundIds;
+use keys::{Keys, SizeKeys};
 
 /// All that a decoder is built from, but for its weights.
 #[derive(Clone, Debug)]
@@ -27,54 +36,132 @@ pub struct Description {
     pub names: &'static Names,
     /// Its special ids.
     pub ids: SpecialIds,
+    /// How llama.cpp's converter writes it, where it does.
+    pub gguf: Option<Converted>,
 }
 
 /// One family: its class in `config.json`, and how it reads the rest.
 struct Family {
+    /// The one entry of `architectures`.
     architecture: &'static str,
-    read: fn(&mut Keys<'_>) -> Description,
+    /// What models of this kind are called.
+    name: &'static str,
+    names: &'static Names,
+    sizes: SizeKeys,
+    grid: Grid,
+    gguf: Option<Converted>,
+    read: fn(&mut Keys<'_>) -> (Shape, FoundIds),
 }
 
-const FAMILIES: [Family; 1] = [llada::FAMILY];
+/// Which blocks of tokens a family knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grid {
+    /// None: every token sees every other.
+    None,
+    /// Blocks from the answer on, in models that the user knows to be block-causal.
+    OfAnswer,
+    /// Blocks from the beginning of a row.
+    OfRow,
+}
+
+static FAMILIES: [&Family; 5] = [&llada::FAMILY, &dream::FAMILY, &a2d::QWEN3, &a2d::QWEN2, &sdar::FAMILY];
 
 impl Description {
-    /// Reads and checks `dir/config.json`.
+    /// Reads and checks `dir/config.json`; special ids that it lacks come from the tokenizer's files.
     ///
     /// # Errors
     /// Names the file and all keys that are missing, malformed or not supported.
     pub fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join("config.json");
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}: a model folder needs a config.json", path.display()))?;
-        let json: Map<String, Value> =
-            serde_json::from_str(&text).with_context(|| format!("{} is not a JSON object", path.display()))?;
-        Self::from_json(&json).with_context(|| format!("{} describes a model that cannot be loaded", path.display()))
+        Self::read_with(dir, &ModelFacts::default())
     }
 
-    fn from_json(json: &Map<String, Value>) -> Result<Self> {
-        let found = json.get("architectures").unwrap_or(&Value::Null);
-        let named = found.as_array().filter(|list| list.len() == 1).and_then(|list| list[0].as_str());
-        let family = named.and_then(|name| FAMILIES.iter().find(|family| family.architecture == name));
-        let Some(family) = family else {
-            let known: Vec<String> = FAMILIES.iter().map(|family| format!("[{:?}]", family.architecture)).collect();
-            bail!("architectures is {found}: only {} is supported", known.join(", "))
-        };
-        let mut keys = Keys::new(json);
-        let description = (family.read)(&mut keys);
-        keys.finished(description)
+    /// As [`Description::read`], where the user says what the folder does not.
+    ///
+    /// # Errors
+    /// As [`Description::read`]; keys of the configuration that do not fit the model.
+    pub fn read_with(dir: &Path, facts: &ModelFacts) -> Result<Self> {
+        let (path, json) = config(dir)?;
+        let cannot = || format!("{} describes a model that cannot be loaded", path.display());
+        let (family, shape, found) = read(&json).with_context(cannot)?;
+        let sight = family.sight(shape.sight, facts.block_size, &path)?;
+        let shape = Shape { sight, ..shape };
+        let ids = found.completed(dir, facts)?;
+        let problems = ids::outside(&ids, shape.vocabulary);
+        if !problems.is_empty() {
+            return Err(anyhow::anyhow!(problems.join("\n")).context(cannot()));
+        }
+        Ok(Self { family: family.name, shape, names: family.names, ids, gguf: family.gguf })
     }
 
     /// The tensors of a checkpoint, in the order in which they are made.
     pub fn tensors(&self) -> Vec<Named> {
         self.names.tensors(&self.shape)
     }
+
+    /// The same of the folder of a model whose special ids are of no interest; and the name of one more that may be there.
+    ///
+    /// # Errors
+    /// Names the file and all keys that are missing, malformed or not supported.
+    pub fn tensors_of(dir: &Path) -> Result<(Vec<Named>, Option<String>)> {
+        let (path, json) = config(dir)?;
+        let (family, shape, _) =
+            read(&json).with_context(|| format!("{} describes a model that cannot be loaded", path.display()))?;
+        Ok((family.names.tensors(&shape), family.names.idle(&shape)))
+    }
+}
+
+/// The file, and what it holds.
+fn config(dir: &Path) -> Result<(std::path::PathBuf, Map<String, Value>)> {
+    let path = dir.join("config.json");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}: a model folder needs a config.json", path.display()))?;
+    let json = serde_json::from_str(&text).with_context(|| format!("{} is not a JSON object", path.display()))?;
+    Ok((path, json))
+}
+
+fn read(json: &Map<String, Value>) -> Result<(&'static Family, Shape, FoundIds)> {
+    let found = json.get("architectures").unwrap_or(&Value::Null);
+    let named = found.as_array().filter(|list| list.len() == 1).and_then(|list| list[0].as_str());
+    let family = named.and_then(|name| FAMILIES.into_iter().find(|family| family.architecture == name));
+    let Some(family) = family else {
+        let known: Vec<&str> = FAMILIES.iter().map(|family| family.architecture).collect();
+        bail!("architectures is {found}: only one of {} is supported", known.join(", "))
+    };
+    let mut keys = Keys::new(json);
+    let (shape, ids) = (family.read)(&mut keys);
+    keys.check(&shape, family.names, family.sizes);
+    keys.finished()?;
+    Ok((family, shape, ids))
+}
+
+impl Family {
+    /// What queries see: as `config.json` says and the user.
+    fn sight(&self, found: Sight, given: Option<NonZeroUsize>, path: &Path) -> Result<Sight> {
+        let blocks = |length: NonZeroUsize, from_answer| Sight::Blocks(BlockGrid { length: length.get(), from_answer });
+        match (self.grid, found, given) {
+            (Grid::None, _, Some(_)) => {
+                bail!("model.block_size: in models of {} every token sees every other: leave it out", self.name)
+            }
+            (Grid::OfRow, Sight::Blocks(there), Some(given)) if there.length != given.get() => {
+                bail!("model.block_size {given} is not block_size {} of {}", there.length, path.display())
+            }
+            (Grid::OfRow, Sight::Full, None) => {
+                bail!("{} has no block_size: set model.block_size to what the model was trained with", path.display())
+            }
+            (Grid::OfRow, Sight::Full, Some(given)) => Ok(blocks(given, false)),
+            (Grid::OfAnswer, _, Some(given)) => Ok(blocks(given, true)),
+            _ => Ok(found),
+        }
+    }
 }
 
 impl From<PublishedShape> for Description {
     fn from(shape: PublishedShape) -> Self {
-        match shape {
+        let (family, shape, ids) = match shape {
             PublishedShape::Llada8b => llada::llada_8b(),
-        }
+            PublishedShape::A2d06b => a2d::qwen3_0_6b(),
+        };
+        Self { family: family.name, shape, names: family.names, ids, gguf: family.gguf }
     }
 }
 

@@ -2,9 +2,31 @@
 
 use super::*;
 
-fn golden() -> Map<String, Value> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/golden/gqa_small/config.json");
+fn golden_of(name: &str) -> Map<String, Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name).join("config.json");
     serde_json::from_str(&std::fs::read_to_string(path).expect("fixture")).expect("json")
+}
+
+fn golden() -> Map<String, Value> {
+    golden_of("gqa_small")
+}
+
+/// What a folder with this `config.json` describes, which has further files.
+fn described(json: &Map<String, Value>, files: &[(&str, Value)], facts: &ModelFacts) -> Result<Description> {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("config.json"), Value::from(json.clone()).to_string()).expect("write");
+    for (name, value) in files {
+        std::fs::write(dir.path().join(name), value.to_string()).expect("write");
+    }
+    Description::read_with(dir.path(), facts)
+}
+
+/// What is said of a folder with this `config.json` alone.
+#[track_caller]
+fn refused(json: &Map<String, Value>) -> String {
+    let text = format!("{:#}", described(json, &[], &ModelFacts::default()).expect_err("refused"));
+    assert!(text.contains("config.json"), "{text}");
+    text
 }
 
 #[test]
@@ -17,24 +39,28 @@ fn sizes_that_cannot_be_took_all_memory() {
     ] {
         let mut json = golden();
         json.insert(key.into(), value.into());
-        let message = format!("{:#}", Description::from_json(&json).expect_err(key));
+        let message = refused(&json);
         assert!(message.contains(part), "{message}");
     }
 }
 
 #[test]
 fn reads_the_golden_config() {
-    let Description { shape, ids, .. } = Description::from_json(&golden()).expect("supported");
+    let Description { shape, ids, .. } = described(&golden(), &[], &ModelFacts::default()).expect("supported");
     assert_eq!((shape.width, shape.heads, shape.kv_heads, shape.head_dim), (64, 4, 2, 16));
     assert_eq!((ids.mask, ids.fill(), ids.pad, shape.vocabulary), (158, 1, 1, 160));
 }
 
 #[test]
 fn shapes_are_those_of_published_models() {
-    let description = Description::from(PublishedShape::Llada8b);
-    assert_eq!(keys::problems(&description, llada::SIZE_KEYS), Vec::<String>::new());
-    let count: usize = description.tensors().iter().map(|tensor| tensor.dims.iter().product::<usize>()).sum();
-    assert_eq!(count, 8_015_581_184);
+    for (published, numbers) in [(PublishedShape::Llada8b, 8_015_581_184), (PublishedShape::A2d06b, 596_049_920)] {
+        let description = Description::from(published);
+        let family = FAMILIES.into_iter().find(|family| family.name == description.family).expect("of a family");
+        assert_eq!(keys::problems(&description.shape, family.names, family.sizes), Vec::<String>::new());
+        assert_eq!(ids::outside(&description.ids, description.shape.vocabulary), Vec::<String>::new());
+        let count: usize = description.tensors().iter().map(|tensor| tensor.dims.iter().product::<usize>()).sum();
+        assert_eq!(count, numbers);
+    }
 }
 
 #[test]
@@ -44,7 +70,7 @@ fn every_problem_is_named() {
     json.insert("attention_layer_norm".into(), true.into());
     json.insert("n_layers".into(), (-1).into());
     json.remove("rope_theta");
-    let text = Description::from_json(&json).expect_err("unsupported").to_string();
+    let text = refused(&json);
     for part in ["weight_tying is true", "attention_layer_norm", "n_layers is -1", "rope_theta is missing"] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
@@ -55,8 +81,11 @@ fn families_are_told_apart_by_their_class() {
     for found in [serde_json::json!(["LLaDAMoEModelLM"]), Value::Null, serde_json::json!(["LLaDAModelLM", "Other"])] {
         let mut json = golden();
         json.insert("architectures".into(), found.clone());
-        let text = Description::from_json(&json).expect_err("unknown").to_string();
-        assert!(text.contains(&format!("architectures is {found}: only [\"LLaDAModelLM\"]")), "{text}");
+        let text = refused(&json);
+        assert!(
+            text.contains(&format!("architectures is {found}: only one of LLaDAModelLM, DreamModel, A2D")),
+            "{text}"
+        );
     }
 }
 
@@ -64,7 +93,115 @@ fn families_are_told_apart_by_their_class() {
 fn missing_kv_heads_mean_one_for_every_query_head() {
     let mut json = golden();
     json.insert("n_kv_heads".into(), Value::Null);
-    assert_eq!(Description::from_json(&json).expect("supported").shape.kv_heads, 4);
+    assert_eq!(described(&json, &[], &ModelFacts::default()).expect("supported").shape.kv_heads, 4);
     json.insert("n_kv_heads".into(), 3.into());
-    assert!(Description::from_json(&json).expect_err("3 of 4").to_string().contains("does not divide"));
+    assert!(refused(&json).contains("does not divide"));
+}
+
+#[test]
+fn a_qwen3_made_bidirectional_is_read() {
+    let Description { shape, ids, family, .. } =
+        described(&golden_of("a2d_qwen3"), &[], &ModelFacts::default()).expect("supported");
+    assert_eq!((family, shape.width, shape.heads, shape.kv_heads, shape.head_dim), ("A2D (Qwen3)", 48, 4, 2, 16));
+    assert!(shape.qk_norm && shape.tied && !shape.qkv_bias);
+    assert_eq!((ids.mask, ids.fill(), shape.positions), (158, 1, 256));
+}
+
+#[test]
+fn a_qwen2_has_biases_and_heads_that_share_the_width() {
+    let mut json = golden_of("a2d_qwen3");
+    json.insert("architectures".into(), serde_json::json!(["A2DQwen2LMHeadModel"]));
+    assert!(refused(&json).contains("head_dim is 16: only 12 is supported"));
+    json.remove("head_dim");
+    let shape = described(&json, &[], &ModelFacts::default()).expect("supported").shape;
+    assert!(shape.qkv_bias && !shape.qk_norm && shape.head_dim == 12);
+}
+
+#[test]
+fn what_the_qwens_can_do_and_this_cannot_is_named() {
+    for (key, value, part) in [
+        ("use_sliding_window", Value::from(true), "use_sliding_window is true"),
+        ("sliding_window", 4096.into(), "sliding_window is 4096"),
+        ("layer_types", serde_json::json!(["full_attention", "sliding_attention"]), "\"sliding_attention\""),
+        (
+            "rope_scaling",
+            serde_json::json!({"rope_type": "yarn", "factor": 4.0}),
+            "rope_scaling is {\"rope_type\":\"yarn\"",
+        ),
+        ("rope_parameters", serde_json::json!({"rope_type": "linear", "rope_theta": 1e6}), "rope_parameters is"),
+        ("tie_word_embeddings", false.into(), "tie_word_embeddings is false"),
+        ("attention_bias", true.into(), "attention_bias is true"),
+        ("hidden_act", "gelu".into(), "hidden_act is \"gelu\""),
+        ("head_dim", 15.into(), "head_dim 15 is not even"),
+        ("num_key_value_heads", 3.into(), "num_key_value_heads 3 does not divide num_attention_heads 4"),
+        ("eos_token_id", 160.into(), "eos_token_id 160 is outside the 160 embeddings"),
+    ] {
+        let mut json = golden_of("a2d_qwen3");
+        json.insert(key.into(), value);
+        assert!(refused(&json).contains(part), "{}", refused(&json));
+    }
+}
+
+#[test]
+fn keys_of_transformers_5_are_read() {
+    let mut json = golden_of("a2d_qwen3");
+    json.remove("rope_theta");
+    assert!(refused(&json).contains("rope_theta is missing"));
+    json.insert("rope_parameters".into(), serde_json::json!({"rope_type": "default", "rope_theta": 5e5}));
+    json.insert("use_sliding_window".into(), false.into());
+    json.insert("sliding_window".into(), 4096.into());
+    json.insert("layer_types".into(), serde_json::json!(["full_attention", "full_attention"]));
+    let shape = described(&json, &[], &ModelFacts::default()).expect("supported").shape;
+    assert_eq!(shape.rope_theta, 5e5);
+}
+
+#[test]
+fn ids_that_the_config_lacks_come_from_the_tokenizer_or_the_user() {
+    let mut json = golden_of("a2d_qwen3");
+    json.remove("mask_token_id");
+    json.remove("pad_token_id");
+    json.insert("eos_token_id".into(), serde_json::json!([1, 3]));
+    let text = refused(&json);
+    assert!(text.contains("mask_token_id") && text.contains("set model.mask_token_id"), "{text}");
+    let added = ("added_tokens.json", serde_json::json!({"<|mask|>": 77}));
+    let ids = described(&json, std::slice::from_ref(&added), &ModelFacts::default()).expect("a mask").ids;
+    assert_eq!((ids.mask, ids.pad, ids.fill(), ids.is_end(3)), (77, 1, 1, true));
+    let facts = ModelFacts { mask_token_id: Some(78), end_token_ids: Some(vec![5]), block_size: None };
+    let ids = described(&json, &[added], &facts).expect("given").ids;
+    assert_eq!((ids.mask, ids.fill(), ids.is_end(1)), (78, 5, false));
+    let facts = ModelFacts { end_token_ids: Some(Vec::new()), ..facts };
+    let text = described(&json, &[], &facts).expect_err("no end").to_string();
+    assert!(text.contains("model.end_token_ids is empty"), "{text}");
+}
+
+#[test]
+fn a_dream_is_shifted_and_ends_a_turn_with_a_token_of_the_tokenizer() {
+    let json = golden_of("dream");
+    let added = ("added_tokens.json", serde_json::json!({"<|im_end|>": 9}));
+    let Description { shape, ids, family, .. } = described(&json, &[added], &ModelFacts::default()).expect("supported");
+    assert_eq!((family, shape.head_dim, shape.vocabulary), ("Dream", 12, 160));
+    assert!(shape.shifted && shape.qkv_bias && !shape.qk_norm && !shape.tied);
+    assert_eq!((ids.mask, ids.fill(), ids.is_end(9)), (158, 1, true));
+    assert!(!described(&json, &[], &ModelFacts::default()).expect("supported").ids.is_end(9));
+}
+
+#[test]
+fn blocks_are_those_of_the_config_or_of_the_user() {
+    let given = |n: usize| ModelFacts { block_size: NonZeroUsize::new(n), ..ModelFacts::default() };
+    let blocks = |length, from_answer| Sight::Blocks(BlockGrid { length, from_answer });
+    let sight = |json: &Map<String, Value>, facts: &ModelFacts| described(json, &[], facts).map(|d| d.shape.sight);
+    let (mut sdar, a2d) = (golden_of("sdar"), golden_of("a2d_qwen3"));
+    assert_eq!(sight(&sdar, &ModelFacts::default()).expect("its own"), blocks(4, false));
+    assert_eq!(sight(&sdar, &given(4)).expect("the same"), blocks(4, false));
+    assert_eq!(sight(&a2d, &given(32)).expect("bd3lm"), blocks(32, true));
+    assert_eq!(sight(&a2d, &ModelFacts::default()).expect("mdlm"), Sight::Full);
+    let text = sight(&sdar, &given(8)).expect_err("another").to_string();
+    assert!(text.contains("model.block_size 8 is not block_size 4 of") && text.contains("config.json"), "{text}");
+    sdar.remove("block_size");
+    assert_eq!(sight(&sdar, &given(8)).expect("given"), blocks(8, false));
+    assert!(sight(&sdar, &ModelFacts::default()).expect_err("nowhere").to_string().contains("set model.block_size"));
+    for name in ["gqa_small", "dream"] {
+        let text = sight(&golden_of(name), &given(8)).expect_err("no blocks").to_string();
+        assert!(text.contains("model.block_size") && text.contains("leave it out"), "{text}");
+    }
 }

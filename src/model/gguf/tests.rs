@@ -18,12 +18,8 @@ fn interleaved(weight: &Tensor, heads: usize) -> Result<Tensor> {
     Ok(halves.transpose(1, 2)?.contiguous()?.reshape((rows, columns))?)
 }
 
-/// Writes the tensors of the golden model that are to be kept, its matrices in `format`.
-fn write_golden(
-    format: GgmlDType,
-    architecture: &str,
-    keep: impl Fn(&str) -> bool,
-) -> Result<(tempfile::TempDir, PathBuf)> {
+/// The tensors of the golden model that are to be kept, by their names in a file, its matrices in `format`.
+fn golden_tensors(format: GgmlDType, keep: &impl Fn(&str) -> bool) -> Result<Vec<(String, QTensor)>> {
     let description = Description::read(&golden())?;
     let tensors = candle_core::safetensors::load(golden().join("model.safetensors"), &Device::Cpu)?;
     let mut named = Vec::new();
@@ -35,8 +31,18 @@ fn write_golden(
         let format = if tensor.rank() == 1 { GgmlDType::F32 } else { format };
         named.push((gguf_name(there), QTensor::quantize(&tensor, format)?));
     }
+    Ok(named)
+}
+
+/// Writes them.
+fn write_golden(
+    format: GgmlDType,
+    architecture: &str,
+    keep: impl Fn(&str) -> bool,
+) -> Result<(tempfile::TempDir, PathBuf)> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("model.gguf");
+    let named = golden_tensors(format, &keep)?;
     let named: Vec<(&str, &QTensor)> = named.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let architecture = Value::String(architecture.into());
     write(&mut File::create(&path)?, &[("general.architecture", &architecture)], &named)?;
@@ -52,7 +58,7 @@ fn logits(model: &Decoder) -> Result<Vec<f32>> {
 
 #[test]
 fn plain_numbers_give_the_very_model() -> Result<()> {
-    let (_dir, path) = write_golden(GgmlDType::F32, ARCHITECTURE, |_| true)?;
+    let (_dir, path) = write_golden(GgmlDType::F32, "llada", |_| true)?;
     let loaded = Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path))?;
     let plain = Decoder::load(&golden(), DType::F32, &Device::Cpu, Weights::Frozen)?;
     assert!(logits(&loaded)? == logits(&plain)?);
@@ -61,7 +67,7 @@ fn plain_numbers_give_the_very_model() -> Result<()> {
 
 #[test]
 fn blocks_are_those_of_packing_the_checkpoint() -> Result<()> {
-    let (_dir, path) = write_golden(GgmlDType::Q8_0, ARCHITECTURE, |_| true)?;
+    let (_dir, path) = write_golden(GgmlDType::Q8_0, "llada", |_| true)?;
     let loaded = Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path))?;
     let format = crate::config::BlockFormat::Q8_0;
     let packed = Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Pack(format))?;
@@ -72,7 +78,7 @@ fn blocks_are_those_of_packing_the_checkpoint() -> Result<()> {
 
 #[test]
 fn formats_that_are_not_read_were_called_incomplete_files() -> Result<()> {
-    let (_dir, path) = write_golden(GgmlDType::F32, ARCHITECTURE, |_| true)?;
+    let (_dir, path) = write_golden(GgmlDType::F32, "llada", |_| true)?;
     let mut bytes = std::fs::read(&path)?;
     // name, one or two sizes, format: in the first tensor's entry the format becomes another one
     let name = b"output_norm.weight";
@@ -89,15 +95,53 @@ fn formats_that_are_not_read_were_called_incomplete_files() -> Result<()> {
 }
 
 #[test]
-fn a_part_of_a_split_model_was_said_to_lack_tensors() -> Result<()> {
+fn a_split_model_is_read_from_all_of_its_files() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let path = dir.path().join("m-00002-of-00003.gguf");
-    let (no, count) = (Value::U16(1), Value::U16(3));
-    write(&mut File::create(&path)?, &[("split.no", &no), ("split.count", &count)], &[])?;
-    let loaded = Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
-    let error = format!("{:#}", loaded.err().context("refused")?);
-    assert!(error.contains("part 2 of a model that is split into 3 files"), "{error}");
-    assert!(error.contains("llama-gguf-split --merge") && error.contains("-00001-of-00003.gguf"), "{error}");
+    let part = |i: u16| dir.path().join(format!("m-{i:05}-of-00002.gguf"));
+    let (architecture, count) = (Value::String("llada".into()), Value::U16(2));
+    let tensors = golden_tensors(GgmlDType::F32, &|_| true)?;
+    for (i, tensors) in [&tensors[..7], &tensors[7..]].into_iter().enumerate() {
+        let named: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let no = Value::U16(i as u16);
+        let fields = [("general.architecture", &architecture), ("split.no", &no), ("split.count", &count)];
+        // the architecture stands in the first file only
+        write(&mut File::create(part(i as u16 + 1))?, &fields[i..], &named)?;
+    }
+    let load = |path: &Path| Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(path));
+    let plain = Decoder::load(&golden(), DType::F32, &Device::Cpu, Weights::Frozen)?;
+    for i in [1, 2] {
+        assert!(logits(&load(&part(i))?)? == logits(&plain)?);
+    }
+    let digest = |i: u16| crate::model::weights_digest(dir.path(), Some(&part(i)));
+    assert_eq!(digest(1)?, digest(2)?);
+    std::fs::copy(part(1), dir.path().join("m.gguf"))?;
+    let error = format!("{:#}", load(&dir.path().join("m.gguf")).expect_err("another name"));
+    assert!(error.contains("split into 2 files") && error.contains("NAME-00001-of-00002.gguf"), "{error}");
+    std::fs::remove_file(part(2))?;
+    assert!(format!("{:#}", load(&part(1)).expect_err("half")).contains("m-00002-of-00002.gguf"));
+    Ok(())
+}
+
+#[test]
+fn a_dream_keeps_the_order_of_its_rows_and_has_biases() -> Result<()> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/dream");
+    let plain = Decoder::load(&dir, DType::F32, &Device::Cpu, Weights::Frozen)?;
+    let tensors = candle_core::safetensors::load(dir.join("model.safetensors"), &Device::Cpu)?;
+    let mut named = Vec::new();
+    for there in Description::read(&dir)?.tensors() {
+        named.push((gguf_name(&there), QTensor::quantize(&tensors[&there.name], GgmlDType::F32)?));
+    }
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("dream.gguf");
+    let architecture = Value::String("dream".into());
+    let named: Vec<(&str, &QTensor)> = named.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    assert!(named.iter().any(|(name, _)| *name == "blk.0.attn_q.bias"));
+    write(&mut File::create(&path)?, &[("general.architecture", &architecture)], &named)?;
+    let loaded = Decoder::load_quantised(&dir, DType::F32, &Device::Cpu, Blocks::Gguf(&path))?;
+    assert!(logits(&loaded)? == logits(&plain)?);
+    let other = dir.with_file_name("a2d_qwen3");
+    let error = Decoder::load_quantised(&other, DType::F32, &Device::Cpu, Blocks::Gguf(&path)).expect_err("no such");
+    assert!(error.to_string().contains("llama.cpp has no models of A2D"), "{error}");
     Ok(())
 }
 
@@ -107,7 +151,7 @@ fn files_that_do_not_fit_say_why() -> Result<()> {
     let error = |path: &Path| format!("{:#}", load(path).expect_err("refused"));
     let (_dir, path) = write_golden(GgmlDType::F32, "llama", |_| true)?;
     assert!(error(&path).contains("architecture \"llama\", not \"llada\""), "{}", error(&path));
-    let (_dir, path) = write_golden(GgmlDType::F32, ARCHITECTURE, |name| !name.contains("blocks.1.v_proj"))?;
+    let (_dir, path) = write_golden(GgmlDType::F32, "llada", |name| !name.contains("blocks.1.v_proj"))?;
     assert!(error(&path).contains("missing (1): model.transformer.blocks.1.v_proj.weight"), "{}", error(&path));
     std::fs::write(&path, b"GGUF and nothing more")?;
     assert!(error(&path).contains("cannot be read as GGUF"), "{}", error(&path));

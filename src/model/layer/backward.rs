@@ -4,7 +4,8 @@ use candle_core::{Result, Tensor};
 
 use super::super::ops::cpu;
 use super::{AttentionSaved, Layer, MlpSaved, Saved, Shared, Turn, attention, rms_norm, swiglu};
-use crate::model::param::Gradients;
+use crate::model::batch::Span;
+use crate::model::param::{Gradients, Param};
 
 impl Layer {
     /// Adds the layer's gradients to `gradients`; returns the gradient of its input, if wanted.
@@ -81,14 +82,17 @@ impl Layer {
         gradients: &mut Gradients,
     ) -> Result<Option<Tensor>> {
         let Shared { shape, full, window, picked, .. } = shared;
-        let (b, w) = (full.pad.len(), window.width);
+        let (b, w) = (full.rows(), window.width);
         let d_heads = d_heads.reshape((b, w, shape.queries()))?;
-        let AttentionSaved { q, k, v, q_low, k_low, v_low, .. } = saved;
-        let (dq, dk, dv) = attention::backward(&q, &k, &v, full.padding(), &d_heads)?;
+        let AttentionSaved { q: kept_q, k: kept_k, v, q_low, k_low, v_low, .. } = saved;
+        let (q_norm, k_norm) = (self.q_norm.as_ref(), self.k_norm.as_ref());
+        let q = shared.turned_again(&kept_q, shape.heads, q_norm, window)?;
+        let k = shared.turned_again(&kept_k, shape.kv_heads, k_norm, full)?;
+        let (dq, dk, dv) = attention::backward(&q, &k, &v, window.keys(), &d_heads)?;
         drop((d_heads, q, k, v));
-        let dq = shared.rotate(dq, shape.heads, window, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
+        let dq = shared.turned_back(dq, kept_q, q_norm, window, gradients)?;
         let dq = picked.take(&dq, window)?; // [N, H*E]
-        let dk = shared.rotate(dk, shape.kv_heads, full, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
+        let dk = shared.turned_back(dk, kept_k, k_norm, full, gradients)?;
         let dv = dv.flatten_from(2)?.flatten(0, 1)?;
         let qkv = [&self.q, &self.k, &self.v];
         let h = match qkv.iter().any(|l| l.needs_input(full)) {
@@ -104,6 +108,31 @@ impl Layer {
             (Some(q), Some(k), Some(v)) => cpu::sum(cpu::sum(k, &v)?, &picked.put(&q, full)?).map(Some),
             _ => Ok(None),
         }
+    }
+}
+
+impl Shared<'_> {
+    /// The transpose of [`Shared::turned`], of which `kept` was kept.
+    ///
+    /// # Shapes
+    /// `dx` `[B, columns, heads, E]`; returns `[B*columns, heads*E]`.
+    fn turned_back(
+        &self,
+        dx: Tensor,
+        kept: Tensor,
+        norm: Option<&Param>,
+        span: &Span<'_>,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor> {
+        let heads = dx.dim(2)?;
+        let dx = self.rotate(dx, heads, span, Turn::Back)?.flatten_from(2)?.flatten(0, 1)?;
+        let Some(norm) = norm else { return Ok(dx) };
+        let by_heads = |x: &Tensor| x.reshape(((), self.shape.head_dim));
+        let (x, dy, eps) = (by_heads(&kept)?, by_heads(&dx)?, self.shape.eps);
+        if norm.is_trainable() {
+            gradients.add(norm.name(), rms_norm::weight_gradient(&x, eps, &dy)?)?;
+        }
+        rms_norm::backward(&x, norm.value(), eps, &dy)?.reshape(dx.shape())
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::super::cache::KeyValues;
-use super::{Layer, Shared, Turn, attention, rms_norm};
+use super::{Layer, Shared, attention, rms_norm};
 use crate::profile::{self, Part};
 
 impl Layer {
@@ -33,11 +33,11 @@ impl Layer {
         let Shared { shape, full: fed, window, picked, .. } = shared;
         let h = rms_norm::forward(x, self.attn_norm.value(), shape.eps)?;
         let [(q, _), (k, _), (v, _)] = self.project(&h, shared)?;
-        let q = shared.rotate(picked.put(&q, window)?, shape.heads, window, Turn::Forward)?;
-        let k = shared.rotate(k, shape.kv_heads, fed, Turn::Forward)?;
+        let (q, _) = shared.turned(picked.put(&q, window)?, shape.heads, self.q_norm.as_ref(), window)?;
+        let (k, _) = shared.turned(k, shape.kv_heads, self.k_norm.as_ref(), fed)?;
         let v = v.reshape(k.shape())?;
         let all = join(KeyValues { k, v })?; // [B, T, K, E]
-        let attended = attention::forward(&q, &all.k, &all.v, fed.padding())?.flatten(0, 1)?; // [B*W, H*E]
+        let attended = attention::forward(&q, &all.k, &all.v, window.keys())?.flatten(0, 1)?; // [B*W, H*E]
         let attended = picked.take(&attended, window)?; // [N, H*E]
         let (mid, _) = self.o.forward(Some(&picked.take(x, fed)?), &attended, picked)?;
         Ok(mid)

@@ -5,6 +5,7 @@
 //! Nothing here records a graph, so candle's autograd and its silent cuts never come into play.
 
 pub mod attention;
+pub mod bias;
 pub(crate) mod cpu;
 pub mod dropout;
 pub mod gpu;

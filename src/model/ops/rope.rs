@@ -36,13 +36,17 @@ struct Table {
 pub struct Positions<'a> {
     /// Index of the window's first column in the padded row.
     pub start: usize,
-    /// Padding columns at the left of every batch row.
+    /// Padding columns at the left of every batch row; in a pair, of both of its halves.
     pub pad: Padding<'a>,
+    /// Columns of a half, in a batch of pairs, whose halves have the same positions.
+    pub half: Option<usize>,
 }
 
 impl Positions<'_> {
     fn of(&self, row: usize, column: usize) -> usize {
-        (self.start + column).saturating_sub(self.pad.columns[row])
+        let column = self.start + column;
+        let in_half = self.half.filter(|&half| column >= half).map_or(column, |half| column - half);
+        in_half.saturating_sub(self.pad.columns[row])
     }
 }
 
@@ -140,6 +144,8 @@ impl Tables {
         let kernel = gpu::named("rotate", &[x.dtype()])?;
         let launch = gpu::Launch::new(&kernel, total).output(&x).input(&table.cos).input(&table.sin).input(&pad);
         let launch = launch.size(total)?.size(w)?.size(heads)?.size(half)?.size(positions.start)?;
+        // without halves no column reaches the second one
+        let launch = launch.size(positions.half.unwrap_or(u32::MAX as usize))?;
         launch.number(if turn == Turn::Forward { 1.0 } else { -1.0 }).run()?;
         Ok(x)
     }
@@ -185,7 +191,7 @@ mod tests {
     #[test]
     fn fused_equals_composed() -> Result<()> {
         let (t, x) = (tables()?, random(1, (2, 5, 3, 8))?);
-        let positions = Positions { start: 4, pad: Padding { columns: &[0, 6], uploaded: None } };
+        let positions = Positions { start: 4, pad: Padding { columns: &[0, 6], uploaded: None }, half: None };
         for turn in [Turn::Forward, Turn::Back] {
             let composed = t.rotate_composed(&t.of(9)?, &x, positions, turn)?;
             assert_close(&t.rotate(x.copy()?, positions, turn)?, &composed, 1e-6);
@@ -198,7 +204,7 @@ mod tests {
         let t = tables()?;
         let rows = |start| -> Result<Vec<f32>> {
             let x = random(1, (1, 5, 3, 8))?;
-            t.rotate(x, Positions { start, pad: Padding { columns: &[0], uploaded: None } }, Turn::Forward)?
+            t.rotate(x, Positions { start, pad: Padding { columns: &[0], uploaded: None }, half: None }, Turn::Forward)?
                 .flatten_all()?
                 .to_vec1()
         };
@@ -214,7 +220,7 @@ mod tests {
     #[test]
     fn turning_back_undoes_the_rotation() -> Result<()> {
         let (t, x) = (tables()?, random(1, (2, 5, 3, 8))?);
-        let positions = Positions { start: 1, pad: Padding { columns: &[0, 2], uploaded: None } };
+        let positions = Positions { start: 1, pad: Padding { columns: &[0, 2], uploaded: None }, half: None };
         let there = t.rotate(x.copy()?, positions, Turn::Forward)?;
         assert_close(&t.rotate(there, positions, Turn::Back)?, &x, 1e-5);
         Ok(())
@@ -225,7 +231,11 @@ mod tests {
         // the first pair has frequency 1: (1, 0) at position p becomes (cos p, sin p)
         let x = Tensor::from_vec(vec![1f32, 0., 0., 0., 0., 0., 0., 0.], (1, 1, 1, 8), &Device::Cpu)?;
         let y = tables()?
-            .rotate(x, Positions { start: 5, pad: Padding { columns: &[2], uploaded: None } }, Turn::Forward)?
+            .rotate(
+                x,
+                Positions { start: 5, pad: Padding { columns: &[2], uploaded: None }, half: None },
+                Turn::Forward,
+            )?
             .flatten_all()?;
         let y: Vec<f32> = y.to_vec1()?;
         assert!((y[0] - 3f32.cos()).abs() < 1e-6 && (y[4] - 3f32.sin()).abs() < 1e-6);

@@ -45,7 +45,7 @@ fn all_shards_of_an_index_are_fetched() -> Result<()> {
         Ok(if OPTIONAL.contains(&file) { Found::Absent } else { Found::Here(dir.path().join(file)) })
     };
     assert_eq!(fetch_with(&get, &missing, true)?, (dir.path().to_owned(), vec![]));
-    assert_eq!(asked.borrow()[REQUIRED.len() + OPTIONAL.len()..], [INDEX_FILE, "one.safetensors", "two.safetensors"]);
+    assert_eq!(asked.borrow()[2 + OPTIONAL.len()..], [INDEX_FILE, "one.safetensors", "two.safetensors"]);
     // Offline, all that the cache lacks is named at once.
     let get = |file: &str| {
         let lacking = file.starts_with("one") || file.starts_with("two");
@@ -111,7 +111,7 @@ fn no_weights_are_fetched_for_a_tokenizer() -> Result<()> {
         Ok(Found::Here(Path::new("model").join(file)))
     };
     assert_eq!(fetch_with(&get, &missing, false)?.0, Path::new("model"));
-    assert_eq!(*asked.borrow(), [&REQUIRED[..], &OPTIONAL[..]].concat());
+    assert_eq!(*asked.borrow(), [&[CONFIG, TOKENIZER][..], &OPTIONAL[..]].concat());
     Ok(())
 }
 
@@ -136,4 +136,20 @@ fn a_path_of_an_adapter_that_leads_nowhere_is_not_asked_of_the_hub() {
     assert!(error.contains("the hub is not asked for it, since checkpoints is a usual name of a folder"), "{error}");
     let error = resolve_adapter("owner/name@../x").expect_err("refused").to_string();
     assert_eq!(error, "\"../x\" is not a branch, tag or commit");
+}
+
+#[test]
+fn a_model_without_tokenizer_json_is_fetched_with_its_vocabulary() -> Result<()> {
+    let without = |gone: &'static [&'static str]| {
+        move |file: &str| match gone.contains(&file) {
+            true => Ok(Found::Absent),
+            false => Ok(Found::Here(Path::new("model").join(file))),
+        }
+    };
+    assert_eq!(fetch_with(&without(&[TOKENIZER]), &missing, false)?.0, Path::new("model"));
+    let error = fetch_with(&without(&[TOKENIZER, "merges.txt"]), &missing, false).expect_err("half of it");
+    assert!(
+        format!("{error:#}").contains("the model has no tokenizer.json") && format!("{error:#}").contains("merges")
+    );
+    Ok(())
 }

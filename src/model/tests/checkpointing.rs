@@ -12,7 +12,7 @@ fn ways() -> impl Iterator<Item = ActivationCheckpointing> {
 
 /// The gradients have the same bits whatever is kept, over windows of one column (behind which the head is so small that
 /// the last layers are kept), of some and of all (where they are run again).
-fn check(model: &Decoder) -> Result<()> {
+pub(super) fn check(model: &Decoder) -> Result<()> {
     let narrow =
         Probe { window: 8..9, places: vec![0, 1], targets: vec![3, 99], weights: vec![1.0, -0.5], ..Probe::new() };
     let all = Probe { window: 0..9, places: vec![0, 3, 6, 14, 17], ..Probe::new() };

@@ -18,7 +18,7 @@ fn adapted_in_bf16_on_device(name: &str) -> Result<Decoder> {
     Ok(model)
 }
 
-fn off(found: &Tensor, expected: &Tensor) -> Result<f32> {
+pub(super) fn off(found: &Tensor, expected: &Tensor) -> Result<f32> {
     let size = |x: &Tensor| -> Result<f32> { Ok(x.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt()) };
     Ok(size(&(expected - found)?)? / size(expected)?)
 }
@@ -88,8 +88,11 @@ fn cached_passes_on_a_device_are_those_of_the_cpu() -> Result<()> {
     let pass = |columns, fed: std::ops::Range<usize>| -> Result<Tensor> {
         let (_, cache) = model.hidden_keeping(&batch, 6..9, Pass::INFERENCE, columns)?;
         let cache = cache.select(&[0, 2, 1])?;
-        let batch =
-            Batch { ids: [&batch.ids[..12], &batch.ids[24..], &batch.ids[12..24]].concat(), pad: vec![0, 3, 5] };
+        let batch = Batch {
+            ids: [&batch.ids[..12], &batch.ids[24..], &batch.ids[12..24]].concat(),
+            pad: vec![0, 3, 5],
+            ..Batch::default()
+        };
         Ok(model.hidden_cached(&batch, fed, 6..9, Pass::INFERENCE, &cache)?)
     };
     for (columns, fed) in [(6, 6..12), (12, 6..9)] {

@@ -13,7 +13,7 @@ use crate::objective::masking::{Canvas, Masking, Round};
 use crate::rng::{Key, Purpose};
 
 /// A block of six tokens and one of two.
-const CANVAS: Canvas = Canvas { prompt_length: 0, completion_length: 12, len: 8 };
+const CANVAS: Canvas = Canvas { prompt_length: 0, completion_length: 12, len: 8, begun: 0 };
 const FIRST_BLOCK: usize = 6;
 
 /// What the first block weighs in the lower and in the upper bound, under the masks of one draw.

@@ -15,6 +15,7 @@ use std::num::NonZeroUsize;
 use super::{Canvas, MaskSample};
 use crate::config::{ForwardMasks, ForwardType};
 use crate::rng::{Key, Rng};
+use crate::rollout::Grid;
 
 /// The stream of a completion's key that orders its blocks; its samples use their own keys.
 const BLOCK_STREAM: u64 = 1;
@@ -55,16 +56,20 @@ impl Forward {
     /// With blocks, samples `0..used` take the used blocks in random order, the next `used` samples take them in
     /// a new random order, and so on: distinct while `M <= used`, balanced beyond, each sample uniform by itself.
     pub(super) fn draw(&self, canvas: Canvas, key: Key) -> Vec<MaskSample> {
-        let blocks = self.choose_blocks(canvas.len, key.sample(0).stream(BLOCK_STREAM));
+        let blocks = self.choose_blocks(self.grid(canvas).blocks(), key.sample(0).stream(BLOCK_STREAM));
         let samples = blocks.into_iter().enumerate();
         samples.map(|(m, block)| self.draw_sample(canvas, block, key.sample(m).rng())).collect()
     }
 
-    fn choose_blocks(&self, len: usize, mut rng: Rng) -> Vec<Option<usize>> {
+    /// The blocks of a completion's real tokens.
+    fn grid(&self, canvas: Canvas) -> Grid {
+        Grid { canvas: canvas.len, length: self.block_length, begun: canvas.begun }
+    }
+
+    fn choose_blocks(&self, used: usize, mut rng: Rng) -> Vec<Option<usize>> {
         match self.forward_type {
-            ForwardType::Random | ForwardType::All => vec![None; self.num_samples()],
+            ForwardType::Random | ForwardType::All | ForwardType::EveryBlock => vec![None; self.num_samples()],
             ForwardType::BlockRandom | ForwardType::BlockAll => {
-                let used = len.div_ceil(self.block_length);
                 let mut blocks = Vec::with_capacity(self.num_samples() + used);
                 while blocks.len() < self.num_samples() {
                     blocks.extend(rng.choose(used, used).into_iter().map(Some));
@@ -76,14 +81,17 @@ impl Forward {
     }
 
     fn draw_sample(&self, canvas: Canvas, block: Option<usize>, mut rng: Rng) -> MaskSample {
-        let Canvas { prompt_length, completion_length, len } = canvas;
+        let Canvas { prompt_length, completion_length, len, .. } = canvas;
+        if self.forward_type == ForwardType::EveryBlock {
+            return self.draw_every_block(canvas, rng);
+        }
         let window = match block {
-            Some(block) => block * self.block_length..len.min((block + 1) * self.block_length),
+            Some(block) => self.grid(canvas).span(block),
             None => 0..len,
         };
         let hidden = match self.forward_type {
             ForwardType::BlockAll | ForwardType::All => window.len(),
-            ForwardType::BlockRandom | ForwardType::Random => self.count_hidden(window.len(), &mut rng),
+            _ => self.count_hidden(window.len(), &mut rng),
         };
 
         let mut masked = vec![false; prompt_length + completion_length];
@@ -97,7 +105,24 @@ impl Forward {
         for token in before {
             *token = rng.bernoulli(self.p_mask_prompt);
         }
-        MaskSample { masked, block, prompt_length, len, window, weight: 1.0 }
+        MaskSample { masked, past: None, block, prompt_length, len, window, weight: 1.0 }
+    }
+
+    /// Some tokens of every used block hidden, and of the past of all of them what the perturbation hides.
+    fn draw_every_block(&self, canvas: Canvas, mut rng: Rng) -> MaskSample {
+        let Canvas { prompt_length, completion_length, len, .. } = canvas;
+        let grid = self.grid(canvas);
+        let mut masked = vec![false; prompt_length + completion_length];
+        for span in (0..grid.blocks()).map(|block| grid.span(block)) {
+            let hidden = self.count_hidden(span.len(), &mut rng);
+            for place in rng.choose(span.len(), hidden) {
+                masked[prompt_length + span.start + place] = true;
+            }
+        }
+        masked[prompt_length + len..].fill(true);
+        let mut past: Vec<bool> = (0..prompt_length + len).map(|_| rng.bernoulli(self.p_mask_prompt)).collect();
+        past.resize(masked.len(), true); // nothing that is scored lies behind the end
+        MaskSample { masked, past: Some(past), block: None, prompt_length, len, window: 0..len, weight: 1.0 }
     }
 
     /// `k ~ U{max(1, floor(n * min_t)) .. min(n, floor(n * max_t))}`, at least one token whatever the rounding.

@@ -25,6 +25,8 @@ pub struct Canvas {
     pub completion_length: usize,
     /// Tokens of the completion up to and including its first EOS; L if there is none.
     pub len: usize,
+    /// Tokens of the completion's first block that are the prompt's.
+    pub begun: usize,
 }
 
 /// The place of an update among those of its phase.
@@ -48,6 +50,9 @@ pub struct Masking {
 pub struct MaskSample {
     /// Over the `T = P + L` input tokens: true where the input is the mask token.
     pub masked: Vec<bool>,
+    /// The same of the past that every block of a block-causal model is predicted from, all blocks in one pass; none where
+    /// the past is the input itself.
+    pub past: Option<Vec<bool>>,
     /// The chosen block; none for the kinds that know no blocks.
     pub block: Option<usize>,
     /// What its log-probabilities count in a weighted sum over masks; 1 where the surrogate weighs for itself.
@@ -122,7 +127,7 @@ impl MaskSample {
 
     /// A mask drawn elsewhere, of which at most the first `len` completion tokens are scored.
     pub fn given(masked: Vec<bool>, prompt_length: usize, len: usize, weight: f64) -> Self {
-        Self { masked, block: None, weight, prompt_length, len, window: 0..len }
+        Self { masked, past: None, block: None, weight, prompt_length, len, window: 0..len }
     }
 
     /// The completion positions whose log-prob enters the surrogate, ascending: `V_m` of the bounds. All are masked and,
@@ -160,7 +165,7 @@ mod testing {
     use super::*;
     use crate::rng::Purpose;
 
-    pub const CANVAS: Canvas = Canvas { prompt_length: 3, completion_length: 12, len: 8 };
+    pub const CANVAS: Canvas = Canvas { prompt_length: 3, completion_length: 12, len: 8, begun: 0 };
 
     pub fn key(completion: usize) -> Key {
         Key::new(42, Purpose::Mask).step(3).prompt(completion)

@@ -9,6 +9,7 @@ use crate::config::{CacheKind, Commit, Remasking};
 use crate::model::Weights;
 use crate::model::ops::gpu::host::as_device;
 use crate::rng::{Key, Purpose};
+use crate::rollout::filter::Filter;
 
 pub(super) fn model() -> Decoder {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
@@ -37,7 +38,8 @@ pub(super) fn variants() -> Vec<Decoding> {
         Decoding { temperature: 1.3, remasking: Remasking::Random, ..greedy.clone() },
         Decoding { temperature: 0.7, cfg_scale: 1.5, ..greedy.clone() },
         Decoding { temperature: 0.6, remasking: Remasking::Margin, ..greedy.clone() },
-        Decoding { temperature: 0.9, remasking: Remasking::NegEntropy, ..greedy },
+        Decoding { temperature: 0.9, remasking: Remasking::NegEntropy, ..greedy.clone() },
+        Decoding { temperature: 0.9, filter: Filter { top_p: 0.6, top_k: Some(9) }, cfg_scale: 0.5, ..greedy },
     ]
 }
 
@@ -172,4 +174,17 @@ fn progress_is_told_after_every_denoising_step() {
     let at = |completed, step| Headway { completed, prompts: 3, step, steps: 16 };
     assert_eq!(told(&hasty, 3), [at(0, 1), at(0, 9), at(3, 16)]);
     assert_eq!(at(1, 4).after(6, 9, 3), Headway { completed: 7, prompts: 9, step: 36, steps: 48 });
+}
+
+#[test]
+fn a_filter_of_one_token_is_greedy_and_a_device_filters_alike() {
+    let (model, prompts) = (model(), prompts(&[9, 4]));
+    let greedy = Decoding::greedy(16, 8, 6).expect("16 / 8, 6 / 2");
+    let of = |top_p, top_k| Decoding { temperature: 0.9, filter: Filter { top_p, top_k }, ..greedy.clone() };
+    let expected = decode(&model, &greedy, &prompts, 2);
+    assert_eq!(decode(&model, &of(1.0, Some(1)), &prompts, 2), expected);
+    assert_eq!(decode(&model, &of(0.0, None), &prompts, 2), expected);
+    let some = decode(&model, &of(0.7, Some(20)), &prompts, 2);
+    assert_ne!(some, expected);
+    assert_eq!(as_device(|| decode(&model, &of(0.7, Some(20)), &prompts, 2)), some);
 }

@@ -8,7 +8,7 @@ use crate::model::ops::dropout::{Dropout as Bits, Run, Words};
 use crate::model::ops::padding::Padding;
 use crate::model::ops::rope::{Positions, Tables, Turn};
 use crate::model::ops::testing::{assert_close, random};
-use crate::model::ops::{attention, rms_norm, swiglu};
+use crate::model::ops::{attention, bias, rms_norm, swiglu};
 use crate::rng::{Key, Purpose};
 
 /// The formats of kernels, and by how much results that are of the size of one may be off in them.
@@ -49,6 +49,13 @@ fn norms_are_those_of_the_cpu() -> Result<()> {
 }
 
 #[test]
+fn biases_are_those_of_the_cpu() -> Result<()> {
+    let both = |x: &[Tensor]| Ok(vec![bias::add(x[0].copy()?, &x[1])?]);
+    check(&[random(1, (7, 37))?, random(2, 37)?], both, both);
+    Ok(())
+}
+
+#[test]
 fn activations_are_those_of_the_cpu() -> Result<()> {
     let operands = [random(1, (5, 33))?, random(2, (5, 33))?, random(3, (5, 33))?];
     let both = |x: &[Tensor]| {
@@ -64,7 +71,7 @@ fn activations_are_those_of_the_cpu() -> Result<()> {
 #[test]
 fn rotations_are_those_of_the_cpu() -> Result<()> {
     let tables = Tables::new(10_000.0, 8, &Device::Cpu)?;
-    let positions = Positions { start: 4, pad: Padding { columns: &[0, 6], uploaded: None } };
+    let positions = Positions { start: 4, pad: Padding { columns: &[0, 6], uploaded: None }, half: None };
     let both = |x: &[Tensor]| {
         let turned = |turn| tables.rotate(x[0].copy()?, positions, turn);
         Ok(vec![turned(Turn::Forward)?, turned(Turn::Back)?])
@@ -76,7 +83,7 @@ fn rotations_are_those_of_the_cpu() -> Result<()> {
 /// With heads that share keys, padding, fewer queries than keys, and rows longer than a warp.
 #[test]
 fn attention_is_that_of_the_cpu() -> Result<()> {
-    let pad = Padding { columns: &[0, 2], uploaded: None };
+    let pad = attention::Keys { pad: Padding { columns: &[0, 2], uploaded: None }, seen: None };
     let (q, k) = (random(1, (2, 3, 4, 8))?, random(2, (2, 45, 2, 8))?);
     let operands = [q, k, random(3, (2, 45, 2, 8))?, random(4, (2, 3, 32))?];
     let both = |x: &[Tensor]| {
@@ -94,7 +101,7 @@ fn scores_are_not_rounded_to_the_working_dtype() -> Result<()> {
     let narrow = |x: Tensor| x.to_dtype(DType::BF16);
     let (q, k) = (narrow((random(1, (1, 64, 1, 16))? * 3.0)?)?, narrow((random(2, (1, 64, 1, 16))? * 3.0)?)?);
     let v = narrow(Tensor::eye(64, DType::F32, &Device::Cpu)?.narrow(1, 0, 16)?.reshape((1, 64, 1, 16))?)?;
-    let pad = Padding { columns: &[0], uploaded: None };
+    let pad = attention::Keys { pad: Padding { columns: &[0], uploaded: None }, seen: None };
     let exact = attention::forward(&wide(&q), &wide(&k), &wide(&v), pad)?;
     let found = as_device(|| attention::forward(&q, &k, &v, pad))?;
     // what is left is the rounding of probabilities

@@ -14,7 +14,7 @@ fn masking(forward_type: ForwardType, num_samples: usize) -> Forward {
 }
 
 fn canvas(len: usize) -> Canvas {
-    Canvas { prompt_length: 10, completion_length: 32, len }
+    Canvas { prompt_length: 10, completion_length: 32, len, begun: 0 }
 }
 
 fn key(completion: usize) -> Key {
@@ -54,7 +54,7 @@ proptest! {
     ) {
         let completion_length = blocks * block_length;
         let len = 1 + (part * completion_length as f64) as usize;
-        let canvas = Canvas { prompt_length, completion_length, len };
+        let canvas = Canvas { prompt_length, completion_length, len, begun: 0 };
         let (min_t, max_t) = (f64::min(a, b), f64::max(a, b));
         let masking = Forward { forward_type: KINDS[kind], block_length, num_samples, min_t, max_t, p_mask_prompt };
         let samples = masking.draw(canvas, Key::new(seed, Purpose::Mask));
@@ -105,7 +105,7 @@ fn golden_masks_obey_the_rules() {
             masking.p_mask_prompt = if case.perturbed { 0.15 } else { 0.0 };
             for (samples, &len) in case.masked.iter().zip(&golden.lengths) {
                 let (prompt_length, completion_length) = (golden.prompt_length, golden.completion_length);
-                let canvas = Canvas { prompt_length, completion_length, len };
+                let canvas = Canvas { prompt_length, completion_length, len, begun: 0 };
                 assert_eq!(samples.len(), masking.num_samples());
                 for masked in samples {
                     let blocks: Vec<Option<usize>> = match masking.forward_type {
@@ -219,4 +219,34 @@ fn what_lies_before_the_block_is_hidden_at_the_given_rate() {
             assert!((hidden as f64 - seen as f64 * 0.15).abs() < 4.0 * deviation, "{kind:?}: {hidden} of {seen}");
         }
     }
+}
+
+/// Of the completion of a block-causal model, whose blocks are counted from the beginning of the row.
+#[test]
+fn blocks_may_have_begun_in_the_prompt() {
+    let canvas = Canvas { begun: 3, ..canvas(14) };
+    let drawn = masking(ForwardType::BlockAll, 3).draw(canvas, key(0));
+    let mut windows: Vec<(usize, usize)> = drawn.iter().map(|m| (m.window.start, m.window.end)).collect();
+    windows.sort_unstable();
+    assert_eq!(windows, [(0, 5), (5, 13), (13, 14)]);
+}
+
+#[test]
+fn every_used_block_has_masks_of_its_own_and_a_past() {
+    let canvas = Canvas { begun: 3, ..canvas(14) };
+    let drawn = masking(ForwardType::EveryBlock, 4).draw(canvas, key(0));
+    assert_eq!(drawn.len(), 4);
+    for sample in &drawn {
+        let completion = &sample.masked[10..];
+        assert!([0..5, 5..13, 13..14].into_iter().all(|block| completion[block].contains(&true)), "{completion:?}");
+        assert!(completion[14..].iter().all(|&hidden| hidden) && sample.masked[..10].iter().all(|&hidden| !hidden));
+        let past = sample.past.as_ref().expect("a past");
+        assert!(past.len() == 42 && past[24..].iter().all(|&hidden| hidden));
+        assert_eq!(sample.scored(Scope::AllMasked), sample.scored(Scope::Block));
+        assert!(sample.scored(Scope::Block).iter().all(|&i| i < 14));
+    }
+    assert_ne!(drawn[0].masked, drawn[1].masked);
+    let hidden: usize =
+        drawn.iter().flat_map(|s| s.past.as_ref()).map(|p| p[..24].iter().filter(|&&h| h).count()).sum();
+    assert!(hidden > 0 && hidden < 4 * 12, "{hidden}");
 }

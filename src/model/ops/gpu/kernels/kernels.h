@@ -94,6 +94,15 @@ ADD(add_f32_f16, float, f16)
 ADD(add_bf16_bf16, bf16, bf16)
 ADD(add_f16_f16, f16, f16)
 
+// A row [width] added to every one of rows [n, width], `total` elements.
+#define ADD_BIAS(name, T)                                                                                             \
+    KERNEL(name, DATA(T, y, 0), DATA(const T, b, 1), VALUE(u32, total, 2), VALUE(u32, width, 3)) {                   \
+        if (at < total) y[at] = T(float(y[at]) + float(b[at % width]));                                               \
+    }
+ADD_BIAS(add_bias_f32, float)
+ADD_BIAS(add_bias_bf16, bf16)
+ADD_BIAS(add_bias_f16, f16)
+
 // ---- RMSNorm, gradient: dx = r (w dy - x r^2 mean(w dy x)), r = 1 / sqrt(mean(x^2) + eps); a warp a row [d] ---------
 
 #define RMS_NORM_BACKWARD(name, T)                                                                                    \
@@ -117,15 +126,16 @@ RMS_NORM_BACKWARD(rms_norm_backward_f32, float)
 RMS_NORM_BACKWARD(rms_norm_backward_bf16, bf16)
 RMS_NORM_BACKWARD(rms_norm_backward_f16, f16)
 
-// ---- rotary embedding of [B, W, heads, E] in place; tables f32 [positions, E/2]; positions count behind the padding --
+// ---- rotary embedding of [B, W, heads, E] in place; tables f32 [positions, E/2]; positions count behind the padding of
+//      a half of a row, or of the whole of it
 
 #define ROTATE(name, T)                                                                                               \
     KERNEL(name, DATA(T, x, 0), DATA(const float, cosines, 1), DATA(const float, sines, 2), DATA(const u32, pad, 3), \
            VALUE(u32, total, 4), VALUE(u32, w, 5), VALUE(u32, heads, 6), VALUE(u32, half_width, 7),               \
-           VALUE(u32, start, 8), VALUE(float, sign, 9)) {                                                            \
+           VALUE(u32, start, 8), VALUE(u32, half_row, 9), VALUE(float, sign, 10)) {                                                            \
         if (at >= total) return; /* B W heads E/2 */                                                                  \
         const u32 e = at % half_width, head = at / half_width, row = head / heads;                                   \
-        const u32 column = row % w + start, before = pad[row / w];                                                   \
+        const u32 column = (row % w + start) % half_row, before = pad[row / w];                                      \
         const u32 p = (column > before ? column - before : 0) * half_width + e;                                      \
         const u64 low = u64(head) * 2 * half_width + e, high = low + half_width;                                  \
         const float a = float(x[low]), b = float(x[high]), c = cosines[p], s = sines[p] * sign;                       \
@@ -167,6 +177,33 @@ SWAP(swap_2, u16)
         for (u32 j = lane; j < t; j += 32)                                                                           \
             p[j] = T(j < first ? 0.0f : EXP(float(s[j]) * scale - top) * inverse);                                    \
     }
+// The same, query `row % w` seeing the keys of two ranges, `ends[B, w, 4]`.
+#define SOFTMAX_SEEN(name, S, T)                                                                                      \
+    ROWS(name, DATA(const S, scores, 0), DATA(T, probs, 1), DATA(const u32, ends, 2), VALUE(u32, rows, 3),          \
+         VALUE(u32, rows_of_batch, 4), VALUE(u32, w, 5), VALUE(u32, t, 6), VALUE(float, scale, 7)) {                \
+        const u32 row = at / 32, lane = at % 32;                                                                     \
+        if (row >= rows) return;                                                                                      \
+        GLOBAL const S *s = scores + u64(row) * t;                                                                  \
+        GLOBAL T *p = probs + u64(row) * t;                                                                         \
+        GLOBAL const u32 *of = ends + (u64(row / rows_of_batch) * w + row % w) * 4;                                 \
+        float top = -INFINITE, total = 0.0f;                                                                          \
+        for (u32 j = of[0] + lane; j < of[1]; j += 32) top = max(top, float(s[j]) * scale);                          \
+        for (u32 j = of[2] + lane; j < of[3]; j += 32) top = max(top, float(s[j]) * scale);                          \
+        top = LANES_MAX(top);                                                                                         \
+        for (u32 j = of[0] + lane; j < of[1]; j += 32) total += EXP(float(s[j]) * scale - top);                      \
+        for (u32 j = of[2] + lane; j < of[3]; j += 32) total += EXP(float(s[j]) * scale - top);                      \
+        const float inverse = 1.0f / LANES_SUM(total);                                                                \
+        for (u32 j = lane; j < t; j += 32) {                                                                         \
+            const bool seen = (j >= of[0] && j < of[1]) || (j >= of[2] && j < of[3]);                                 \
+            p[j] = T(seen ? EXP(float(s[j]) * scale - top) * inverse : 0.0f);                                         \
+        }                                                                                                             \
+    }
+SOFTMAX_SEEN(softmax_seen_f32_f32, float, float)
+SOFTMAX_SEEN(softmax_seen_f32_bf16, float, bf16)
+SOFTMAX_SEEN(softmax_seen_f32_f16, float, f16)
+SOFTMAX_SEEN(softmax_seen_bf16_bf16, bf16, bf16)
+SOFTMAX_SEEN(softmax_seen_f16_f16, f16, f16)
+
 SOFTMAX(softmax_f32_f32, float, float)
 SOFTMAX(softmax_f32_bf16, float, bf16)
 SOFTMAX(softmax_f32_f16, float, f16)
