@@ -14,6 +14,8 @@ mod adapters;
 mod best;
 #[path = "run/bits.rs"]
 mod bits;
+#[path = "run/blocks.rs"]
+mod blocks;
 #[cfg(target_os = "linux")]
 #[path = "run/memory.rs"]
 mod memory;

@@ -37,7 +37,7 @@ pub(super) fn check_rollout(found: &mut Findings, file: &ConfigFile, command: Co
         let num_generations_key = format!("algorithm.{}.num_generations", algorithm.name());
         let completions = file.train.prompts_per_step.get().saturating_mul(num_generations.get());
         // the exact decoding is not compared with itself
-        let is_exact = r.cache.is_exact() && r.commit == Commit::Schedule;
+        let is_exact = r.cache.is_exact() && r.commit.is_planned();
         if !is_exact && r.drift_check > completions {
             found.add(
                 &["rollout.drift_check", "train.prompts_per_step", &num_generations_key],
@@ -48,6 +48,18 @@ pub(super) fn check_rollout(found: &mut Findings, file: &ConfigFile, command: Co
                 ),
             );
         }
+    }
+    if r.ranking_temperature.get() > 0.0 && (!r.commit.is_planned() || r.remasking == Remasking::Random) {
+        let (rule, order) = (r.commit.name(), r.remasking.name());
+        found.add(
+            &["rollout.ranking_temperature", "rollout.commit", "rollout.remasking"],
+            format!(
+                "rollout.ranking_temperature = {} with commit \"{rule}\" and remasking \"{order}\": it draws the order in \
+                 which candidates fill the shares of a plan; remove it, or use commit = \"schedule\" or \"timeline\" and \
+                 another remasking than \"random\"",
+                r.ranking_temperature
+            ),
+        );
     }
     steps_per_block.is_some()
 }
@@ -127,7 +139,7 @@ fn cache(found: &mut Findings, file: &ConfigFile, steps_per_block: usize) {
         }
         return;
     }
-    let most_steps = if r.commit == Commit::Schedule { steps_per_block } else { r.block_length.get() };
+    let most_steps = if r.commit.is_planned() { steps_per_block } else { r.block_length.get() };
     if most_steps == 1 {
         found.add(
             &["rollout.cache", "rollout.diffusion_steps", "rollout.block_length"],

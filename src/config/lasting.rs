@@ -62,6 +62,8 @@ const RULES: &[(&str, Rule)] = &[
     ("rollout.top_p", May),
     ("rollout.top_k", May),
     ("rollout.remasking", Stays),
+    ("rollout.confidence", Stays),
+    ("rollout.ranking_temperature", May),
     ("rollout.cfg_scale", Stays),
     // prompts that are left out change the order of the others
     ("rollout.max_prompt_length", Stays),

@@ -36,6 +36,17 @@ impl CacheKind {
     }
 }
 
+/// The distribution that candidates are ranked by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// The model's own, as LLaDA's sampler.
+    #[default]
+    Model,
+    /// The one that tokens are sampled from, with temperature, `top_p` and `top_k`, as Dream's sampler.
+    Sampled,
+}
+
 /// How many candidates a step commits (decoding.md, "Speed").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -43,6 +54,8 @@ pub enum Commit {
     /// An even share, so that the steps are those of `diffusion_steps`.
     #[default]
     Schedule,
+    /// Of the masks that are left the share that Dream's time line gives the step, rounded down; the rest at the last.
+    Timeline,
     /// Every candidate of at least this probability, and the best one.
     Threshold(Fraction),
     /// The largest `n` of which the least probable candidate has at least `1 - factor / (n + 1)`, and the best one.
@@ -56,17 +69,23 @@ impl Commit {
     pub fn name(self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
+            Self::Timeline => "timeline",
             Self::Threshold(_) => "threshold",
             Self::Factor(_) => "factor",
             Self::EntropyBound(_) => "entropy_bound",
         }
     }
 
+    /// Whether a block takes the steps that `diffusion_steps` gives it, whatever the model is sure of.
+    pub fn is_planned(self) -> bool {
+        matches!(self, Self::Schedule | Self::Timeline)
+    }
+
     /// Whether candidates that are ranked by `remasking` can be committed so: threshold and factor are about the
     /// probabilities that candidates must be ranked by, and a random order leaves no best candidates.
     pub fn suits(self, remasking: Remasking) -> bool {
         match self {
-            Self::Schedule => true,
+            Self::Schedule | Self::Timeline => true,
             Self::Threshold(_) | Self::Factor(_) => remasking == Remasking::LowConfidence,
             Self::EntropyBound(_) => remasking != Remasking::Random,
         }

@@ -12,7 +12,7 @@ impl Decoding {
     pub(super) fn commit_count(&self, offers: &[Offer], tokens: usize, step: usize) -> usize {
         match self.commit {
             // every row had as many masks when the block began
-            Commit::Schedule => self.commits(tokens, step).min(offers.len()),
+            Commit::Schedule | Commit::Timeline => self.planned(tokens, offers.len(), step),
             Commit::Threshold(least) => offers.iter().take_while(|o| o.confidence >= least.get()).count().max(1),
             Commit::Factor(factor) => {
                 let confident = |&n: &usize| offers[n - 1].confidence >= 1.0 - factor.get() / (n + 1) as f64;

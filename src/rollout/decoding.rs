@@ -4,8 +4,11 @@ use std::num::NonZeroUsize;
 
 use super::filter::Filter;
 use super::grid::Grid;
-use crate::config::{CacheKind, Commit, Remasking, RolloutTable};
+use crate::config::{CacheKind, Commit, Confidence, Remasking, RolloutTable};
 use crate::model::Sight;
+
+/// Where the time line of Dream's sampler ends.
+const LAST_TIME: f64 = 1e-3;
 
 /// A checked decoding schedule.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +25,10 @@ pub struct Decoding {
     pub filter: Filter,
     /// Which candidates are committed first.
     pub remasking: Remasking,
+    /// The distribution that they are ranked by.
+    pub confidence: Confidence,
+    /// By how much their order is drawn; 0: not at all.
+    pub ranking_temperature: f64,
     /// Classifier-free guidance; 0 is off.
     pub cfg_scale: f64,
     /// What later steps of a block reuse of its first one.
@@ -104,6 +111,8 @@ impl Decoding {
             temperature: 0.0,
             filter: Filter { top_p: 1.0, top_k: None },
             remasking: Remasking::LowConfidence,
+            confidence: Confidence::Model,
+            ranking_temperature: 0.0,
             cfg_scale: 0.0,
             cache: CacheKind::None,
             cache_refresh_steps: 0,
@@ -127,6 +136,8 @@ impl Decoding {
     pub fn accelerated(self, table: &RolloutTable) -> Self {
         Self {
             filter: Filter { top_p: table.top_p.get(), top_k: table.top_k.map(NonZeroUsize::get) },
+            confidence: table.confidence,
+            ranking_temperature: table.ranking_temperature.get(),
             cfg_scale: table.cfg_scale.get(),
             cache: table.cache,
             cache_refresh_steps: table.cache_refresh_steps,
@@ -139,17 +150,19 @@ impl Decoding {
     /// The decoding that this one stands in for: every step encodes the whole canvas, and commits by schedule.
     #[must_use]
     pub fn reference(&self) -> Self {
-        Self { cache: CacheKind::None, cache_refresh_steps: 0, commit: Commit::Schedule, ..self.clone() }
+        let commit = if self.commit.is_planned() { self.commit } else { Commit::Schedule };
+        Self { cache: CacheKind::None, cache_refresh_steps: 0, commit, ..self.clone() }
     }
 
     /// Whether the completions are those of [`Decoding::reference`], whatever the model.
     pub fn is_reference(&self) -> bool {
-        self.cache.is_exact() && self.commit == Commit::Schedule
+        self.cache.is_exact() && self.commit.is_planned()
     }
 
-    /// Whether some tokens are left out when tokens are sampled, for which whole rows of logits are needed.
+    /// Whether some tokens are left out when tokens are sampled, or the ranking is of what they are sampled from: whole rows
+    /// of logits are needed for both.
     pub fn is_filtered(&self) -> bool {
-        self.temperature > 0.0 && self.filter.acts()
+        self.confidence == Confidence::Sampled || (self.temperature > 0.0 && self.filter.acts())
     }
 
     /// The blocks of the canvas behind a prompt, for a model that sees so much.
@@ -175,7 +188,7 @@ impl Decoding {
     /// The most steps a block can take.
     pub fn most_steps(&self) -> usize {
         match self.commit {
-            Commit::Schedule => self.steps_per_block,
+            Commit::Schedule | Commit::Timeline => self.steps_per_block,
             // at least one token a step
             Commit::Threshold(_) | Commit::Factor(_) | Commit::EntropyBound(_) => self.block_length,
         }
@@ -184,6 +197,25 @@ impl Decoding {
     /// The stream of random numbers of a step: no two steps of a completion share one.
     pub fn stream(&self, block: usize, step: usize) -> u64 {
         (block * self.most_steps() + step) as u64
+    }
+
+    /// Tokens of a block that the plan commits at `step`, of which it had `masks` and has `left`.
+    pub fn planned(&self, masks: usize, left: usize, step: usize) -> usize {
+        match self.commit {
+            Commit::Timeline => self.on_the_line(left, step),
+            _ => self.commits(masks, step).min(left),
+        }
+    }
+
+    /// Of the `left` masks those that Dream's sampler commits at `step`: time goes from 1 to [`LAST_TIME`] in equal steps,
+    /// and from `t` to `s` the share `1 - s / t` is committed, at the last step all.
+    fn on_the_line(&self, left: usize, step: usize) -> usize {
+        let steps = self.steps_per_block;
+        if step + 1 >= steps {
+            return left;
+        }
+        let time = |i: usize| 1.0 - i as f64 * (1.0 - LAST_TIME) / steps as f64;
+        (left as f64 * (1.0 - time(step + 1) / time(step))).floor() as usize
     }
 
     /// Tokens that the schedule commits at `step` of a block with `masks` masks: an even share, the first steps one more.
@@ -203,6 +235,19 @@ mod tests {
         assert_eq!(error, "max_completion_length 40 is not a multiple of block_length 16");
         let error = Decoding::greedy(40, 8, 18).expect_err("18 / 5").to_string();
         assert_eq!(error, "diffusion_steps 18 is not a multiple of the number of blocks 5");
+    }
+
+    #[test]
+    fn the_time_line_commits_what_the_share_of_a_step_is_of_what_is_left() {
+        let decoding = Decoding { commit: Commit::Timeline, ..Decoding::greedy(8, 8, 4).expect("one block") };
+        let (mut left, mut found) = (8, Vec::new());
+        for step in 0..4 {
+            found.push(decoding.planned(8, left, step));
+            left -= found[step];
+        }
+        // 8 * 0.24975 = 1.998, 7 * 0.3329 = 2.33, 5 * 0.499 = 2.495, the rest
+        assert_eq!((found, left), (vec![1, 2, 2, 3], 0));
+        assert!(decoding.is_reference() && decoding.most_steps() == 4);
     }
 
     proptest! {

@@ -5,7 +5,8 @@
 //! ties go to the lowest id. The filter needs whole rows of logits at once, where a [`Tally`](super::candidate::Tally) sees
 //! slices.
 
-use super::candidate::Rule;
+use super::candidate::{Candidate, Rule};
+use crate::config::Remasking;
 
 /// Which tokens can be sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,17 +28,36 @@ impl Filter {
 
     /// The token that a sample at `uniform` in `[0, 1)` falls on, with its logit; none if no token can be sampled.
     pub fn sample(&self, logits: &[f32], rule: Rule, uniform: f64) -> Option<(f32, usize)> {
-        let kept = self.kept(logits, rule);
-        let total: f64 = kept.iter().map(|(weight, _)| weight).sum();
-        let mut left = uniform * total;
-        let found = kept.iter().find(|(weight, _)| {
-            left -= weight;
-            left < 0.0
-        });
-        found.or(kept.last()).map(|&(_, token)| (logits[token], token))
+        let (_, token) = sampled(&self.kept(logits, rule), uniform)?;
+        Some((logits[token], token))
     }
 
-    /// The tokens that can be sampled with their weights, the most likely one first.
+    /// The candidate whose confidence and entropy are those of the distribution that tokens are sampled from. At temperature
+    /// 0 that is the model's, of which the most likely token is taken.
+    pub fn candidate(&self, logits: &[f32], rule: Rule, uniform: f64) -> Candidate {
+        let broken = Candidate { token: 0, confidence: f64::NAN, entropy: f64::NAN };
+        if logits.iter().any(|logit| logit.is_nan()) {
+            return broken;
+        }
+        let greedy = rule.temperature == 0.0;
+        let kept = self.kept(logits, Rule { temperature: if greedy { 1.0 } else { rule.temperature }, ..rule });
+        let taken = if greedy { kept.first().copied() } else { sampled(&kept, uniform) };
+        let Some((weight, token)) = taken else { return broken };
+        let total: f64 = kept.iter().map(|(weight, _)| weight).sum();
+        let surprise = |&(weight, _): &(f64, usize)| {
+            let p = weight / total;
+            if p > 0.0 { p * p.ln() } else { 0.0 }
+        };
+        let certainty = || kept.iter().map(surprise).sum::<f64>();
+        let confidence = match rule.remasking {
+            Remasking::LowConfidence | Remasking::Random => weight / total,
+            Remasking::Margin => (kept[0].0 - kept.get(1).map_or(0.0, |second| second.0)) / total,
+            Remasking::NegEntropy => certainty(),
+        };
+        Candidate { token: token as u32, confidence, entropy: if rule.with_entropy { -certainty() } else { 0.0 } }
+    }
+
+    /// The tokens that can be sampled with their weights, the two most likely ones first.
     fn kept(&self, logits: &[f32], rule: Rule) -> Vec<(f64, usize)> {
         let allowed = || logits.iter().enumerate().filter(|&(token, _)| token != rule.excluded);
         let best = allowed().map(|(_, &logit)| logit).fold(f32::NEG_INFINITY, f32::max);
@@ -49,6 +69,13 @@ impl Filter {
         let wanted = self.top_p * all.iter().map(|(weight, _)| weight).sum::<f64>();
         let most = self.top_k.unwrap_or(usize::MAX).min(all.len());
         let order = |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        if !self.acts() {
+            // in order as far as anybody asks
+            let second = 1.min(all.len() - 1);
+            all.select_nth_unstable_by(second, order);
+            all[..=second].sort_unstable_by(order);
+            return all;
+        }
         let mut looked_at = FEW.min(most);
         loop {
             if looked_at < all.len() {
@@ -74,12 +101,21 @@ impl Filter {
     }
 }
 
+/// The weight and token that a sample falls on.
+fn sampled(kept: &[(f64, usize)], uniform: f64) -> Option<(f64, usize)> {
+    let mut left = uniform * kept.iter().map(|(weight, _)| weight).sum::<f64>();
+    let found = kept.iter().find(|(weight, _)| {
+        left -= weight;
+        left < 0.0
+    });
+    found.or(kept.last()).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::Remasking;
     use crate::rng::{Key, Purpose};
 
     fn rule(temperature: f64) -> Rule {
@@ -98,7 +134,8 @@ mod tests {
         assert_eq!(of(0.5, None), [2]);
         assert_eq!(of(0.51, None), [2, 0]);
         assert_eq!(of(0.949, None), [2, 0, 4]);
-        assert_eq!(of(1.0, None), [2, 0, 4, 3]);
+        assert_eq!(of(0.99, None), [2, 0, 4, 3]);
+        assert_eq!(of(1.0, None)[..2], [2, 0]);
         assert_eq!(of(0.0, None), [2], "the most likely one stays");
         assert_eq!(of(0.9, Some(2)), [2, 0]);
         assert_eq!(of(1.0, Some(3)), [2, 0, 4]);
@@ -119,6 +156,27 @@ mod tests {
         let share = |token: usize| drawn.iter().filter(|&&t| t == token).count() as f64 / n as f64;
         assert!((share(2) - 0.625).abs() < 0.015 && (share(0) - 0.375).abs() < 0.015, "{} {}", share(2), share(0));
         assert_eq!(filter.sample(&[f32::NEG_INFINITY, 1.0], rule(1.0), 0.5), None);
+    }
+
+    /// Dream's `sample_tokens`: probabilities of what is left after temperature and top-p.
+    #[test]
+    fn confidences_are_those_of_the_distribution_that_is_sampled_from() {
+        let logits: Vec<f32> = [0.3f32, 9.0, 0.5, 0.05, 0.15].iter().map(|p| p.ln()).collect();
+        let filter = Filter { top_p: 0.7, top_k: None }; // 0.625 and 0.375
+        let of = |remasking, temperature, uniform| {
+            filter.candidate(&logits, Rule { remasking, with_entropy: true, ..rule(temperature) }, uniform)
+        };
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-6, "{a} is not {b}");
+        let Candidate { token, confidence, entropy } = of(Remasking::LowConfidence, 1.0, 0.9);
+        close(confidence, 0.375);
+        close(entropy, -(0.625f64 * 0.625f64.ln() + 0.375 * 0.375f64.ln()));
+        assert_eq!(token, 0);
+        close(of(Remasking::Margin, 1.0, 0.0).confidence, 0.25);
+        close(of(Remasking::NegEntropy, 1.0, 0.0).confidence, -entropy);
+        assert_eq!((of(Remasking::Margin, 0.0, 0.99).token, of(Remasking::Margin, 1.0, 0.99).token), (2, 0));
+        let all = Filter { top_p: 1.0, top_k: None }.candidate(&logits, rule(1.0), 0.0);
+        close(all.confidence, 0.5);
+        assert!(filter.candidate(&[f32::NAN, 1.0], rule(1.0), 0.5).confidence.is_nan());
     }
 
     proptest! {

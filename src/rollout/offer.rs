@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::candidate::{Candidate, Cut, Rule, Tally};
 use super::decoding::Decoding;
 use super::sampler::Sampler;
-use crate::config::{Commit, Remasking};
+use crate::config::{Commit, Confidence, Remasking};
 use crate::model::ops::{cpu, gpu};
 use crate::profile::{self, Part};
 
@@ -71,11 +71,21 @@ impl Sampler<'_> {
                     Remasking::Random => order,
                     Remasking::LowConfidence | Remasking::Margin | Remasking::NegEntropy => found.confidence,
                 };
+                let confidence = self.drawn(confidence, order);
                 let Candidate { token, entropy, .. } = found;
                 offers.push(Offer { row, position, token, confidence, entropy, uniform });
             }
         }
         Ok(offers)
+    }
+
+    /// What a candidate is ranked by where the order is drawn: with Gumbel noise, so that the first places are those of draws
+    /// without replacement by the softmax of the confidence over the temperature.
+    fn drawn(&self, confidence: f64, uniform: f64) -> f64 {
+        match self.decoding.ranking_temperature {
+            0.0 => confidence,
+            temperature => confidence / temperature - (-uniform.max(f64::MIN_POSITIVE).ln()).ln(),
+        }
     }
 
     /// Candidates for a few places, in one pass over the vocabulary.
@@ -134,6 +144,9 @@ impl Sampler<'_> {
             let logits = self.guided(&logits)?;
             let (view, words) = (cpu::View::new(&logits)?, logits.dim(1)?);
             let of = |(row, place): (&[f32], &Place)| {
+                if self.decoding.confidence == Confidence::Sampled {
+                    return self.decoding.filter.candidate(row, rule, place.uniform);
+                }
                 let mut tally = Tally::new(rule);
                 tally.pass(row);
                 tally.settled(self.decoding.filter.sample(row, rule, place.uniform))

@@ -68,7 +68,7 @@ impl Sampler<'_> {
             let mut next = span.start; // blocks are traced one after another
             for step in 0..self.decoding.steps_per_block {
                 self.stop.check()?;
-                let last = next + self.decoding.commits(span.len(), step);
+                let last = next + self.decoding.planned(span.len(), span.end - next, step);
                 let choices = |(i, row): (usize, &&mut Row<'_>)| {
                     let place =
                         move |c: &super::Choice| Place { row: i, position: c.position, uniform: c.uniform, order: 0.0 };

@@ -21,7 +21,7 @@ use candle_core::DType;
 use super::policy::keeps_base;
 use super::scale;
 use super::summation::Summation;
-use crate::config::{ActivationCheckpointing, CacheKind, Command, Masks, RunConfig, Trainable};
+use crate::config::{ActivationCheckpointing, CacheKind, Command, Confidence, Masks, RunConfig, Trainable};
 use crate::error::Usage;
 use crate::model::{Decoder, Extent, Sight, TrainingBytes};
 use crate::objective::masking::Masking;
@@ -136,7 +136,7 @@ impl<'a> Memory<'a> {
             rollouts: config.command() == Command::Train,
             guided: rollout.cfg_scale.get() > 0.0,
             merged: rollout.merge_adapters,
-            filtered: rollout.top_p.get() < 1.0 || rollout.top_k.is_some(),
+            filtered: rollout.confidence == Confidence::Sampled || rollout.top_p.get() < 1.0 || rollout.top_k.is_some(),
             trains_all: table.trainable == Trainable::All,
             keeps_base: keeps_base(config),
             keeps_snapshot: table.trainable == Trainable::Adapters || config.updates_per_phase() > 1,

@@ -30,6 +30,12 @@ pub struct RolloutTable {
     /// Which candidates are committed.
     #[serde(default)]
     pub remasking: Remasking,
+    /// The distribution that candidates are ranked by.
+    #[serde(default)]
+    pub confidence: Confidence,
+    /// Above 0, the order of candidates is drawn: the surer ones are likelier to come first.
+    #[serde(default = "default_ranking_temperature")]
+    pub ranking_temperature: NonNegative,
     /// Classifier-free guidance; 0 is off.
     #[serde(default = "default_cfg_scale")]
     pub cfg_scale: NonNegative,
@@ -71,6 +77,10 @@ fn default_temperature() -> NonNegative {
 
 fn default_top_p() -> Fraction {
     number!(1.0)
+}
+
+fn default_ranking_temperature() -> NonNegative {
+    number!(0.0)
 }
 
 fn default_cfg_scale() -> NonNegative {

@@ -112,7 +112,7 @@ fn is_neutral(value: &Value) -> bool {
     }
 }
 
-/// LLaDA has no biases that could be trained; tensors of biases are refused with the other unknown ones.
+/// Biases that were trained would be tensors of the file, which are refused with the other unknown ones.
 fn bias(value: &Value) -> Option<&'static str> {
     let known = value.is_null() || matches!(value.as_str(), Some("none" | "all" | "lora_only"));
     (!known).then_some("is none of \"none\", \"all\" and \"lora_only\"")

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use candle_core::{DType, Device};
 
 use super::*;
-use crate::config::{CacheKind, Commit, Remasking};
+use crate::config::{CacheKind, Commit, Confidence, Remasking};
 use crate::model::Weights;
 use crate::model::ops::gpu::host::as_device;
 use crate::rng::{Key, Purpose};
@@ -39,8 +39,22 @@ pub(super) fn variants() -> Vec<Decoding> {
         Decoding { temperature: 0.7, cfg_scale: 1.5, ..greedy.clone() },
         Decoding { temperature: 0.6, remasking: Remasking::Margin, ..greedy.clone() },
         Decoding { temperature: 0.9, remasking: Remasking::NegEntropy, ..greedy.clone() },
-        Decoding { temperature: 0.9, filter: Filter { top_p: 0.6, top_k: Some(9) }, cfg_scale: 0.5, ..greedy },
+        Decoding { temperature: 0.9, filter: Filter { top_p: 0.6, top_k: Some(9) }, cfg_scale: 0.5, ..greedy.clone() },
+        Decoding { ranking_temperature: 0.1, ..greedy },
+        dream(),
     ]
+}
+
+/// Dream's own sampler, as published but for the canvas.
+fn dream() -> Decoding {
+    Decoding {
+        temperature: 0.2,
+        filter: Filter { top_p: 0.95, top_k: None },
+        remasking: Remasking::NegEntropy,
+        confidence: Confidence::Sampled,
+        commit: Commit::Timeline,
+        ..Decoding::greedy(16, 16, 5).expect("one block")
+    }
 }
 
 /// Every way to save work, alone and together.
