@@ -116,10 +116,15 @@ pub fn conclude(world: &World, done: anyhow::Result<()>) -> Result<(), (anyhow::
         }
         let stopped = matches!(exit_code(&error), STOPPED | INTERRUPTED);
         let leave = if stopped { Leave::Stopped } else { Leave::Failed { text: text.clone(), numeric: false } };
-        let speaks = world.part(leave).speaks(world.rank());
-        let text = match (speaks, world.is_first()) {
+        let parted = world.part(leave);
+        let error = match parted.failure() {
+            // it left because it was called
+            Some((rank, ..)) if stopped => PeerFailed { rank }.into(),
+            _ => error,
+        };
+        let text = match (parted.speaks(world.rank()), world.is_first()) {
             (true, _) => format!("process {}: {text}", world.rank()),
-            (false, true) => text,
+            (false, true) => describe(&error),
             (false, false) => String::new(),
         };
         (error, text)

@@ -77,7 +77,7 @@ impl Job<'_> {
         tracing::info!("{}", session.task_line());
         tracing::info!("results {}", self.folder);
         let evaluator = Evaluator::new(&self.request.config, session)?;
-        let outcomes = evaluator.outcomes(session, pass, &Stop::default())?;
+        let outcomes = evaluator.outcomes(session, pass, &Stop::default().within(&session.world))?;
         let provenance = Provenance {
             config: &self.request.config,
             task: session.task.name(),

@@ -15,7 +15,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::belongs::Belongs;
 use super::best;
@@ -159,6 +159,27 @@ fn agree(world: &World, config: &RunConfig, belongs: &Belongs) -> Result<()> {
     .into())
 }
 
+/// Processes that start from the same weights and add the same to them, to the bit, have not the same any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the weights of process {rank} are not those of process 0 after step {step}: one of their machines computes something \
+     else, or its memory is broken; nothing is saved of this step, go on from the last checkpoint with --resume on others"
+)]
+struct Diverged {
+    rank: usize,
+    step: usize,
+}
+
+impl Diverged {
+    /// Compares the digests of all processes' weights.
+    fn check(digests: &[String], step: usize) -> Result<(), Self> {
+        match digests.iter().position(|digest| *digest != digests[0]) {
+            None => Ok(()),
+            Some(rank) => Err(Self { rank, step }),
+        }
+    }
+}
+
 /// Adds what working together took, in parts of a phase's time, to a row of it.
 fn shares(world: &World, phase: Duration, row: &mut Row) {
     if !world.is_solo() {
@@ -279,15 +300,8 @@ impl Run<'_> {
         if self.world.is_solo() || self.world.is_parted() {
             return Ok(());
         }
-        let digests = self.world.gather(self.trainer.digest()?)?;
-        match digests.iter().position(|digest| *digest != digests[0]) {
-            None => Ok(()),
-            Some(rank) => bail!(
-                "the weights of process {rank} are not those of process 0 after step {}: its machine computes something \
-                 else, or its memory is broken",
-                self.step
-            ),
-        }
+        Diverged::check(&self.world.gather(self.trainer.digest()?)?, self.step)?;
+        Ok(())
     }
 
     fn evaluate(&mut self) -> Result<()> {
@@ -354,6 +368,10 @@ impl Run<'_> {
         };
         if parted.is_numeric() {
             return self.leave_broken(error);
+        }
+        // nobody knows which of them is right
+        if has::<Diverged>(&error) {
+            return error;
         }
         // before the first update there is nothing to save but the place to start from
         if self.step == 0 && self.trainer.step() == 0 && !asked {

@@ -169,3 +169,11 @@ fn an_error_in_the_middle_of_a_run_lost_the_updates_since_the_last_checkpoint() 
     RL.succeed(&dir, Some(Resume::Auto), &[]);
     assert_same(&dir, &whole, "after a failure");
 }
+
+#[test]
+fn weights_that_differ_between_processes_are_named_by_the_first_that_differs() {
+    let digests = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
+    assert_eq!(super::Diverged::check(&digests("aaa"), 4), Ok(()));
+    assert_eq!(super::Diverged::check(&digests("aab"), 4), Err(super::Diverged { rank: 2, step: 4 }));
+    assert_eq!(super::Diverged::check(&digests("abb"), 8), Err(super::Diverged { rank: 1, step: 8 }));
+}
