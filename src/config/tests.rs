@@ -128,7 +128,7 @@ fn rules_of_commits_are_written_and_read_in_every_way() {
         ("{ factor = 0.0 }", "0 is out of range: expected a finite number above 0"),
         ("{ entropy_bound = -1.0 }", "-1 is out of range"),
         ("\"threshold\"", "threshold"),
-        ("{ most = 1 }", "unknown variant `most`, expected one of `schedule`, `threshold`, `factor`, `entropy_bound`"),
+        ("{ most = 1 }", "unknown variant `most`, expected one of `schedule`, `timeline`, `threshold`, `factor`"),
     ] {
         let text = MINIMAL.replace("diffusion_steps = 20", &format!("diffusion_steps = 20\ncommit = {value}"));
         let error = resolve(&text, &[], Command::Train).unwrap_err();

@@ -29,7 +29,8 @@ impl Place {
                 std::fs::copy(golden().join(file), place.path(dir).join(file)).expect("copy");
             }
         }
-        std::fs::write(place.path("run/checkpoint-4/trainer_state.json"), r#"{"global_step": 4}"#).expect("write");
+        let state = r#"{"command": "train", "global_step": 4, "seed": 1, "revision": "abc"}"#;
+        std::fs::write(place.path("run/checkpoint-4/trainer_state.json"), state).expect("write");
         place.edit_adapter("base_model_name_or_path", place.path("base").to_str().expect("UTF-8").into());
         place
     }
