@@ -64,7 +64,7 @@ impl Filter {
         if best == f32::NEG_INFINITY {
             return Vec::new();
         }
-        let weight = |logit: f32| (f64::from(logit - best) / rule.temperature).exp();
+        let weight = |logit: f32| ((f64::from(logit) - f64::from(best)) / rule.temperature).exp();
         let mut all: Vec<(f64, usize)> = allowed().map(|(token, &logit)| (weight(logit), token)).collect();
         let wanted = self.top_p * all.iter().map(|(weight, _)| weight).sum::<f64>();
         let most = self.top_k.unwrap_or(usize::MAX).min(all.len());
