@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::{Evaluation, Response, Sample};
 use crate::config::{RolloutTable, RunConfig, Setting};
-use crate::model::{Decoder, Pass};
+use crate::model::{Decoder, Pass, Sight};
 use crate::report::{Commit, DecodingProgress, REPLAYS, Replay, Row};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoded, Decoding, Prompt, Sampler};
@@ -79,8 +79,11 @@ impl Evaluator {
     /// [`LogitsNotFinite`](crate::rollout::LogitsNotFinite)
     pub fn probe(&self, model: &Decoder) -> Result<()> {
         let (Some(example), Some(setting)) = (self.examples.first(), self.settings.first()) else { return Ok(()) };
-        let canvas = setting.max_completion_length;
-        let decoding = Decoding::greedy(canvas, canvas, 1)?;
+        let canvas = match model.shape().sight {
+            Sight::Full => setting.max_completion_length,
+            Sight::Blocks(blocks) => blocks.length,
+        };
+        let decoding = Decoding::greedy_by_block(canvas, canvas, 1);
         let prompt = Prompt { ids: example.prompt.to_vec(), key: Key::new(self.seed, Purpose::EvalRollout) };
         let sampler = Sampler { model, decoding: &decoding, pass: Pass::INFERENCE, stop: &Stop::default() };
         sampler.complete(&[prompt], 1, |_| ()).map(drop)
