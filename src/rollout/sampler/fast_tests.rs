@@ -146,7 +146,7 @@ fn an_early_stop_changes_nothing_up_to_the_end_and_costs_no_more_steps() {
             for (full, early) in full.iter().zip(&early) {
                 let end = model.ids().length(&full.canvas);
                 assert_eq!(early.canvas[..end], full.canvas[..end], "{decoding:?}");
-                let decoded = end.next_multiple_of(8);
+                let decoded = end.next_multiple_of(decoding.block_length);
                 assert_eq!(early.canvas[..decoded], full.canvas[..decoded], "a block is finished");
                 assert!(early.canvas[decoded..].iter().all(|&id| id == eos));
                 let places =
