@@ -75,6 +75,8 @@ pub struct StepLoss {
     pub tokens: usize,
     /// Sums over these of the entropies of the predictions, nats, one a micro-batch.
     pub entropies: Vec<f64>,
+    /// Parts of the loss, one a micro-batch.
+    pub losses: Vec<f64>,
 }
 
 impl StepLoss {
@@ -83,11 +85,12 @@ impl StepLoss {
         self.completions.extend(later.completions);
         self.tokens += later.tokens;
         self.entropies.extend(later.entropies);
+        self.losses.extend(later.losses);
     }
 
     /// The loss.
     pub fn loss(&self) -> f64 {
-        self.completions.iter().map(|(_, part)| part.loss).sum()
+        self.losses.iter().fold(0.0, |sum, loss| sum + loss)
     }
 }
 
@@ -136,12 +139,15 @@ impl Update {
             let entropy = accumulate(model, &rows, checkpointing, gradients, |log_probs| {
                 let mut lps = log_probs.iter().map(|&lp| lp as f64);
                 let mut d_lp = Vec::with_capacity(log_probs.len());
+                let mut loss = 0.0;
                 for (&c, Prepared { views, anchor }) in micro_batch.iter().zip(&rest) {
                     let scored = joined(views, &mut lps)?;
                     let mut part = objective.loss(&stakes[c], emphases[c], &scored, anchor);
+                    loss += part.loss;
                     d_lp.extend(std::mem::take(&mut part.d_lp).into_iter().flatten());
                     found.completions.push((c, part));
                 }
+                found.losses.push(loss);
                 found.tokens += log_probs.len();
                 Ok(d_lp)
             })?;

@@ -24,6 +24,8 @@ fn a_run_from_an_adapter_trained_on_and_saved_another_scale_than_its_own() {
     config["alpha_pattern"] = serde_json::json!({ r".*\.0\.q_proj": 4.5 });
     config["base_model_name_or_path"] = "some/other-base".into();
     std::fs::write(adapter.join("adapter_config.json"), Value::from(config).to_string()).expect("write");
+    // what was changed is not what was sealed
+    std::fs::remove_file(adapter.join("manifest.json")).expect("removed");
 
     // a run folder stands for its last checkpoint
     let from = format!("lora.init_from={}", first.display());
