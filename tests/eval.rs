@@ -219,6 +219,8 @@ fn results_go_into_the_run_folder_or_where_they_are_asked_to_or_nowhere() {
     for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
         std::fs::copy(root.join("examples/sudoku-tiny").join(name), checkpoint.join(name)).unwrap();
     }
+    let state = r#"{"command": "train", "global_step": 4, "seed": 1, "revision": "abc"}"#;
+    std::fs::write(checkpoint.join("trainer_state.json"), state).unwrap();
     let few = ["--limit", "2", "--temperature", "0"];
     let of = |ckpt: &Path, more: &[&str]| {
         let mut command = spg(&["eval", "--ckpt", ckpt.to_str().unwrap()]);

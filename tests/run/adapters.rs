@@ -47,7 +47,7 @@ fn a_run_from_an_adapter_trained_on_and_saved_another_scale_than_its_own() {
 
     std::fs::remove_dir_all(&adapter).expect("remove");
     let text = fail(start_at(&dir.path().join("third"), &[]), 1);
-    assert!(text.contains("lora.init_from") && text.contains("neither adapter_config.json nor a checkpoint"), "{text}");
+    assert!(text.contains("lora.init_from") && text.contains("holds no adapter, no model and no checkpoint"), "{text}");
 }
 
 #[test]
