@@ -83,16 +83,12 @@ fn a_signal_to_one_process_stops_all_at_the_same_update_and_another_number_goes_
         let tiny = Tiny { command, changes };
         let path = |name: &str| folder.path().join(format!("{command:?}-{name}"));
         whole(&tiny, 1, &path("whole"));
-        for place in [0, 9, 25, 41] {
+        for place in [0, 5, 11, 17] {
             let dir = path(&format!("stopped-{place}"));
             let one = |rank| if rank == 1 { Stop::at_check(place) } else { Stop::default() };
             let codes = run(&tiny, 3, &dir, None, one);
-            if codes == [0, 0, 0] {
-                assert!(place > 0, "there are fewer checks than {place}");
-            } else {
-                assert_eq!(codes, [STOPPED; 3], "{place}");
-                assert_eq!(run(&tiny, 2, &dir, Some(Resume::Auto), |_| Stop::default()), [0, 0]);
-            }
+            assert_eq!(codes, [STOPPED; 3], "{place}");
+            assert_eq!(run(&tiny, 2, &dir, Some(Resume::Auto), |_| Stop::default()), [0, 0]);
             assert_same(&dir, &path("whole"), &format!("stopped at check {place} of process 1"));
         }
     }
@@ -127,7 +123,9 @@ fn a_failure_of_one_process_is_told_to_all_and_nothing_is_lost() {
     let told = std::thread::scope(|scope| {
         // where the second checkpoint is to be, there is suddenly something else
         let spoils = || {
+            let started = std::time::Instant::now();
             while !dir.join("metrics.jsonl").is_file() {
+                assert!(started.elapsed().as_secs() < 120, "the run does not begin");
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
             std::fs::write(dir.join("checkpoint-4"), "a file").expect("written");
