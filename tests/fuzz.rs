@@ -27,11 +27,11 @@ fn kept() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hostile/fuzz")
 }
 
-/// What is wrong with how a target takes an input, if anything is.
-fn fault(target: &Target, input: &[u8]) -> Option<String> {
+/// What is wrong with how a target takes some inputs, if anything is.
+fn fault(target: &Target, inputs: &[Vec<u8>]) -> Option<String> {
     let dir = tempfile::tempdir().expect("a folder");
     let (before, started) = (peak_memory_mib().unwrap_or(0.0), Instant::now());
-    let result = std::panic::catch_unwind(|| (target.take)(dir.path(), input));
+    let result = std::panic::catch_unwind(|| inputs.iter().filter(|input| (target.take)(dir.path(), input)).count());
     let (time, taken) = (started.elapsed(), peak_memory_mib().unwrap_or(0.0) - before);
     match result {
         Err(_) => Some("it panics".into()),
@@ -71,13 +71,16 @@ fn every_parser_takes_whatever_comes() {
         let goes_on = |n: usize| share.map_or(n < target.inputs, |share| started.elapsed() < share);
         let mut tried = 0;
         while goes_on(tried) {
-            let number = first + tried as u64;
-            let input = mutator.input(target.name, number);
-            tried += 1;
-            if let Some(fault) = fault(target, &input) {
-                faults.push(keep(target, &input, number, &fault));
-                break;
-            }
+            let numbers = first + tried as u64..first + (tried + target.together) as u64;
+            let inputs: Vec<Vec<u8>> = numbers.clone().map(|number| mutator.input(target.name, number)).collect();
+            tried += inputs.len();
+            let Some(of_all) = fault(target, &inputs) else { continue };
+            let alone = numbers.clone().zip(&inputs);
+            let found =
+                alone.filter_map(|(number, input)| Some((number, input, fault(target, std::slice::from_ref(input))?)));
+            let kept = found.map(|(number, input, fault)| keep(target, input, number, &fault)).next();
+            faults.push(kept.unwrap_or_else(|| format!("{}: inputs {numbers:?} together: {of_all}", target.name)));
+            break;
         }
         println!("{:24} {tried} inputs in {:.1} s", target.name, started.elapsed().as_secs_f64());
     }
@@ -91,7 +94,7 @@ fn what_was_found_once_does_no_harm() {
         let target = TARGETS.iter().find(|target| name.rsplit_once('-').is_some_and(|(of, _)| of == target.name));
         let target = target.unwrap_or_else(|| panic!("{name} is named after no target"));
         let input = std::fs::read(entry.path()).expect("a file");
-        assert_eq!(fault(target, &input), None, "{name}");
+        assert_eq!(fault(target, &[input]), None, "{name}");
     }
 }
 
