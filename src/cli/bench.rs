@@ -82,6 +82,12 @@ enum ShapeName {
     /// Qwen3-0.6B made bidirectional: 28 layers of width 1024, 0.6 billion weights
     #[value(name = "a2d-0.6b")]
     A2d06b,
+    /// LLaDA-MoE-7B-A1B: 16 layers of width 2048 with 64 experts, 7.4 billion weights
+    #[value(name = "llada-moe-7b")]
+    LladaMoe7b,
+    /// LLaDA2.0-mini: 20 layers of width 2048, 19 of them with 256 experts, 16 billion weights
+    #[value(name = "llada2-mini")]
+    Llada2Mini,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -101,6 +107,8 @@ impl From<ShapeName> for PublishedShape {
         match name {
             ShapeName::Llada8b => Self::Llada8b,
             ShapeName::A2d06b => Self::A2d06b,
+            ShapeName::LladaMoe7b => Self::LladaMoe7b,
+            ShapeName::Llada2Mini => Self::Llada2Mini,
         }
     }
 }

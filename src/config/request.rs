@@ -203,6 +203,10 @@ pub enum PublishedShape {
     Llada8b,
     /// Qwen3-0.6B made bidirectional (Tiny-A2D).
     A2d06b,
+    /// LLaDA-MoE-7B-A1B, Base and Instruct.
+    LladaMoe7b,
+    /// LLaDA2.0-mini.
+    Llada2Mini,
 }
 
 /// `spg bench`.

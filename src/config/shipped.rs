@@ -18,6 +18,8 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "gsm8k-a2d",
     "gsm8k-a2d-blocks",
     "gsm8k-dream",
+    "gsm8k-llada-moe",
+    "gsm8k-llada2",
     "gsm8k-sdar",
     "math",
     "sudoku",

@@ -9,6 +9,7 @@
 //! | kept of a layer | `x` nD, `q` wQ, `mid` wD, `k v` 2nK', `gate up` 2wF, `attended` wQ if o is trained; f32: R a row and adapter; with dropout a bit an input |
 //! | forward, nothing kept | attention: `x h q k v attended mid`, with a norm of heads `q k` twice; MLP: `x mid h gate up` |
 //! | backward beside the kept | down: `dy down`, and `activated` if it is trained; gate and up: `dy h`, three of D; attention: `dmid`, those of what was attended and of `q k v`, with a norm of heads `q k` again |
+//! | experts | kept: `gate up` 2wkF of theirs, f32 scores of all experts and what the chosen ones count; inside: one expert for all tokens, 3wD and 4wF |
 //! | products, CPU | the wider of D and F, n rows in bf16 if weights are bf16; unpacked rows of a quantised weight |
 //! | products, elsewhere | an adapter in f32 beside activations of 16 bits: its input, its update and their gradients in f32; the widest quantised weight, unpacked |
 //! | head, forward | CPU: logits of a slice of words for a few rows; elsewhere f32 of all words for a chunk of rows |
@@ -22,14 +23,15 @@ use std::num::NonZeroUsize;
 use candle_core::{DType, Result};
 
 use super::decoder::Decoder;
-use super::layer::Layer;
+use super::layer::{Gated, Layer, Projections};
 use super::linear::{Adapter, Linear};
 use super::ops::dropout::Dropout;
 use super::ops::gpu;
 use super::ops::products::activations_are_f32;
 use super::ops::rope;
 use super::param::Param;
-use super::weight::Weight;
+use super::shape::Mixture;
+use super::weight::{Part, Weight};
 use crate::config::ActivationCheckpointing;
 
 /// The batch of a pass.
@@ -68,7 +70,9 @@ struct Sizes {
     kv: usize,
     /// What a norm of heads makes beside queries and keys, `w Q + n K'`, or nothing without one.
     normed: usize,
+    /// Width of the MLP of all tokens, 0 if there is none, and what a mixture of experts takes beside it.
     f: usize,
+    mixture: Option<Mixture>,
     /// Bytes of f32 scores, `W T` a thread or `B H W T`, and whether it is the latter: on an accelerator.
     scores: usize,
     device: bool,
@@ -83,7 +87,7 @@ impl Decoder {
 
     /// Bytes of the rotary tables for rows of so many columns.
     pub fn table_bytes(&self, columns: usize) -> usize {
-        rope::Tables::bytes(columns, self.shape.head_dim)
+        rope::Tables::bytes(columns, self.shape.rotated)
     }
 
     /// Bytes that [`Decoder::for_sampling`] copies, of weights or of adapters.
@@ -116,12 +120,13 @@ impl Decoder {
             let widest = packed.map(|(out, input)| out * input).max().unwrap_or(0);
             return widest * (DType::F32.size_in_bytes() + self.unit());
         }
-        let width = self.shape.width.max(self.shape.ffn);
+        let width = self.shape.widest();
         let rounded = match activations_are_f32(self.dtype(), self.device()) {
             true => extent.rows * extent.columns * width * DType::BF16.size_in_bytes(),
             false => 0,
         };
-        rounded + self.linears().map(|l| l.weight.unpacked_bytes()).max().unwrap_or(0)
+        let matrices = self.layers.iter().flat_map(Layer::parts).filter_map(Part::matrix);
+        rounded + matrices.map(Weight::unpacked_bytes).max().unwrap_or(0)
     }
 
     /// Bytes of the logits of `rows` rows that exist at once: of a slice of the vocabulary on the CPU, else of a chunk
@@ -224,7 +229,7 @@ impl Decoder {
     fn sizes(&self, Extent { rows, columns, window }: Extent, block: usize) -> Sizes {
         let shape = &self.shape;
         let window = if block + 1 == self.layers.len() { window } else { columns };
-        let device = !gpu::is_host(self.device());
+        let (device, mixture) = (!gpu::is_host(self.device()), shape.mixture(block).copied());
         let matrices = if device { rows * shape.heads } else { rayon::current_num_threads() };
         Sizes {
             unit: self.unit(),
@@ -234,7 +239,8 @@ impl Decoder {
             q: shape.queries(),
             kv: shape.keys(),
             normed: if shape.qk_norm { rows * (window * shape.queries() + columns * shape.keys()) } else { 0 },
-            f: shape.ffn,
+            f: mixture.map_or(shape.ffn, |mixture| mixture.shared_ffn),
+            mixture,
             scores: matrices * window * columns * DType::F32.size_in_bytes(),
             device,
         }
@@ -280,20 +286,36 @@ fn adapter_bytes(linear: &Linear, rows: usize, s: &Sizes) -> usize {
 impl Layer {
     fn saved_bytes(&self, s: &Sizes) -> usize {
         let attended = if wants_input(&self.o) { s.w * s.q } else { 0 };
-        let of_all = [&self.k, &self.v].map(|linear| (linear, s.n));
-        let of_window = [&self.q, &self.o, &self.gate, &self.up, &self.down].map(|linear| (linear, s.w));
-        let low = |(linear, rows): &(&Linear, usize)| {
-            rank(linear) * rows * DType::F32.size_in_bytes() + dropout_bytes(linear, *rows, s.device)
+        let low = |(linear, rows): (&Linear, usize)| {
+            rank(linear) * rows * DType::F32.size_in_bytes() + dropout_bytes(linear, rows, s.device)
         };
         let activations = s.n * s.d + s.w * (s.d + s.q) + 2 * s.n * s.kv + 2 * s.w * s.f + attended;
-        activations * s.unit + of_all.iter().chain(&of_window).map(low).sum::<usize>()
+        let mixture = s
+            .mixture
+            .map_or(0, |Mixture { routing, ffn, .. }| 2 * s.w * routing.chosen * ffn * s.unit + routing.bytes(s.w));
+        activations * s.unit + mixture + self.with_rows(s).map(low).sum::<usize>()
+    }
+
+    /// The layers that can have adapters, with the rows that they see.
+    fn with_rows(&self, s: &Sizes) -> impl Iterator<Item = (&Linear, usize)> {
+        let attention = match &self.qkv {
+            Projections::Apart(apart) => vec![(&apart.q, s.w), (&apart.k, s.n), (&apart.v, s.n)],
+            Projections::Fused(all) => vec![(&**all, s.n)],
+        };
+        attention.into_iter().chain([(&self.o, s.w)]).chain(self.mlp.linears().into_iter().map(|linear| (linear, s.w)))
     }
 
     /// The most that the adapters of the MLP take, and those of attention.
     fn adapters_bytes(&self, s: &Sizes) -> (usize, usize) {
-        let most = |linears: &[&Linear], rows| linears.iter().map(|l| adapter_bytes(l, rows, s)).max().unwrap_or(0);
-        let mlp = most(&[&self.gate, &self.up, &self.down], s.w);
-        (mlp, most(&[&self.k, &self.v], s.n).max(most(&[&self.q, &self.o], s.w)))
+        let mlp = self.mlp.linears().into_iter().map(|linear| adapter_bytes(linear, s.w, s)).max().unwrap_or(0);
+        let attention = self.with_rows(s).take(self.qkv.linears().len() + 1);
+        (mlp, attention.map(|(linear, rows)| adapter_bytes(linear, rows, s)).max().unwrap_or(0))
+    }
+
+    /// The most that an expert takes, forward or backward, if all tokens go to it: its input and output, or their
+    /// gradients, and of its width the gate, the gated branch and what is made of them, weighted and not.
+    fn expert_bytes(&self, s: &Sizes) -> usize {
+        s.mixture.map_or(0, |mixture| s.w * (3 * s.d + 4 * mixture.ffn) * s.unit)
     }
 
     fn forward_bytes(&self, s: &Sizes) -> usize {
@@ -305,20 +327,24 @@ impl Layer {
         };
         let attention =
             (2 * s.n * s.d + 2 * s.n * s.kv + s.w * (2 * s.q + s.d) + s.normed) * s.unit + scores.max(adapters);
-        let dropped = dropout_copies(&self.up, s.device) * s.w * s.d;
+        let up = self.mlp.of_all().map(|Gated { up, .. }| dropout_copies(up, s.device));
+        let dropped = up.unwrap_or(0) * s.w * s.d;
+        // queries, keys and values are cut out of one buffer
+        let fused = if matches!(self.qkv, Projections::Fused(_)) { s.n * (s.q + 2 * s.kv) * s.unit } else { 0 };
         let mlp = (s.n * s.d + 2 * s.w * s.d + 2 * s.w * s.f + dropped) * s.unit + mlp_adapters;
         let activated = if s.device { s.w * s.f * s.unit } else { 0 };
-        attention.max(mlp + activated)
+        (attention + fused).max(mlp + activated + self.expert_bytes(s))
     }
 
     /// What the backward takes beside what is kept.
     fn backward_bytes(&self, s: &Sizes) -> usize {
         let (wd, wf) = (s.w * s.d, s.w * s.f);
-        let trained = usize::from(wants_input(&self.down));
+        let trained = self.mlp.of_all().map_or(0, |Gated { down, .. }| usize::from(wants_input(down)));
         let (out, in_) = (wd + (1 + trained) * wf, 5 * wd);
+        let experts = self.expert_bytes(s);
         if !s.device {
             let attention = wd + 2 * s.w * s.q + 2 * s.n * s.kv + s.normed;
-            return out.max(in_).max(attention) * s.unit + 2 * s.scores;
+            return out.max(in_).max(attention) * s.unit + 2 * s.scores + experts;
         }
         let (mlp_adapters, adapters) = self.adapters_bytes(s);
         // by heads: q, k, v and the gradient of what was attended, then the gradients of q, k and v
@@ -326,6 +352,6 @@ impl Layer {
         let attention =
             (2 * s.w * s.d.max(s.q) + s.normed) * s.unit + (heads + s.scores + s.scores * s.unit / 2).max(adapters);
         // gate and up are one buffer, which stays while one of them is needed
-        (out.max(in_ + wf) * s.unit + mlp_adapters).max(attention)
+        (out.max(in_ + wf) * s.unit + mlp_adapters + experts).max(attention)
     }
 }

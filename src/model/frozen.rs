@@ -22,7 +22,7 @@ impl Decoder {
             for norm in [&mut layer.q_norm, &mut layer.k_norm].into_iter().flatten() {
                 *norm = norm.frozen_copy()?;
             }
-            for linear in layer.linears_mut() {
+            for linear in layer.all_linears_mut() {
                 linear.adapter = None;
                 linear.bias = linear.bias.as_ref().map(Param::frozen_copy).transpose()?;
                 freeze(&mut linear.weight)?;

@@ -15,12 +15,12 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use candle_core::quantized::gguf_file::Content;
+use candle_core::quantized::gguf_file::{Content, TensorInfo};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 
 use super::family::Description;
-use super::names::{Named, Slot, dims_by_name};
+use super::names::{MlpPart, Named, Slot, dims_by_name};
 use super::ops::products::{Panels, Quantised};
 use super::shape::Shape;
 use super::weights::report_misfits;
@@ -80,10 +80,12 @@ impl GgufFile {
             bail!("{} holds a model of architecture {found:?}, not {expected:?}", first.path.display());
         }
         let tensors = description.tensors();
-        let there: BTreeMap<&str, String> = tensors.iter().map(|t| (t.name.as_str(), gguf_name(t))).collect();
+        let there: BTreeMap<&str, &Named> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        let experts = description.shape.expert_count();
         let found = |name: &str| {
-            let there = there.get(name)?;
-            Some(parts.iter().find_map(|part| part.content.tensor_infos.get(there))?.shape.dims().to_vec())
+            let tensor = there.get(name)?;
+            let info = parts.iter().find_map(|part| part.content.tensor_infos.get(&gguf_name(tensor)))?;
+            Some(place(info, tensor, experts).map_or(info.shape.dims().to_vec(), |info| info.shape.dims().to_vec()))
         };
         report_misfits(path, &dims_by_name(&tensors), found, Vec::new())?;
         Ok(Self { parts, converted })
@@ -99,7 +101,9 @@ impl GgufFile {
         let part = part.with_context(|| format!("there is no tensor {there}"))?;
         let read = || -> Result<Loaded> {
             let mut reader = part.reader.borrow_mut();
-            let found = guarded(|| part.content.tensor(&mut *reader, &there, &Device::Cpu))??;
+            let info = part.content.tensor_infos.get(&there).and_then(|info| place(info, tensor, shape.expert_count()));
+            let info = info.with_context(|| format!("{there} does not fit"))?;
+            let found = guarded(|| info.read(&mut *reader, part.content.tensor_data_offset, &Device::Cpu))??;
             let found = match heads(tensor.slot, shape).filter(|_| self.converted.interleaved) {
                 Some(heads) => with_halves_together(found, heads, device)?,
                 None => moved(found, device)?,
@@ -157,24 +161,30 @@ fn heads(slot: Slot, shape: &Shape) -> Option<usize> {
     }
 }
 
-/// The converter's name of a tensor.
+/// The converter's name of a tensor; the experts of a layer are in one, one after the other.
 fn gguf_name(tensor: &Named) -> String {
     let leaf = match tensor.slot {
         Slot::Embedding => "token_embd",
         Slot::AttentionNorm => "attn_norm",
-        Slot::Q => "attn_q",
-        Slot::K => "attn_k",
-        Slot::V => "attn_v",
-        Slot::QBias => "attn_q",
-        Slot::KBias => "attn_k",
-        Slot::VBias => "attn_v",
+        Slot::Qkv => "attn_qkv",
+        Slot::Q | Slot::QBias => "attn_q",
+        Slot::K | Slot::KBias => "attn_k",
+        Slot::V | Slot::VBias => "attn_v",
         Slot::QNorm => "attn_q_norm",
         Slot::KNorm => "attn_k_norm",
         Slot::O => "attn_output",
         Slot::MlpNorm => "ffn_norm",
-        Slot::Gate => "ffn_gate",
-        Slot::Up => "ffn_up",
-        Slot::Down => "ffn_down",
+        Slot::Mlp(MlpPart::Gate) => "ffn_gate",
+        Slot::Mlp(MlpPart::Up) => "ffn_up",
+        Slot::Mlp(MlpPart::Down) => "ffn_down",
+        Slot::Router => "ffn_gate_inp",
+        Slot::RouterBias => "exp_probs_b",
+        Slot::Expert(_, MlpPart::Gate) => "ffn_gate_exps",
+        Slot::Expert(_, MlpPart::Up) => "ffn_up_exps",
+        Slot::Expert(_, MlpPart::Down) => "ffn_down_exps",
+        Slot::SharedExpert(MlpPart::Gate) => "ffn_gate_shexp",
+        Slot::SharedExpert(MlpPart::Up) => "ffn_up_shexp",
+        Slot::SharedExpert(MlpPart::Down) => "ffn_down_shexp",
         Slot::FinalNorm => "output_norm",
         Slot::Head => "output",
     };
@@ -183,6 +193,16 @@ fn gguf_name(tensor: &Named) -> String {
         Some(layer) => format!("blk.{layer}.{leaf}.{end}"),
         None => format!("{leaf}.{end}"),
     }
+}
+
+/// Where a tensor is in a file: an expert's is a part of that of all of them, if that one has as many as the model.
+fn place(info: &TensorInfo, tensor: &Named, experts: usize) -> Option<TensorInfo> {
+    let TensorInfo { ggml_dtype, shape, offset } = info;
+    let whole = || TensorInfo { ggml_dtype: *ggml_dtype, shape: shape.clone(), offset: *offset };
+    let (Slot::Expert(expert, _), &[all, out, input]) = (tensor.slot, shape.dims()) else { return Some(whole()) };
+    let bytes = (out * input / ggml_dtype.block_size() * ggml_dtype.type_size()) as u64;
+    let part = TensorInfo { shape: (out, input).into(), offset: offset + expert as u64 * bytes, ..whole() };
+    (all == experts).then_some(part)
 }
 
 /// The same tensor on a device.

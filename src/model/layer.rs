@@ -4,12 +4,17 @@
 //! h = rms(x; attn_norm);  a = attention(rope(q h), rope(k h), v h);  mid = x + o(a)
 //! g = rms(mid; mlp_norm);  y = mid + down(silu(gate g) * up g)
 //! ```
-//! Some families normalise every head of queries and keys before it is rotated. A layer may be asked for some places only: keys and values are computed for all of them, queries, `o` and the MLP
+//! Some families normalise every head of queries and keys before it is rotated, have one projection for all three, or a
+//! mixture of experts in the place of the MLP. A layer may be asked for some places only: keys and values are computed for all of them, queries, `o` and the MLP
 //! just for the places. Attention itself goes by columns, with queries of zero where a row has no place. The last
 //! layer of every pass is run so.
 
 mod backward;
+mod experts;
 mod fed;
+mod gated;
+mod mlp;
+mod projections;
 
 use candle_core::{Result, Tensor};
 
@@ -17,12 +22,16 @@ use super::batch::Span;
 #[cfg(test)]
 use super::linear::Low;
 use super::linear::{Linear, Projected};
-use super::ops::{attention, rms_norm, rope, swiglu};
+use super::ops::{attention, rms_norm, rope};
 use super::param::Param;
 use super::shape::Shape;
-use super::stack::{Stack, forward_all};
 use super::weight::Part;
 use crate::profile::{self, Part as Timed};
+pub use experts::Experts;
+pub use gated::Gated;
+pub use mlp::Mlp;
+use mlp::MlpSaved;
+pub use projections::Projections;
 use rope::{Positions, Turn};
 
 /// Weights of a layer.
@@ -30,12 +39,8 @@ use rope::{Positions, Turn};
 pub struct Layer {
     /// RMSNorm before attention.
     pub attn_norm: Param,
-    /// Query projection.
-    pub q: Linear,
-    /// Key projection.
-    pub k: Linear,
-    /// Value projection.
-    pub v: Linear,
+    /// What makes queries, keys and values.
+    pub qkv: Projections,
     /// RMSNorm of every query head, before it is rotated.
     pub q_norm: Option<Param>,
     /// RMSNorm of every key head, before it is rotated.
@@ -44,16 +49,8 @@ pub struct Layer {
     pub o: Linear,
     /// RMSNorm before the MLP.
     pub mlp_norm: Param,
-    /// Gate of the MLP.
-    pub gate: Linear,
-    /// The gated branch of the MLP.
-    pub up: Linear,
-    /// Output projection of the MLP.
-    pub down: Linear,
-    /// Where an accelerator has the weights of query, key and value projections, if together.
-    pub qkv: Option<Stack>,
-    /// The same of the MLP's gate and gated branch.
-    pub gate_up: Option<Stack>,
+    /// What follows that norm.
+    pub mlp: Mlp,
 }
 
 /// What a layer keeps for its backward: what it would cost a product to compute again. Norms, probabilities and the
@@ -70,13 +67,12 @@ pub struct Saved {
 impl Saved {
     /// What is held, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let AttentionSaved { q, k, v, attended, q_low, k_low, v_low, out_low } = &self.attention;
-        let MlpSaved { gate, up, gate_low, up_low, down_low } = &self.mlp;
-        let always = [&self.x, &self.mid, q, k, v, gate, up];
-        let tensors = always.into_iter().chain(attended);
-        let low = [q_low, k_low, v_low, out_low, gate_low, up_low, down_low];
+        let AttentionSaved { q, k, v, attended, lows, out_low } = &self.attention;
+        let always = [&self.x, &self.mid, q, k, v];
         let bytes = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
-        tensors.map(bytes).sum::<usize>() + low.into_iter().flatten().map(Low::bytes).sum::<usize>()
+        let tensors = always.into_iter().chain(attended).map(bytes).sum::<usize>();
+        let low = lows.iter().chain([out_low]).flatten().map(Low::bytes).sum::<usize>();
+        tensors + low + self.mlp.bytes()
     }
 }
 
@@ -87,20 +83,8 @@ struct AttentionSaved {
     k: Tensor,                // [B, T, K, E], rotated; with a norm of heads [B*T, K*E] before it
     v: Tensor,                // [B, T, K, E]
     attended: Option<Tensor>, // [N, H*E], if o needs it
-    q_low: Projected,         // [.., R] each
-    k_low: Projected,
-    v_low: Projected,
+    lows: [Projected; 3],     // [.., R] each
     out_low: Projected,
-}
-
-/// The part of [`Saved`] that the MLP makes.
-#[derive(Debug)]
-struct MlpSaved {
-    gate: Tensor, // [N, F]
-    up: Tensor,   // [N, F]
-    gate_low: Projected,
-    up_low: Projected,
-    down_low: Projected,
 }
 
 /// What all layers of a pass share.
@@ -165,7 +149,7 @@ impl Layer {
     fn attention_forward(&self, x: &Tensor, shared: &Shared<'_>) -> Result<(Tensor, AttentionSaved)> {
         let Shared { shape, full, window, picked, .. } = shared;
         let h = rms_norm::forward(x, self.attn_norm.value(), shape.eps)?;
-        let [(q, q_low), (k, k_low), (v, v_low)] = self.project(&h, shared)?;
+        let ([q, k, v], lows) = self.qkv.forward(&h, shared)?;
         drop(h);
         let (q, kept_q) = shared.turned(picked.put(&q, window)?, shape.heads, self.q_norm.as_ref(), window)?;
         let (k, kept_k) = shared.turned(k, shape.kv_heads, self.k_norm.as_ref(), full)?;
@@ -173,41 +157,12 @@ impl Layer {
         let attended = picked.take(&attention::forward(&q, &k, &v, window.keys())?.flatten(0, 1)?, window)?; // [N, H*E]
         let (mid, out_low) = self.o.forward(Some(&picked.take(x, full)?), &attended, picked)?;
         let attended = self.o.needs_input(picked).then_some(attended);
-        Ok((mid, AttentionSaved { q: kept_q, k: kept_k, v, attended, q_low, k_low, v_low, out_low }))
-    }
-
-    /// Queries of the places, keys and values of all columns, not rotated.
-    ///
-    /// # Shapes
-    /// `h` `[B*T, D]`; returns `[N, H*E]` and twice `[B*T, K*E]`, and the projections to keep.
-    fn project(&self, h: &Tensor, shared: &Shared<'_>) -> Result<[(Tensor, Projected); 3]> {
-        let (Shared { full, picked, .. }, stack) = (shared, self.qkv.as_ref());
-        if picked.places.is_none() && picked.width == full.width {
-            return forward_all(stack, [&self.q, &self.k, &self.v], h, full);
-        }
-        let [k, v] = forward_all(stack, [&self.k, &self.v], h, full)?;
-        Ok([self.q.forward(None, &picked.take(h, full)?, picked)?, k, v])
+        Ok((mid, AttentionSaved { q: kept_q, k: kept_k, v, attended, lows, out_low }))
     }
 
     fn mlp_forward(&self, mid: &Tensor, shared: &Shared<'_>, keep: bool) -> Result<(Tensor, Option<MlpSaved>)> {
-        let picked = &shared.picked;
-        let mut saved = self.gate_and_up(mid, shared)?;
-        if !keep {
-            let MlpSaved { gate, up, .. } = saved;
-            let activated = swiglu::forward_in_place(gate, &up)?;
-            drop(up);
-            return Ok((self.down.forward(Some(mid), &activated, picked)?.0, None));
-        }
-        let (y, down_low) = self.down.forward(Some(mid), &swiglu::forward(&saved.gate, &saved.up)?, picked)?;
-        saved.down_low = down_low;
-        Ok((y, Some(saved)))
-    }
-
-    fn gate_and_up(&self, mid: &Tensor, shared: &Shared<'_>) -> Result<MlpSaved> {
         let h = rms_norm::forward(mid, self.mlp_norm.value(), shared.shape.eps)?;
-        let linears = [&self.gate, &self.up];
-        let [(gate, gate_low), (up, up_low)] = forward_all(self.gate_up.as_ref(), linears, &h, &shared.picked)?;
-        Ok(MlpSaved { gate, up, gate_low, up_low, down_low: None })
+        self.mlp.forward(mid, h, &shared.picked, keep)
     }
 
     /// What [`Layer::backward`] needs, without the layer's output: its last product is left out.
@@ -216,29 +171,48 @@ impl Layer {
     /// `x` `[B*T, D]`.
     pub fn save(&self, x: Tensor, shared: &Shared<'_>) -> Result<Saved> {
         let (mid, attention) = self.attention_forward(&x, shared)?;
-        let mut mlp = self.gate_and_up(&mid, shared)?;
-        if self.down.needs_input(&shared.picked) {
-            mlp.down_low = self.down.project(&swiglu::forward(&mlp.gate, &mlp.up)?, &shared.picked)?;
-        }
+        let h = rms_norm::forward(&mid, self.mlp_norm.value(), shared.shape.eps)?;
+        let mlp = self.mlp.save(&h, &shared.picked)?;
         Ok(Saved { x, mid, attention, mlp })
     }
 
-    /// The linear layers, in the order in which they are numbered.
-    pub fn linears(&self) -> [&Linear; 7] {
-        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]
+    /// The linear layers that can have adapters, in the order in which they are numbered.
+    pub fn linears(&self) -> Vec<&Linear> {
+        let mut all = self.qkv.linears();
+        all.push(&self.o);
+        all.extend(self.mlp.linears());
+        all
     }
 
     /// As [`Layer::linears`], to attach adapters.
-    pub fn linears_mut(&mut self) -> [&mut Linear; 7] {
-        [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.gate, &mut self.up, &mut self.down]
+    pub fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let mut all = self.qkv.linears_mut();
+        all.push(&mut self.o);
+        all.extend(self.mlp.linears_mut());
+        all
+    }
+
+    /// All linear layers, those of experts as well, to be changed.
+    pub fn all_linears_mut(&mut self) -> Vec<&mut Linear> {
+        let mut all = self.qkv.linears_mut();
+        all.push(&mut self.o);
+        all.extend(self.mlp.all_linears_mut());
+        all
     }
 
     /// The weights, in the order in which they are made.
-    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
-        let [q, k, v, o, gate, up, down] = self.linears().map(Linear::parts);
-        let norm = |norm| [Part::Vector(norm)].into_iter();
-        let head_norms = [&self.q_norm, &self.k_norm].into_iter().flatten().map(Part::Vector);
-        let attention = norm(&self.attn_norm).chain(q).chain(k).chain(v).chain(head_norms).chain(o);
-        attention.chain(norm(&self.mlp_norm)).chain(gate).chain(up).chain(down)
+    pub fn parts(&self) -> Vec<Part<'_>> {
+        let mut parts = vec![Part::Vector(&self.attn_norm)];
+        parts.extend(self.qkv.linears().into_iter().flat_map(Linear::parts));
+        parts.extend([&self.q_norm, &self.k_norm].into_iter().flatten().map(Part::Vector));
+        parts.extend(self.o.parts());
+        parts.push(Part::Vector(&self.mlp_norm));
+        parts.extend(self.mlp.parts());
+        parts
     }
+}
+
+/// The input gradient of a layer that was asked for it.
+fn wanted(dx: Option<Tensor>) -> Result<Tensor> {
+    dx.ok_or_else(|| candle_core::Error::Msg("a linear layer returned no input gradient".into()))
 }

@@ -11,13 +11,13 @@ use super::decoder::Decoder;
 use super::family::Description;
 use super::gguf::{GgufFile, Loaded};
 use super::head::Head;
-use super::layer::Layer;
+use super::layer::{Experts, Gated, Layer, Mlp, Projections};
 use super::linear::Linear;
-use super::names::{Named, Slot, dims_by_name};
+use super::names::{MlpPart, Named, Slot, dims_by_name};
 use super::ops::products::{Panels, Quantised, activations_are_f32};
 use super::ops::rope;
 use super::param::Param;
-use super::stack::Stack;
+use super::shape::{Mixture, Shape};
 use super::weight::Weight;
 use super::weights::{SINGLE_FILE, WeightFiles};
 use crate::config::BlockFormat;
@@ -71,7 +71,7 @@ impl Decoder {
                 let rows = |start, len| files.load_rows(name, start, len);
                 return Ok(Loaded::Panels(Panels::pack((dims[0], dims[1]), rows)?));
             }
-            Ok(Loaded::Dense(files.load(name, kept_dtype(dims, dtype, device), device)?))
+            Ok(Loaded::Dense(files.load(name, kept_dtype(tensor, dtype, device), device)?))
         })
     }
 
@@ -100,9 +100,10 @@ impl Decoder {
                 let idle = description.names.idle(&description.shape);
                 files.check_but(&dims_by_name(&tensors), idle.as_deref())?;
                 check_blocks(&tensors, format)?;
-                Self::build(description, Weights::Frozen, dtype, |Named { name, dims, .. }| {
-                    if dims.len() == 1 {
-                        return Ok(Loaded::Dense(files.load(name, kept_dtype(dims, dtype, device), device)?));
+                Self::build(description, Weights::Frozen, dtype, |tensor| {
+                    let Named { name, dims, .. } = tensor;
+                    if !tensor.is_packed() {
+                        return Ok(Loaded::Dense(files.load(name, kept_dtype(tensor, dtype, device), device)?));
                     }
                     let rows = |start, len| files.load_rows(name, start, len);
                     let packed = Quantised::pack((dims[0], dims[1]), rows, ggml_dtype(format), dtype, device);
@@ -113,7 +114,7 @@ impl Decoder {
                 let file = GgufFile::open(path, &description)?;
                 let shape = description.shape.clone();
                 Self::build(description, Weights::Frozen, dtype, |tensor| {
-                    file.load(tensor, &shape, kept_dtype(&tensor.dims, dtype, device), device)
+                    file.load(tensor, &shape, kept_dtype(tensor, dtype, device), device)
                 })
             }
         }
@@ -153,33 +154,31 @@ impl Decoder {
         for i in 0..shape.layers {
             let mut leaf = |slot| weight(slot, Some(i));
             let attn_norm = vector(leaf(Slot::AttentionNorm)?)?;
-            let mut projection = |slot, bias| -> Result<Linear> {
-                let weight = leaf(slot)?;
-                let bias = shape.qkv_bias.then(|| leaf(bias).and_then(vector)).transpose()?;
-                Ok(Linear { bias, ..Linear::new(weight) })
+            let qkv = match shape.fused_qkv {
+                true => Projections::Fused(Box::new(Linear::new(leaf(Slot::Qkv)?))),
+                false => {
+                    let mut projection = |slot, bias| -> Result<Linear> {
+                        let weight = leaf(slot)?;
+                        let bias = shape.qkv_bias.then(|| leaf(bias).and_then(vector)).transpose()?;
+                        Ok(Linear { bias, ..Linear::new(weight) })
+                    };
+                    let q = projection(Slot::Q, Slot::QBias)?;
+                    let k = projection(Slot::K, Slot::KBias)?;
+                    let v = projection(Slot::V, Slot::VBias)?;
+                    Projections::apart(q, k, v)?
+                }
             };
-            let q = projection(Slot::Q, Slot::QBias)?;
-            let k = projection(Slot::K, Slot::KBias)?;
-            let v = projection(Slot::V, Slot::VBias)?;
             let mut head_norm = |slot| shape.qk_norm.then(|| leaf(slot).and_then(vector)).transpose();
             let (q_norm, k_norm) = (head_norm(Slot::QNorm)?, head_norm(Slot::KNorm)?);
-            let mut layer = Layer {
+            let layer = Layer {
                 attn_norm,
-                q,
-                k,
-                v,
+                qkv,
                 q_norm,
                 k_norm,
                 o: Linear::new(leaf(Slot::O)?),
                 mlp_norm: vector(leaf(Slot::MlpNorm)?)?,
-                gate: Linear::new(leaf(Slot::Gate)?),
-                up: Linear::new(leaf(Slot::Up)?),
-                down: Linear::new(leaf(Slot::Down)?),
-                qkv: None,
-                gate_up: None,
+                mlp: mlp(&shape, i, leaf)?,
             };
-            layer.qkv = Stack::of(&mut [&mut layer.q, &mut layer.k, &mut layer.v])?;
-            layer.gate_up = Stack::of(&mut [&mut layer.gate, &mut layer.up])?;
             layers.push(layer);
         }
         let norm = vector(weight(Slot::FinalNorm, None)?)?;
@@ -189,7 +188,7 @@ impl Decoder {
         };
         let head = Head { norm, weight: head, eps: shape.eps };
         let device = head.norm.value().device();
-        let tables = rope::Tables::new(shape.rope_theta, shape.head_dim, device)?;
+        let tables = rope::Tables::new(shape.rope_theta, shape.rotated, device)?;
         Ok(Self { family, shape, names, ids, dtype, embedding, layers, head, tables, adapters: None })
     }
 
@@ -208,9 +207,31 @@ impl Decoder {
     }
 }
 
-/// Vectors weigh nothing and meet activations one by one: they have the dtype of these.
-pub(super) fn kept_dtype(shape: &[usize], dtype: DType, device: &Device) -> DType {
-    if shape.len() == 1 && activations_are_f32(dtype, device) { DType::F32 } else { dtype }
+/// What follows the second norm of a layer.
+fn mlp(shape: &Shape, layer: usize, mut leaf: impl FnMut(Slot) -> Result<Weight>) -> Result<Mlp> {
+    let Some(&Mixture { routing, shared_ffn, .. }) = shape.mixture(layer) else {
+        return Ok(Mlp::Gated(Box::new(gated(&mut leaf, &Slot::Mlp)?)));
+    };
+    let router = Linear::new(leaf(Slot::Router)?);
+    // no gradient reaches it: it is moved by how busy experts are, where it is moved at all
+    let frozen = |bias: Param| Param::frozen(bias.name(), bias.value().clone());
+    let bias = routing.biased.then(|| leaf(Slot::RouterBias).and_then(vector).map(frozen)).transpose()?;
+    let expert = |expert| gated(&mut leaf, &|part| Slot::Expert(expert, part));
+    let each = (0..routing.experts).map(expert).collect::<Result<_>>()?;
+    let shared = (shared_ffn > 0).then(|| gated(&mut leaf, &Slot::SharedExpert)).transpose()?;
+    Ok(Mlp::Experts(Box::new(Experts { routing, router, bias, each, shared })))
+}
+
+/// An MLP of the matrices in these slots.
+fn gated(leaf: &mut impl FnMut(Slot) -> Result<Weight>, slot: &dyn Fn(MlpPart) -> Slot) -> Result<Gated> {
+    let mut linear = |part| leaf(slot(part)).map(Linear::new);
+    Ok(Gated::new(linear(MlpPart::Gate)?, linear(MlpPart::Up)?, linear(MlpPart::Down)?)?)
+}
+
+/// Vectors weigh nothing and meet activations one by one: they have the dtype of these. Routers compute in f32.
+pub(super) fn kept_dtype(tensor: &Named, dtype: DType, device: &Device) -> DType {
+    let is_vector = tensor.dims.len() == 1;
+    if tensor.slot.is_of_router() || (is_vector && activations_are_f32(dtype, device)) { DType::F32 } else { dtype }
 }
 
 fn vector(weight: Weight) -> Result<Param> {
@@ -237,7 +258,7 @@ pub(super) fn ggml_dtype(format: BlockFormat) -> GgmlDType {
 /// Names the first matrix whose rows do not.
 pub(super) fn check_blocks(tensors: &[Named], format: BlockFormat) -> Result<()> {
     let block = ggml_dtype(format).block_size();
-    let misfit = tensors.iter().find(|Named { dims, .. }| dims.len() == 2 && !dims[1].is_multiple_of(block));
+    let misfit = tensors.iter().find(|tensor| tensor.is_packed() && !tensor.dims[1].is_multiple_of(block));
     let Some(Named { name, dims, .. }) = misfit else { return Ok(()) };
     let way_out = match format {
         BlockFormat::Q8_0 => "leave model.quantize out",

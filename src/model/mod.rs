@@ -24,6 +24,7 @@ mod names;
 pub(crate) mod ops;
 mod param;
 mod random;
+mod routing;
 mod shape;
 mod shards;
 mod sight;

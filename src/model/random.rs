@@ -96,7 +96,7 @@ impl Decoder {
         Self::build(description, weights, dtype, |tensor| {
             part += 1;
             let &[rows, width] = tensor.dims.as_slice() else {
-                let (dims, dtype) = (tensor.dims.as_slice(), kept_dtype(&tensor.dims, dtype, device));
+                let (dims, dtype) = (tensor.dims.as_slice(), kept_dtype(tensor, dtype, device));
                 return Ok(Loaded::Dense(match tensor.slot.is_bias() {
                     true => Tensor::zeros(dims, dtype, device)?,
                     false => Tensor::ones(dims, dtype, device)?,
@@ -104,6 +104,9 @@ impl Decoder {
             };
             let std = (STD * if tensor.slot.is_into_residual() { residual } else { 1.0 }) as f32;
             let matrix = Matrix { key: Key::new(seed, Purpose::ModelInit).part(part), rows, width, std };
+            if tensor.slot.is_of_router() {
+                return Ok(Loaded::Dense(matrix.dense(kept_dtype(tensor, dtype, device), device)?));
+            }
             keep(tensor, &matrix).with_context(|| format!("cannot make random numbers for {}", tensor.name))
         })
     }

@@ -3,6 +3,7 @@
 mod checkpointing;
 mod device;
 mod families;
+mod mixture;
 mod order;
 mod places;
 
@@ -15,8 +16,10 @@ use super::*;
 use crate::config::{ActivationCheckpointing, BlockFormat, LoraTable, TargetModules, TargetPreset};
 use crate::rng::{Key, Purpose};
 
+/// A golden model, or one that is made for want of it.
 fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name)
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name);
+    if folder.is_dir() { folder } else { testing::folder_of(name).expect("a folder") }
 }
 
 fn base(name: &str) -> Result<Decoder> {

@@ -46,9 +46,9 @@ impl AddedTokens {
         self.ids.get(token).copied()
     }
 
-    /// The id of the mask: of the token that the settings name, else of `<|mask|>`.
-    pub fn mask(&self) -> Option<u32> {
-        self.id(self.mask.as_deref().unwrap_or(MASK))
+    /// The id of the mask: of the token that the settings name, else of the one that is `called` so, `<|mask|>` by default.
+    pub fn mask(&self, called: Option<&str>) -> Option<u32> {
+        self.id(self.mask.as_deref().or(called).unwrap_or(MASK))
     }
 }
 
@@ -85,14 +85,14 @@ mod tests {
         let whole = ("tokenizer.json", json!({"added_tokens": [{"id": 9, "content": "<|mask|>"}, {"id": 1}]}));
         let listed = ("added_tokens.json", json!({"<|mask|>": 8, "<|im_end|>": 7}));
         let settings = ("tokenizer_config.json", json!({"added_tokens_decoder": {"6": {"content": "<|mask|>"}}}));
-        assert_eq!(read(&[]).mask(), None);
-        assert_eq!(read(std::slice::from_ref(&whole)).mask(), Some(9));
-        assert_eq!(read(&[whole.clone(), listed.clone()]).mask(), Some(8));
+        assert_eq!(read(&[]).mask(None), None);
+        assert_eq!(read(std::slice::from_ref(&whole)).mask(None), Some(9));
+        assert_eq!(read(&[whole.clone(), listed.clone()]).mask(None), Some(8));
         let all = read(&[whole, listed.clone(), settings]);
-        assert_eq!((all.mask(), all.id("<|im_end|>"), all.id("no")), (Some(6), Some(7), None));
+        assert_eq!((all.mask(None), all.id("<|im_end|>"), all.id("no")), (Some(6), Some(7), None));
         let named = ("tokenizer_config.json", json!({"mask_token": "[M]"}));
-        assert_eq!(read(&[listed.clone(), named.clone()]).mask(), None, "the settings name another");
+        assert_eq!(read(&[listed.clone(), named.clone()]).mask(None), None, "the settings name another");
         let listed = ("added_tokens.json", json!({"<|mask|>": 8, "[M]": 5}));
-        assert_eq!(read(&[listed, named]).mask(), Some(5));
+        assert_eq!(read(&[listed, named]).mask(None), Some(5));
     }
 }

@@ -14,7 +14,7 @@ use crate::model::sight::Sight;
 use crate::text::SpecialIds;
 
 pub(super) static QWEN3: Family = Family {
-    architecture: "A2DQwen3LMHeadModel",
+    architectures: &["A2DQwen3LMHeadModel"],
     name: "A2D (Qwen3)",
     names: &NAMES,
     sizes: qwen::QWEN3_SIZES,
@@ -24,7 +24,7 @@ pub(super) static QWEN3: Family = Family {
 };
 
 pub(super) static QWEN2: Family = Family {
-    architecture: "A2DQwen2LMHeadModel",
+    architectures: &["A2DQwen2LMHeadModel"],
     name: "A2D (Qwen2)",
     names: &NAMES,
     sizes: qwen::QWEN2_SIZES,
@@ -45,11 +45,14 @@ pub(super) fn qwen3_0_6b() -> (&'static Family, Shape, SpecialIds) {
         heads: 16,
         kv_heads: 8,
         head_dim: 128,
+        rotated: 128,
         ffn: 3_072,
         vocabulary: 151_936,
         positions: 40_960,
         rope_theta: 1e6,
         eps: 1e-6,
+        experts: None,
+        fused_qkv: false,
         qkv_bias: false,
         qk_norm: true,
         tied: true,

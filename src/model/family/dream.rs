@@ -9,7 +9,7 @@ use crate::model::gguf::Converted;
 use crate::model::shape::Shape;
 
 pub(super) static FAMILY: Family = Family {
-    architecture: "DreamModel",
+    architectures: &["DreamModel"],
     name: "Dream",
     names: &NAMES,
     sizes: qwen::QWEN2_SIZES,

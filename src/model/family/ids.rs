@@ -8,13 +8,15 @@ use crate::config::ModelFacts;
 use crate::text::{AddedTokens, SpecialIds};
 
 /// What `config.json` says of special ids, and what the tokenizer's files may know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct FoundIds {
     /// `mask_token_id`, if it is there.
     pub mask: Option<u32>,
+    /// What the mask is called in tokenizers that do not say it; `<|mask|>` in most.
+    pub mask_token: Option<&'static str>,
     /// `pad_token_id`, if it is there.
     pub pad: Option<u32>,
-    /// `eos_token_id`, at least one.
+    /// `eos_token_id`, as far as it is there.
     pub ends: Vec<u32>,
     /// Tokens that end a completion too, in tokenizers that have them.
     pub end_tokens: &'static [&'static str],
@@ -29,7 +31,7 @@ impl FoundIds {
         let needs_tokens = self.mask.or(facts.mask_token_id).is_none()
             || (!self.end_tokens.is_empty() && facts.end_token_ids.is_none());
         let tokens = if needs_tokens { AddedTokens::read(dir)? } else { AddedTokens::default() };
-        let mask = facts.mask_token_id.or(self.mask).or_else(|| tokens.mask()).with_context(|| {
+        let mask = facts.mask_token_id.or(self.mask).or_else(|| tokens.mask(self.mask_token)).with_context(|| {
             format!(
                 "the id of the mask is neither in {} (mask_token_id) nor among the added tokens of the tokenizer there: \
                  set model.mask_token_id",
@@ -40,7 +42,14 @@ impl FoundIds {
             Some(ends) => ends.clone(),
             None => self.ends.into_iter().chain(self.end_tokens.iter().filter_map(|t| tokens.id(t))).collect(),
         };
-        let (end, others) = ends.split_first().context("model.end_token_ids is empty: leave it out or name an id")?;
+        let (end, others) = ends.split_first().with_context(|| match &facts.end_token_ids {
+            Some(_) => "model.end_token_ids is empty: leave it out or name an id".to_owned(),
+            None => format!(
+                "the id that ends a completion is neither in {} (eos_token_id) nor among the added tokens of the tokenizer \
+                 there: set model.end_token_ids",
+                dir.join("config.json").display()
+            ),
+        })?;
         Ok(SpecialIds::new(mask, self.pad.unwrap_or(*end), *end, others))
     }
 }

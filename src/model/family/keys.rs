@@ -5,13 +5,17 @@ use serde_json::{Map, Value};
 
 use crate::model::names::Names;
 use crate::model::ops::rope::MOST_POSITIONS;
-use crate::model::shape::Shape;
+use crate::model::routing::Routing;
+use crate::model::shape::{Mixture, Shape};
 
 /// The largest size that is read: products of two do not overflow.
 const LARGEST: u64 = i32::MAX as u64;
 
 /// The most layers that are read; published models have a hundred.
 const DEEPEST: usize = 10_000;
+
+/// The most experts that are read; published models have hundreds.
+const MOST_EXPERTS: usize = 10_000;
 
 /// The keys of a file, and what is wrong with those that were asked for.
 pub struct Keys<'a> {
@@ -86,6 +90,20 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A key that may be missing, null or false: all the same upstream.
+    pub fn may_be_false(&mut self, key: &str) {
+        if self.is_set(key) {
+            self.may_be(key, false);
+        }
+    }
+
+    /// A key that may be missing, null or 1, whole or not.
+    pub fn may_be_one(&mut self, key: &str) {
+        if self.is_set(key) && self.value(key).as_f64() != Some(1.0) {
+            self.may_be(key, 1);
+        }
+    }
+
     fn take<T: Default>(&mut self, key: &str, what: &str, read: impl Fn(&Value) -> Option<T>) -> T {
         match self.json.get(key).map(|v| (v, read(v))) {
             Some((_, Some(value))) => value,
@@ -156,6 +174,9 @@ pub(super) fn problems(shape: &Shape, names: &Names, keys: SizeKeys) -> Vec<Stri
     if !divides(shape.kv_heads, shape.heads) {
         problems.push(format!("{} {} does not divide {} {}", keys.kv_heads, shape.kv_heads, keys.heads, shape.heads));
     }
+    if let Some(mixture) = &shape.experts {
+        problems.extend(of_experts(mixture, shape.layers));
+    }
     for (key, size, most, why) in [
         (keys.layers, shape.layers, DEEPEST, "no model has as many"),
         (names.positions, shape.positions, MOST_POSITIONS, "f32 cannot count as many positions"),
@@ -163,6 +184,25 @@ pub(super) fn problems(shape: &Shape, names: &Names, keys: SizeKeys) -> Vec<Stri
         if size > most {
             problems.push(format!("{key} {size} is more than {most}: {why}"));
         }
+    }
+    problems
+}
+
+/// What of a mixture of experts cannot be.
+fn of_experts(mixture: &Mixture, layers: usize) -> Vec<String> {
+    let Routing { experts, chosen, groups, kept_groups, .. } = mixture.routing;
+    let mut problems = Vec::new();
+    if experts > MOST_EXPERTS {
+        problems.push(format!("num_experts {experts} is more than {MOST_EXPERTS}: no model has as many"));
+    } else if !experts.is_multiple_of(groups) {
+        problems.push(format!("n_group {groups} does not divide num_experts {experts}"));
+    } else if kept_groups > groups {
+        problems.push(format!("topk_group {kept_groups} is more than n_group {groups}"));
+    } else if chosen > experts / groups * kept_groups {
+        problems.push(format!("num_experts_per_tok {chosen} is more than there are to choose from"));
+    }
+    if mixture.first > layers {
+        problems.push(format!("first_k_dense_replace {} is more than num_hidden_layers {layers}", mixture.first));
     }
     problems
 }

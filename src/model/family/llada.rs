@@ -15,7 +15,7 @@ use crate::model::sight::Sight;
 use crate::text::SpecialIds;
 
 pub(super) static FAMILY: Family = Family {
-    architecture: "LLaDAModelLM",
+    architectures: &["LLaDAModelLM"],
     name: "LLaDA",
     names: &NAMES,
     sizes: SIZES,
@@ -61,11 +61,14 @@ fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
         heads,
         kv_heads: if keys.is_set("n_kv_heads") { keys.size("n_kv_heads") } else { heads },
         head_dim: width / heads.max(1),
+        rotated: width / heads.max(1),
         ffn: keys.size("mlp_hidden_size"),
         vocabulary: keys.size(if keys.is_set("embedding_size") { "embedding_size" } else { "vocab_size" }),
         positions: keys.size("max_sequence_length"),
         rope_theta: keys.number("rope_theta"),
         eps: keys.number("rms_norm_eps"),
+        experts: None,
+        fused_qkv: false,
         qkv_bias: false,
         qk_norm: false,
         tied: false,
@@ -73,7 +76,7 @@ fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
         sight: Sight::Full,
     };
     let (mask, end) = (keys.id("mask_token_id"), keys.id("eos_token_id"));
-    (shape, FoundIds { mask: Some(mask), pad: Some(end), ends: vec![end], end_tokens: &[] })
+    (shape, FoundIds { mask: Some(mask), pad: Some(end), ends: vec![end], ..FoundIds::default() })
 }
 
 /// LLaDA-8B, Base and Instruct.
@@ -84,11 +87,14 @@ pub(super) fn llada_8b() -> (&'static Family, Shape, SpecialIds) {
         heads: 32,
         kv_heads: 32,
         head_dim: 128,
+        rotated: 128,
         ffn: 12_288,
         vocabulary: 126_464,
         positions: 4_096,
         rope_theta: 500_000.0,
         eps: 1e-5,
+        experts: None,
+        fused_qkv: false,
         qkv_bias: false,
         qk_norm: false,
         tied: false,

@@ -5,8 +5,11 @@
 mod a2d;
 mod dream;
 mod ids;
+mod illada;
 mod keys;
 mod llada;
+mod llada2;
+mod llada_moe;
 mod qwen;
 mod sdar;
 
@@ -42,8 +45,8 @@ pub struct Description {
 
 /// One family: its class in `config.json`, and how it reads the rest.
 struct Family {
-    /// The one entry of `architectures`.
-    architecture: &'static str,
+    /// What the one entry of `architectures` may be.
+    architectures: &'static [&'static str],
     /// What models of this kind are called.
     name: &'static str,
     names: &'static Names,
@@ -64,7 +67,16 @@ enum Grid {
     OfRow,
 }
 
-static FAMILIES: [&Family; 5] = [&llada::FAMILY, &dream::FAMILY, &a2d::QWEN3, &a2d::QWEN2, &sdar::FAMILY];
+static FAMILIES: [&Family; 8] = [
+    &llada::FAMILY,
+    &dream::FAMILY,
+    &a2d::QWEN3,
+    &a2d::QWEN2,
+    &sdar::FAMILY,
+    &illada::FAMILY,
+    &llada_moe::FAMILY,
+    &llada2::FAMILY,
+];
 
 impl Description {
     /// Reads and checks `dir/config.json`; special ids that it lacks come from the tokenizer's files.
@@ -122,9 +134,9 @@ fn config(dir: &Path) -> Result<(std::path::PathBuf, Map<String, Value>)> {
 fn read(json: &Map<String, Value>) -> Result<(&'static Family, Shape, FoundIds)> {
     let found = json.get("architectures").unwrap_or(&Value::Null);
     let named = found.as_array().filter(|list| list.len() == 1).and_then(|list| list[0].as_str());
-    let family = named.and_then(|name| FAMILIES.into_iter().find(|family| family.architecture == name));
+    let family = named.and_then(|name| FAMILIES.into_iter().find(|family| family.architectures.contains(&name)));
     let Some(family) = family else {
-        let known: Vec<&str> = FAMILIES.iter().map(|family| family.architecture).collect();
+        let known: Vec<&str> = FAMILIES.iter().flat_map(|family| family.architectures).copied().collect();
         bail!("architectures is {found}: only one of {} is supported", known.join(", "))
     };
     let mut keys = Keys::new(json);
@@ -160,6 +172,8 @@ impl From<PublishedShape> for Description {
         let (family, shape, ids) = match shape {
             PublishedShape::Llada8b => llada::llada_8b(),
             PublishedShape::A2d06b => a2d::qwen3_0_6b(),
+            PublishedShape::LladaMoe7b => llada_moe::llada_moe_7b(),
+            PublishedShape::Llada2Mini => llada2::llada2_mini(),
         };
         Self { family: family.name, shape, names: family.names, ids, gguf: family.gguf }
     }

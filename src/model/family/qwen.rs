@@ -57,20 +57,24 @@ pub(super) fn read(keys: &mut Keys<'_>, kind: Kind, tied: bool) -> (Shape, Found
         keys.may_be("attention_bias", false);
     }
     let (width, heads) = (keys.size("hidden_size"), keys.size("num_attention_heads"));
+    let head_dim = match kind {
+        Kind::Qwen2 => width / heads.max(1),
+        Kind::Qwen3 => keys.size("head_dim"),
+    };
     let shape = Shape {
         width,
         layers: keys.size("num_hidden_layers"),
         heads,
         kv_heads: keys.size("num_key_value_heads"),
-        head_dim: match kind {
-            Kind::Qwen2 => width / heads.max(1),
-            Kind::Qwen3 => keys.size("head_dim"),
-        },
+        head_dim,
+        rotated: head_dim,
         ffn: keys.size("intermediate_size"),
         vocabulary: keys.size("vocab_size"),
         positions: keys.size("max_position_embeddings"),
         rope_theta,
         eps: keys.number("rms_norm_eps"),
+        experts: None,
+        fused_qkv: false,
         qkv_bias: kind == Kind::Qwen2,
         qk_norm: kind == Kind::Qwen3,
         tied,
@@ -84,7 +88,7 @@ pub(super) fn read(keys: &mut Keys<'_>, kind: Kind, tied: bool) -> (Shape, Found
         mask: keys.optional_id("mask_token_id"),
         pad: keys.optional_id("pad_token_id"),
         ends: keys.ids("eos_token_id"),
-        end_tokens: &[],
+        ..FoundIds::default()
     };
     (shape, ids)
 }
@@ -104,7 +108,7 @@ fn refuse_windows(keys: &mut Keys<'_>) {
 }
 
 /// The base of the rotary frequencies: `rope_theta`, or since transformers 5 `rope_parameters.rope_theta`; nothing scales it.
-fn theta(keys: &mut Keys<'_>) -> f64 {
+pub(super) fn theta(keys: &mut Keys<'_>) -> f64 {
     for key in ["rope_scaling", "rope_parameters"] {
         let kind = ["rope_type", "type"].iter().find_map(|name| keys.value(key).get(name));
         let plain = keys.value(key).is_null()

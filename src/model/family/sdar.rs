@@ -9,7 +9,7 @@ use crate::model::shape::Shape;
 use crate::model::sight::{BlockGrid, Sight};
 
 pub(super) static FAMILY: Family = Family {
-    architecture: "SDARForCausalLM",
+    architectures: &["SDARForCausalLM"],
     name: "SDAR",
     names: &NAMES,
     sizes: qwen::QWEN3_SIZES,

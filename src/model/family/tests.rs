@@ -53,7 +53,12 @@ fn reads_the_golden_config() {
 
 #[test]
 fn shapes_are_those_of_published_models() {
-    for (published, numbers) in [(PublishedShape::Llada8b, 8_015_581_184), (PublishedShape::A2d06b, 596_049_920)] {
+    for (published, numbers) in [
+        (PublishedShape::Llada8b, 8_015_581_184),
+        (PublishedShape::A2d06b, 596_049_920),
+        (PublishedShape::LladaMoe7b, 7_356_880_896),
+        (PublishedShape::Llada2Mini, 16_255_643_392),
+    ] {
         let description = Description::from(published);
         let family = FAMILIES.into_iter().find(|family| family.name == description.family).expect("of a family");
         assert_eq!(keys::problems(&description.shape, family.names, family.sizes), Vec::<String>::new());
@@ -78,7 +83,7 @@ fn every_problem_is_named() {
 
 #[test]
 fn families_are_told_apart_by_their_class() {
-    for found in [serde_json::json!(["LLaDAMoEModelLM"]), Value::Null, serde_json::json!(["LLaDAModelLM", "Other"])] {
+    for found in [serde_json::json!(["LlamaForCausalLM"]), Value::Null, serde_json::json!(["LLaDAModelLM", "Other"])] {
         let mut json = golden();
         json.insert("architectures".into(), found.clone());
         let text = refused(&json);
@@ -203,5 +208,67 @@ fn blocks_are_those_of_the_config_or_of_the_user() {
     for name in ["gqa_small", "dream"] {
         let text = sight(&golden_of(name), &given(8)).expect_err("no blocks").to_string();
         assert!(text.contains("model.block_size") && text.contains("leave it out"), "{text}");
+    }
+}
+
+#[test]
+fn a_mixture_of_experts_is_read() {
+    use crate::model::testing::config_of;
+    let Description { shape, family, ids, .. } =
+        described(&config_of("llada_moe"), &[], &ModelFacts::default()).expect("supported");
+    let mixture = shape.experts.expect("experts");
+    assert_eq!((family, mixture.first, mixture.ffn, mixture.shared_ffn), ("LLaDA-MoE", 0, 20, 0));
+    assert_eq!((ids.mask, ids.fill(), shape.rotated, shape.sight), (158, 1, 12, Sight::Full));
+    let mut json = config_of("llada2");
+    for key in ["mask_token_id", "eos_token_id", "block_size"] {
+        json.remove(key);
+    }
+    let added = |mask: u32| {
+        let tokens = serde_json::json!({"<|mask|>": mask, "<|endoftext|>": 2});
+        vec![("added_tokens.json", tokens)]
+    };
+    let facts = ModelFacts { block_size: NonZeroUsize::new(4), ..ModelFacts::default() };
+    let Description { shape, family, ids, .. } = described(&json, &added(150), &facts).expect("supported");
+    let mixture = shape.experts.expect("experts");
+    assert_eq!((family, mixture.first, mixture.ffn, mixture.shared_ffn), ("LLaDA2", 1, 32, 32));
+    assert_eq!((ids.mask, ids.fill(), shape.rotated), (150, 2, 8));
+    assert_eq!(shape.sight, Sight::Blocks(BlockGrid { length: 4, from_answer: false }));
+    let message = |files: &[(&str, Value)], facts: &ModelFacts| {
+        format!("{:#}", described(&json, files, facts).expect_err("something is missing"))
+    };
+    assert!(message(&added(150), &ModelFacts::default()).contains("set model.block_size"));
+    assert!(message(&[], &facts).contains("set model.mask_token_id"));
+    let facts = ModelFacts { mask_token_id: Some(3), ..facts };
+    assert!(message(&[], &facts).contains("set model.end_token_ids"));
+}
+
+#[test]
+fn what_mixtures_can_do_and_this_cannot_is_named() {
+    use crate::model::testing::config_of;
+    for (name, key, value, part) in [
+        ("llada_moe", "moe_layer_freq", serde_json::json!([1, 0, 1]), "moe_layer_freq is [1,0,1]: expected"),
+        ("llada_moe", "moe_layer_freq", Value::Null, "moe_layer_freq is null: expected a list of 3 numbers"),
+        ("llada_moe", "norm_topk_prob", true.into(), "norm_topk_prob is true"),
+        ("llada_moe", "moe_router_enable_expert_bias", true.into(), "moe_router_enable_expert_bias is true"),
+        ("llada_moe", "moe_router_score_function", "sigmoid".into(), "moe_router_score_function is \"sigmoid\""),
+        ("llada_moe", "shared_expert_intermediate_size", 20.into(), "shared_expert_intermediate_size is 20"),
+        ("llada_moe", "partial_rotary_factor", 0.5.into(), "partial_rotary_factor is 0.5"),
+        ("llada_moe", "rope_scaling", serde_json::json!({"type": "yarn"}), "rope_scaling is"),
+        ("llada2", "use_bias", true.into(), "use_bias is true"),
+        ("llada2", "use_qkv_bias", true.into(), "use_qkv_bias is true"),
+        ("llada2", "use_sliding_window", true.into(), "use_sliding_window is true"),
+        ("llada2", "score_function", "softmax".into(), "score_function is \"softmax\""),
+        ("llada2", "partial_rotary_factor", 0.45.into(), "partial_rotary_factor is 0.45: of 16 numbers"),
+        ("llada2", "n_group", 3.into(), "n_group 3 does not divide num_experts 8"),
+        ("llada2", "topk_group", 5.into(), "topk_group 5 is more than n_group 4"),
+        ("llada2", "num_experts_per_tok", 5.into(), "num_experts_per_tok 5 is more than there are"),
+        ("llada2", "first_k_dense_replace", 4.into(), "first_k_dense_replace 4 is more than num_hidden_layers 3"),
+        ("llada2", "num_experts", 1_000_000.into(), "num_experts 1000000 is more than 10000"),
+        ("illada", "mlp_bias", true.into(), "mlp_bias is true"),
+        ("illada", "layer_norm_eps", 1e-5.into(), "layer_norm_eps is 0.00001"),
+    ] {
+        let mut json = config_of(name);
+        json.insert(key.into(), value);
+        assert!(refused(&json).contains(part), "{}", refused(&json));
     }
 }

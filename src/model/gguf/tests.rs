@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use candle_core::quantized::gguf_file::{Value, write};
+use candle_core::quantized::gguf_file::{Value, write, write as write_file};
 
 use super::super::{Batch, Blocks, Decoder, Description, Pass, Weights};
 use super::*;
@@ -184,5 +184,44 @@ fn an_alignment_of_0_and_impossible_counts_panicked() -> Result<()> {
         let error = format!("{:#}", loaded.err().context("refused")?);
         assert!(error.contains("model.gguf cannot be read as GGUF"), "{error}");
     }
+    Ok(())
+}
+
+/// Experts of a layer are one tensor of three dimensions in the converter's files.
+#[test]
+fn experts_are_read_from_the_tensor_of_all_of_them() -> Result<()> {
+    use crate::model::testing::{config_of, write_model};
+    let dir = tempfile::tempdir()?;
+    let mut config = config_of("llada_moe");
+    config.extend([("hidden_size", 64), ("expert_intermediate_size", 32)].map(|(key, n)| (key.to_owned(), n.into())));
+    write_model(dir.path(), &config)?;
+    let (path, description) = (dir.path().join("model.gguf"), Description::read(dir.path())?);
+    let tensors = candle_core::safetensors::load(dir.path().join("model.safetensors"), &Device::Cpu)?;
+    let write = |format: GgmlDType, keep: &dyn Fn(&Named) -> bool| -> Result<()> {
+        let mut by_name: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
+        for there in description.tensors().iter().filter(|there| keep(there)) {
+            by_name.entry(gguf_name(there)).or_default().push(tensors[&there.name].clone());
+        }
+        let mut named = Vec::new();
+        for (name, parts) in &by_name {
+            let all = if name.contains("_exps") { Tensor::stack(parts, 0)? } else { parts[0].clone() };
+            let plain = all.rank() == 1 || name.contains("gate_inp");
+            named.push((name, QTensor::quantize(&all, if plain { GgmlDType::F32 } else { format })?));
+        }
+        let named: Vec<(&str, &QTensor)> = named.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let architecture = Value::String("llada-moe".into());
+        Ok(write_file(&mut File::create(&path)?, &[("general.architecture", &architecture)], &named)?)
+    };
+    let load = || Decoder::load_quantised(dir.path(), DType::F32, &Device::Cpu, Blocks::Gguf(&path));
+    write(GgmlDType::F32, &|_| true)?;
+    let plain = Decoder::load(dir.path(), DType::F32, &Device::Cpu, Weights::Frozen)?;
+    assert!(logits(&load()?)? == logits(&plain)?);
+    write(GgmlDType::Q8_0, &|_| true)?;
+    let format = Blocks::Pack(crate::config::BlockFormat::Q8_0);
+    let packed = Decoder::load_quantised(dir.path(), DType::F32, &Device::Cpu, format)?;
+    assert!(logits(&load()?)? == logits(&packed)?);
+    write(GgmlDType::F32, &|tensor| !matches!(tensor.slot, Slot::Expert(7, _)))?;
+    let error = format!("{:#}", load().err().context("an expert is missing")?);
+    assert!(error.contains("mis-shaped") && error.contains("experts.0.gate_proj"), "{error}");
     Ok(())
 }

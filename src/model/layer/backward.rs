@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::super::ops::cpu;
-use super::{AttentionSaved, Layer, MlpSaved, Saved, Shared, Turn, attention, rms_norm, swiglu};
+use super::{AttentionSaved, Layer, MlpSaved, Saved, Shared, Turn, attention, rms_norm, wanted};
 use crate::model::batch::Span;
 use crate::model::param::{Gradients, Param};
 
@@ -46,25 +46,9 @@ impl Layer {
         shared: &Shared<'_>,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
-        let Shared { picked, .. } = shared;
-        let MlpSaved { gate, up, gate_low, up_low, down_low } = saved;
         let eps = shared.shape.eps;
-        let activated = match self.down.needs_input(picked) {
-            true => Some(swiglu::forward(&gate, &up)?),
-            false => None,
-        };
-        let down = self.down.backward(activated.as_ref(), &down_low, dy, picked, true, gradients)?;
-        drop(activated);
-        let (d_gate, d_up) = swiglu::backward(&gate, up, wanted(down)?)?;
-        drop(gate);
-        let h = match self.gate.needs_input(picked) || self.up.needs_input(picked) {
-            true => Some(rms_norm::forward(mid, self.mlp_norm.value(), eps)?),
-            false => None,
-        };
-        let h = h.as_ref();
-        let through_gate = self.gate.backward(h, &gate_low, &d_gate, picked, true, gradients)?;
-        let through_up = self.up.backward(h, &up_low, &d_up, picked, true, gradients)?;
-        let dh = cpu::sum(wanted(through_gate)?, &wanted(through_up)?)?;
+        let h = || rms_norm::forward(mid, self.mlp_norm.value(), eps);
+        let dh = self.mlp.backward(h, dy, saved, &shared.picked, gradients)?;
         if self.mlp_norm.is_trainable() {
             gradients.add(self.mlp_norm.name(), rms_norm::weight_gradient(mid, eps, &dh)?)?;
         }
@@ -84,7 +68,7 @@ impl Layer {
         let Shared { shape, full, window, picked, .. } = shared;
         let (b, w) = (full.rows(), window.width);
         let d_heads = d_heads.reshape((b, w, shape.queries()))?;
-        let AttentionSaved { q: kept_q, k: kept_k, v, q_low, k_low, v_low, .. } = saved;
+        let AttentionSaved { q: kept_q, k: kept_k, v, lows, .. } = saved;
         let (q_norm, k_norm) = (self.q_norm.as_ref(), self.k_norm.as_ref());
         let q = shared.turned_again(&kept_q, shape.heads, q_norm, window)?;
         let k = shared.turned_again(&kept_k, shape.kv_heads, k_norm, full)?;
@@ -94,20 +78,11 @@ impl Layer {
         let dq = picked.take(&dq, window)?; // [N, H*E]
         let dk = shared.turned_back(dk, kept_k, k_norm, full, gradients)?;
         let dv = dv.flatten_from(2)?.flatten(0, 1)?;
-        let qkv = [&self.q, &self.k, &self.v];
-        let h = match qkv.iter().any(|l| l.needs_input(full)) {
+        let h = match self.qkv.needs_input(full) {
             true => Some(rms_norm::forward(x, self.attn_norm.value(), shape.eps)?),
             false => None,
         };
-        let hq = h.as_ref().map(|h| picked.take(h, full)).transpose()?;
-        let (h, hq) = (h.as_ref(), hq.as_ref());
-        let through_q = self.q.backward(hq, &q_low, &dq, picked, want_dx, gradients)?;
-        let through_k = self.k.backward(h, &k_low, &dk, full, want_dx, gradients)?;
-        let through_v = self.v.backward(h, &v_low, &dv, full, want_dx, gradients)?;
-        match (through_q, through_k, through_v) {
-            (Some(q), Some(k), Some(v)) => cpu::sum(cpu::sum(k, &v)?, &picked.put(&q, full)?).map(Some),
-            _ => Ok(None),
-        }
+        self.qkv.backward(h.as_ref(), &lows, [dq, dk, dv], shared, want_dx, gradients)
     }
 }
 
@@ -134,9 +109,4 @@ impl Shared<'_> {
         }
         rms_norm::backward(&x, norm.value(), eps, &dy)?.reshape(dx.shape())
     }
-}
-
-/// The input gradient of a layer that was asked for it.
-fn wanted(dx: Option<Tensor>) -> Result<Tensor> {
-    dx.ok_or_else(|| candle_core::Error::Msg("a linear layer returned no input gradient".into()))
 }

@@ -32,7 +32,7 @@ impl Layer {
     ) -> Result<Tensor> {
         let Shared { shape, full: fed, window, picked, .. } = shared;
         let h = rms_norm::forward(x, self.attn_norm.value(), shape.eps)?;
-        let [(q, _), (k, _), (v, _)] = self.project(&h, shared)?;
+        let ([q, k, v], _) = self.qkv.forward(&h, shared)?;
         let (q, _) = shared.turned(picked.put(&q, window)?, shape.heads, self.q_norm.as_ref(), window)?;
         let (k, _) = shared.turned(k, shape.kv_heads, self.k_norm.as_ref(), fed)?;
         let v = v.reshape(k.shape())?;

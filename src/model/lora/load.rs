@@ -144,13 +144,14 @@ fn check_agreement(shapes: &[(String, Option<Shape>)], files: &WeightFiles) -> R
 
 /// The model that an adapter does not fit, with the key that explains a tensor nobody expects.
 fn explained(files: &WeightFiles, expected: &BTreeMap<String, Vec<usize>>) -> String {
-    const SIGNS: [(&str, &str); 8] = [
+    const SIGNS: [(&str, &str); 9] = [
         ("lora_magnitude_vector", "use_dora: the adapter is DoRA, which is not implemented"),
         ("lora_embedding_", "target_modules: adapters on the embedding are not implemented"),
         (".model.transformer.wte.", "target_modules: adapters on the embedding are not implemented"),
         (".model.embed_tokens.", "target_modules: adapters on the embedding are not implemented"),
         (".model.transformer.ff_out.", "target_modules also names the head, where adapters are not implemented"),
         (".model.lm_head.", "target_modules also names the head, where adapters are not implemented"),
+        (".experts.", "target_modules also names experts, where adapters are not implemented"),
         (".lora_B.bias", "lora_bias: biases of the update are not implemented"),
         (".bias", "bias: biases that were trained beside the adapters are not implemented"),
     ];

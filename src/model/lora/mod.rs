@@ -38,7 +38,7 @@ impl Decoder {
     pub fn attach_lora(&mut self, table: &LoraTable, seed: u64) -> Result<()> {
         let rank = table.rank().get();
         let names = self.target_names(&table.targets())?;
-        let modules = target_modules(&names, self.names.head, self.names.layers);
+        let modules = self.target_modules(&names);
         let config = AdapterConfig::plain(rank, table.alpha().get(), modules)?;
         let device = self.device().clone();
         for (module, linear) in self.linears_mut().enumerate() {
@@ -138,13 +138,22 @@ impl Decoder {
         self.layers.iter_mut().flat_map(|layer| layer.linears_mut())
     }
 
+    /// The last names of the layers that are meant. Those of the paper are there as far as the model has them: of a mixture
+    /// of experts no expert has adapters.
     fn target_names(&self, targets: &TargetModules) -> Result<BTreeSet<String>> {
-        let known: Vec<&str> = self.layers.first().map(|layer| layer.linears().map(leaf).to_vec()).unwrap_or_default();
+        let mut known: Vec<&str> = Vec::new();
+        for name in self.linears().map(leaf) {
+            if !known.contains(&name) {
+                known.push(name);
+            }
+        }
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
         let names: Vec<String> = match targets {
             TargetModules::Preset(TargetPreset::Paper) => {
-                ["q_proj", "k_proj", "v_proj", "up_proj"].map(str::to_owned).to_vec()
+                let paper = ["q_proj", "k_proj", "v_proj", "query_key_value", "up_proj"];
+                owned(paper.into_iter().filter(|name| known.contains(name)).collect())
             }
-            TargetModules::Preset(TargetPreset::AllLinear) => known.iter().map(|&n| n.to_owned()).collect(),
+            TargetModules::Preset(TargetPreset::AllLinear) => owned(known.clone()),
             TargetModules::Names(names) => names.clone(),
         };
         if let Some(name) = names.iter().find(|n| !known.contains(&n.as_str())) {
@@ -152,22 +161,28 @@ impl Decoder {
         }
         Ok(names.into_iter().collect())
     }
+
+    /// PEFT's `target_modules`: a list of names, or a pattern where a list would match more: the LM head (LLaDA's ends in
+    /// `ff_out` like a layer of its own), or experts.
+    fn target_modules(&self, leaves: &BTreeSet<String>) -> Value {
+        if !leaves.contains(last(self.names.head)) && self.shape.experts.is_none() {
+            return leaves.iter().map(String::as_str).collect();
+        }
+        let meant = self.linears().filter(|linear| leaves.contains(leaf(linear)));
+        // behind the number of the layer
+        let within = |path: &str| {
+            let rest = path.strip_prefix(self.names.layers)?.strip_prefix('.')?;
+            Some(rest.split_once('.')?.1.replace('.', r"\."))
+        };
+        let paths: BTreeSet<String> = meant.filter_map(|linear| within(linear.path())).collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        format!(r".*\.{}\.\d+\.({})", last(self.names.layers), paths.join("|")).into()
+    }
 }
 
 /// PEFT's names of the two matrices of a module.
 fn peft_keys(module: &str) -> (String, String) {
     (format!("base_model.model.{module}.lora_A.weight"), format!("base_model.model.{module}.lora_B.weight"))
-}
-
-/// A list of names, or a pattern where a list would also match the LM head, whose name is `head`: LLaDA's ends in `ff_out`
-/// like a layer of its own. Numbers of layers stand behind `layers`.
-fn target_modules(leaves: &BTreeSet<String>, head: &str, layers: &str) -> Value {
-    let names: Vec<&str> = leaves.iter().map(String::as_str).collect();
-    let (layers, head) = (last(layers), last(head));
-    match leaves.contains(head) {
-        true => format!(r".*\.{layers}\.\d+\.({})", names.join("|")).into(),
-        false => names.into(),
-    }
 }
 
 /// The last name of a path.

@@ -15,6 +15,7 @@ pub mod padding;
 pub mod products;
 pub mod rms_norm;
 pub mod rope;
+pub mod rows;
 pub mod swiglu;
 #[cfg(test)]
 pub(crate) mod testing;

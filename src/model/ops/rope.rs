@@ -1,4 +1,5 @@
-//! Rotary position embedding, half-split layout (`rotate_half`), tables and rotation in f32.
+//! Rotary position embedding, half-split layout (`rotate_half`), tables and rotation in f32. Some families turn the first
+//! numbers of a head only.
 //!
 //! Positions count from a row's first real token: a left-padded row is rotated exactly as it would be
 //! without the padding. Attention only sees differences of positions, so this is the published model up to
@@ -18,13 +19,13 @@ pub const MOST_POSITIONS: usize = 1 << 24;
 /// thousand.
 #[derive(Clone, Debug)]
 pub struct Tables {
-    /// `theta^(-2i/E)`.
+    /// `theta^(-2i/R)`, of `R` numbers of a head that are turned.
     inverse: Arc<[f32]>,
     device: Device,
     table: Arc<RwLock<Table>>,
 }
 
-/// Cosines and sines, f32 `[positions, E/2]`.
+/// Cosines and sines, f32 `[positions, R/2]`.
 #[derive(Clone, Debug)]
 struct Table {
     cos: Tensor,
@@ -60,11 +61,11 @@ pub enum Turn {
 }
 
 cpu::wide! {
-    /// All heads of one position.
-    fn turn_heads(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+    /// All heads of one position, `width` numbers each.
+    fn turn_heads(x: &mut [f32], width: usize, cos: &[f32], sin: &[f32], sign: f32) {
         let half = cos.len();
-        for x in x.chunks_exact_mut(2 * half) {
-            let (low, high) = x.split_at_mut(half);
+        for x in x.chunks_exact_mut(width) {
+            let (low, high) = x[..2 * half].split_at_mut(half);
             for ((low, high), (&c, &s)) in low.iter_mut().zip(high).zip(cos.iter().zip(sin)) {
                 let s = s * sign;
                 (*low, *high) = (*low * c - *high * s, *high * c + *low * s);
@@ -74,18 +75,19 @@ cpu::wide! {
 }
 
 impl Tables {
-    /// Angles `position * theta^(-2i/E)`, computed in f32 as the reference does; none yet.
-    pub fn new(theta: f64, head_dim: usize, device: &Device) -> Result<Self> {
-        let half = head_dim / 2;
+    /// Angles `position * theta^(-2i/R)` for the first `rotated` numbers of a head, computed in f32 as the reference does;
+    /// none yet.
+    pub fn new(theta: f64, rotated: usize, device: &Device) -> Result<Self> {
+        let half = rotated / 2;
         let inverse: Arc<[f32]> =
-            (0..half).map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32)).collect();
+            (0..half).map(|i| 1.0 / (theta as f32).powf((2 * i) as f32 / rotated as f32)).collect();
         let table = Arc::new(RwLock::new(table(&inverse, 0, device)?));
         Ok(Self { inverse, device: device.clone(), table })
     }
 
-    /// Bytes of the tables for the first `positions` of heads of width `head_dim`.
-    pub fn bytes(positions: usize, head_dim: usize) -> usize {
-        rounded(positions) * head_dim * DType::F32.size_in_bytes()
+    /// Bytes of the tables for the first `positions` of heads of which `rotated` numbers are turned.
+    pub fn bytes(positions: usize, rotated: usize) -> usize {
+        rounded(positions) * rotated * DType::F32.size_in_bytes()
     }
 
     fn half(&self) -> usize {
@@ -132,26 +134,26 @@ impl Tables {
                 for (i, row) in rows.chunks_exact_mut(heads * e).enumerate() {
                     let at = first + i;
                     let p = positions.of(at / w, at % w) * half;
-                    turn_heads(row, &cos[p..][..half], &sin[p..][..half], sign);
+                    turn_heads(row, e, &cos[p..][..half], &sin[p..][..half], sign);
                 }
             });
         })
     }
 
     fn rotate_on_device(&self, table: &Table, x: Tensor, positions: Positions<'_>, turn: Turn) -> Result<Tensor> {
-        let ((b, w, heads, _), half) = (x.dims4()?, self.half());
+        let ((b, w, heads, e), half) = (x.dims4()?, self.half());
         let (pad, total) = (positions.pad.on(x.device())?, b * w * heads * half);
         let kernel = gpu::named("rotate", &[x.dtype()])?;
         let launch = gpu::Launch::new(&kernel, total).output(&x).input(&table.cos).input(&table.sin).input(&pad);
         let launch = launch.size(total)?.size(w)?.size(heads)?.size(half)?.size(positions.start)?;
         // without halves no column reaches the second one
-        let launch = launch.size(positions.half.unwrap_or(u32::MAX as usize))?;
+        let launch = launch.size(positions.half.unwrap_or(u32::MAX as usize))?.size(e)?;
         launch.number(if turn == Turn::Forward { 1.0 } else { -1.0 }).run()?;
         Ok(x)
     }
 
     fn rotate_composed(&self, table: &Table, x: &Tensor, positions: Positions<'_>, turn: Turn) -> Result<Tensor> {
-        let (b, w, _, _) = x.dims4()?;
+        let (b, w, _, e) = x.dims4()?;
         let ids: Vec<u32> = (0..b * w).map(|i| positions.of(i / w, i % w) as u32).collect();
         let ids = Tensor::from_vec(ids, b * w, x.device())?;
         let half = self.half();
@@ -162,7 +164,8 @@ impl Tables {
         let (lo, hi) = (wide.narrow(3, 0, half)?, wide.narrow(3, half, half)?);
         let new_lo = (lo.broadcast_mul(&cos)? - hi.broadcast_mul(&sin)?)?;
         let new_hi = (hi.broadcast_mul(&cos)? + lo.broadcast_mul(&sin)?)?;
-        Tensor::cat(&[new_lo, new_hi], 3)?.to_dtype(x.dtype())
+        let rest = wide.narrow(3, 2 * half, e - 2 * half)?;
+        Tensor::cat(&[new_lo, new_hi, rest], 3)?.to_dtype(x.dtype())
     }
 }
 
@@ -196,6 +199,18 @@ mod tests {
             let composed = t.rotate_composed(&t.of(9)?, &x, positions, turn)?;
             assert_close(&t.rotate(x.copy()?, positions, turn)?, &composed, 1e-6);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn the_rest_of_a_head_is_not_turned() -> Result<()> {
+        let (t, x) = (Tables::new(10_000.0, 8, &Device::Cpu)?, random(1, (2, 5, 3, 12))?);
+        let positions = Positions { start: 4, pad: Padding { columns: &[0, 6], uploaded: None }, half: None };
+        let (turned, composed) = (t.rotate(x.copy()?, positions, Turn::Forward)?, t.of(9)?);
+        assert_close(&turned, &t.rotate_composed(&composed, &x, positions, Turn::Forward)?, 1e-6);
+        assert_close(&turned.narrow(3, 8, 4)?, &x.narrow(3, 8, 4)?, 1e-9);
+        let part = x.narrow(3, 0, 8)?.force_contiguous()?;
+        assert_close(&turned.narrow(3, 0, 8)?, &t.rotate(part, positions, Turn::Forward)?, 1e-9);
         Ok(())
     }
 

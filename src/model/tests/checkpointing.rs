@@ -83,7 +83,8 @@ fn the_footprint_of_a_tape_is_exact() -> Result<()> {
         1,
     )?;
     let all = Decoder::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable)?;
-    for model in [paper, adapted("gqa_small", 0.1)?, adapted("mha_small", 0.0)?, all] {
+    let others = [adapted("llada2", 0.1)?, adapted("llada_moe", 0.0)?, adapted("sdar", 0.0)?];
+    for model in [paper, adapted("gqa_small", 0.1)?, adapted("mha_small", 0.0)?, all].into_iter().chain(others) {
         for (way, window) in ways().flat_map(|way| [0..9, 8..9].map(|window| (way, window))) {
             let extent = Extent { rows: 2, columns: 9, window: window.len() };
             let (_, tape) = model.hidden_with_tape(&probe.batch, window, probe.pass(), way)?;

@@ -1,6 +1,7 @@
 //! The path of accelerators through the whole model, with main memory as the device: its numbers and its costs.
 
 use super::*;
+use crate::model::layer::Projections;
 use crate::model::ops::gpu::host::as_device;
 use crate::model::ops::gpu::{Traffic, traffic};
 
@@ -23,6 +24,13 @@ pub(super) fn off(found: &Tensor, expected: &Tensor) -> Result<f32> {
     Ok(size(&(expected - found)?)? / size(expected)?)
 }
 
+/// Whether the weights of projections that have one input are one buffer.
+fn are_together(model: &Decoder) -> bool {
+    let layer = &model.layers[0];
+    let mlp = layer.mlp.of_all().is_some_and(|mlp| mlp.gate_up.is_some());
+    mlp && matches!(&layer.qkv, Projections::Apart(apart) if apart.stack.is_some())
+}
+
 #[test]
 fn gradients_on_a_device_are_those_of_the_cpu_under_the_same_dropout() -> Result<()> {
     let trained = || Decoder::load(&golden("gqa_small"), DType::F32, &Device::Cpu, Weights::Trainable);
@@ -31,7 +39,7 @@ fn gradients_on_a_device_are_those_of_the_cpu_under_the_same_dropout() -> Result
     for load in models {
         // the device has frozen weights in stacks
         let (model, on_device) = (load()?, as_device(load)?);
-        assert_eq!(on_device.layers[0].qkv.is_some(), on_device.adapter_config().is_some());
+        assert_eq!(are_together(&on_device), on_device.adapter_config().is_some());
         for gradients in [Probe::gradients, Probe::gradients_of_places] {
             let probe = Probe::new();
             let expected = gradients(&probe, &model, ActivationCheckpointing::Off)?;
@@ -75,7 +83,7 @@ fn merged_adapters_are_not_missed_by_stacked_weights() -> Result<()> {
     let apart = adapted("mha_small", 0.0)?.hidden(&batch, 4..9, Pass::INFERENCE)?;
     let merged = as_device(|| -> Result<Tensor> {
         let model = adapted("mha_small", 0.0)?;
-        assert!(model.layers[0].qkv.is_some() && model.layers[0].gate_up.is_some());
+        assert!(are_together(&model));
         Ok(model.for_sampling(true)?.hidden(&batch, 4..9, Pass::INFERENCE)?)
     })?;
     assert!(off(&merged, &apart)? < 1e-5, "{}", off(&merged, &apart)?);

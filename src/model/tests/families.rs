@@ -3,8 +3,10 @@
 use super::*;
 use crate::model::ops::gpu::host::as_device;
 
-/// Golden models of other families.
-const OTHERS: [&str; 3] = ["a2d_qwen3", "dream", "sdar"];
+/// Models of other families, without jumps: where another expert is chosen there is no derivative.
+const SMOOTH: [&str; 6] = ["a2d_qwen3", "dream", "sdar", "illada", "llada_moe-of-all", "llada2-of-all"];
+/// Models of other families.
+const OTHERS: [&str; 6] = ["a2d_qwen3", "dream", "sdar", "illada", "llada_moe", "llada2"];
 
 fn trained(name: &str) -> Result<Decoder> {
     Decoder::load(&golden(name), DType::F32, &Device::Cpu, Weights::Trainable)
@@ -12,7 +14,7 @@ fn trained(name: &str) -> Result<Decoder> {
 
 #[test]
 fn gradients_match_finite_differences() -> Result<()> {
-    for name in OTHERS {
+    for name in SMOOTH {
         for model in [adapted(name, 0.0)?, adapted(name, 0.3)?, trained(name)?] {
             check_directions(&model)?;
         }
@@ -59,7 +61,12 @@ fn accelerators_compute_the_same() -> Result<()> {
             let found = as_device(|| probe.gradients_of_places(&on_device, ActivationCheckpointing::Off))?;
             assert_eq!(found.by_name().len(), model.trainable().len());
             for (parameter, gradient) in expected.by_name() {
-                let off = device::off(&found.by_name()[parameter], gradient)?;
+                let found = &found.by_name()[parameter];
+                if gradient.sqr()?.sum_all()?.to_scalar::<f32>()? == 0.0 {
+                    assert!(found.sqr()?.sum_all()?.to_scalar::<f32>()? == 0.0, "{name}: {parameter}, without tokens");
+                    continue;
+                }
+                let off = device::off(found, gradient)?;
                 assert!(off < 1e-4, "{name}: {parameter} is off by {off}");
             }
         }
@@ -103,7 +110,9 @@ fn formats_of_fewer_bits_change_numbers_by_their_rounding_only() -> Result<()> {
         let hidden = |model: &Decoder| -> Result<Tensor> { Ok(model.hidden(&batch, 8..12, Pass::INFERENCE)?) };
         let exact = hidden(&adapted(name, 0.0)?)?;
         let off = device::off(&hidden(&adapted_in_bf16(name)?)?, &exact)?;
-        assert!(off > 0.0 && off < 0.05, "{name}: {off}");
+        // rounding sends some tokens to other experts
+        let tolerance = if name.starts_with("llada") { 0.2 } else { 0.05 };
+        assert!(off > 0.0 && off < tolerance, "{name}: {off}");
     }
     Ok(())
 }

@@ -9,18 +9,21 @@ use super::tests::prompts;
 use super::*;
 use crate::config::{CacheKind, Commit, ModelFacts, Remasking};
 use crate::model::ops::gpu::host::as_device;
+use crate::model::testing::folder_of;
 use crate::model::{Description, Weights};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name)
 }
 
-/// Blocks of four from the beginning of a row, and from the answer on.
-fn models() -> [Decoder; 2] {
-    [("sdar", None), ("a2d_qwen3", NonZeroUsize::new(4))].map(|(name, block_size)| {
+/// Blocks of four from the beginning of a row, and from the answer on; the former of a mixture of experts, too.
+fn models() -> [Decoder; 3] {
+    let four = NonZeroUsize::new(4);
+    let made = folder_of("llada2").expect("a folder");
+    [(golden("sdar"), None), (golden("a2d_qwen3"), four), (made, four)].map(|(folder, block_size)| {
         let facts = ModelFacts { block_size, ..ModelFacts::default() };
-        let description = Description::read_with(&golden(name), &facts).expect("fixture");
-        Decoder::load_described(description, &golden(name), DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture")
+        let description = Description::read_with(&folder, &facts).expect("fixture");
+        Decoder::load_described(description, &folder, DType::F32, &Device::Cpu, Weights::Frozen).expect("fixture")
     })
 }
 
@@ -80,7 +83,7 @@ fn accelerators_decode_the_same_blocks() {
 #[test]
 fn a_block_is_decoded_as_if_the_canvas_ended_with_it() {
     let prompts = prompts(&[6, 8]);
-    let [sdar, answer] = models();
+    let [sdar, answer, _] = models();
     let tokens = |model: &Decoder, canvas: usize| {
         canvases(run(model, &Decoding::greedy_by_block(canvas, 4, 4), &prompts[..1], 1)).remove(0)
     };
@@ -101,7 +104,7 @@ fn a_block_is_decoded_as_if_the_canvas_ended_with_it() {
 
 #[test]
 fn other_blocks_and_approximate_caches_are_refused_by_the_key() {
-    let [sdar, _] = models();
+    let [sdar, ..] = models();
     let prompts = prompts(&[8]);
     let refused = |model: &Decoder, decoding: Decoding| {
         let sampler = Sampler { model, decoding: &decoding, pass: Pass::BASE, stop: &Stop::default() };
