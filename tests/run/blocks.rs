@@ -2,29 +2,18 @@
 
 use super::*;
 
-/// A model that has seen two batches of demonstrations.
-fn model(dir: &Path) -> String {
-    let output = dir.join("sft");
-    let mut command = spg(&["sft", "--config", "configs/sudoku-blocks-sft.toml", "--output-dir"]);
-    let sets = ["train.max_steps=2", "train.save_steps=2", "eval.eval_steps=2", "eval.limit=2", "sft.batch_size=8"];
-    command.arg(&output).args(sets.iter().flat_map(|set| ["--set", set]));
-    succeed(command);
-    output.join("checkpoint-2").to_str().expect("UTF-8").to_owned()
-}
-
-fn blocks(model: &str, output: &Path, more: &[&str]) -> Command {
+fn blocks(output: &Path, more: &[&str]) -> Command {
     let mut command = spg(&["train", "--config", "configs/sudoku-blocks.toml", "--output-dir"]);
-    command.arg(output).args(SHORT).args(["--set", &format!("model.name_or_path={model}")]).args(more);
+    command.arg(output).args(SHORT).args(more);
     command
 }
 
 #[test]
 fn the_cache_of_finished_blocks_changes_no_bit_of_a_run() {
     let dir = tempfile::tempdir().expect("a folder");
-    let model = model(dir.path());
     let adapters = |name: &str, cache: &str| {
         let output = dir.path().join(name);
-        succeed(blocks(&model, &output, &["--set", cache]));
+        succeed(blocks(&output, &["--set", cache]));
         std::fs::read(output.join("checkpoint-6/adapter_model.safetensors")).expect("adapters")
     };
     assert!(adapters("cached", "rollout.cache=blocks") == adapters("plain", "rollout.cache=none"));
@@ -35,10 +24,10 @@ fn the_cache_of_finished_blocks_changes_no_bit_of_a_run() {
 #[test]
 fn what_does_not_fit_a_block_causal_model_or_needs_one_is_named() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (model, output) = (model(dir.path()), dir.path().join("run"));
+    let output = dir.path().join("run");
     let with = |sets: &[&str]| {
         let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
-        (fail(blocks(&model, &output, &sets), 1), output.exists())
+        (fail(blocks(&output, &sets), 1), output.exists())
     };
     let (text, there) = with(&["rollout.block_length=4"]);
     assert!(text.contains("block_length is 4") && text.contains("set block_length = 8") && !there, "{text}");
