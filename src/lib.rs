@@ -40,9 +40,10 @@
 //! | `P`, `L`, `T` | prompt length, completion canvas length, `T = P + L` |
 //! | `W` | length of the window of positions a layer computes queries for |
 //! | `D`, `F`, `V` | model width, MLP width, vocabulary |
-//! | `H`, `K`, `E` | query heads, key/value heads, head width |
+//! | `H`, `K`, `E`, `E'` | query heads, key/value heads, head width, numbers of a head that are rotated |
 //! | `N` | rows after flattening, usually `B * T` |
 //! | `R` | LoRA rank |
+//! | `M`, `k`, `P` | in a mixture of experts alone: experts, experts of a token, pairs of token and expert |
 
 pub mod bench;
 pub mod config;

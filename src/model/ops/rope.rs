@@ -19,13 +19,13 @@ pub const MOST_POSITIONS: usize = 1 << 24;
 /// thousand.
 #[derive(Clone, Debug)]
 pub struct Tables {
-    /// `theta^(-2i/R)`, of `R` numbers of a head that are turned.
+    /// `theta^(-2i/E')`, of `E'` numbers of a head that are turned.
     inverse: Arc<[f32]>,
     device: Device,
     table: Arc<RwLock<Table>>,
 }
 
-/// Cosines and sines, f32 `[positions, R/2]`.
+/// Cosines and sines, f32 `[positions, E'/2]`.
 #[derive(Clone, Debug)]
 struct Table {
     cos: Tensor,
@@ -75,7 +75,7 @@ cpu::wide! {
 }
 
 impl Tables {
-    /// Angles `position * theta^(-2i/R)` for the first `rotated` numbers of a head, computed in f32 as the reference does;
+    /// Angles `position * theta^(-2i/E')` for the first `rotated` numbers of a head, computed in f32 as the reference does;
     /// none yet.
     pub fn new(theta: f64, rotated: usize, device: &Device) -> Result<Self> {
         let half = rotated / 2;

@@ -1,7 +1,9 @@
-//! What LLaDA-8B takes on one GPU, by its sizes: the table of the README.
+//! What models take on one GPU, by their sizes: the table of the README, the heads of the shipped configurations.
+
+use serde_json::json;
 
 use super::*;
-use crate::config::{Overrides, PublishedShape, from_text, shipped};
+use crate::config::{ModelFacts, Overrides, PublishedShape, from_text, shipped};
 use crate::model::Description;
 use crate::model::ops::gpu::host::as_device;
 use crate::model::testing::hollow;
@@ -79,5 +81,64 @@ fn an_evaluation_decodes_no_more_than_it_has() -> Result<()> {
     let config = from_text("a.toml".as_ref(), text, &overrides, Command::Train).expect("a config");
     let memory = Memory::new(&config, &model, Prompts { held_out: 7, ..PROMPTS })?;
     assert_eq!(memory.evaluation.rows, 7);
+    Ok(())
+}
+
+/// The model of a shipped configuration, by its published sizes.
+fn described(config: &RunConfig, name: &str) -> Result<Description> {
+    let table = config.model();
+    let sizes = match name {
+        "gsm8k-llada-moe" => return Ok(PublishedShape::LladaMoe7b.into()),
+        "gsm8k-llada2" => return Ok(PublishedShape::Llada2Mini.into()),
+        "gsm8k-dream" => json!({
+            "architectures": ["DreamModel"], "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28,
+            "num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064, "tie_word_embeddings": false,
+            "mask_token_id": 151666, "eos_token_id": 151643,
+        }),
+        "gsm8k-sdar" => json!({
+            "architectures": ["SDARForCausalLM"], "hidden_size": 2048, "num_hidden_layers": 28, "head_dim": 128,
+            "num_attention_heads": 16, "num_key_value_heads": 8, "intermediate_size": 6144, "vocab_size": 151936,
+            "tie_word_embeddings": false, "mask_token_id": 151669, "eos_token_id": 151645, "block_size": 4,
+        }),
+        _ => json!({
+            "architectures": ["A2DQwen3LMHeadModel"], "hidden_size": 1024, "num_hidden_layers": 28, "head_dim": 128,
+            "num_attention_heads": 16, "num_key_value_heads": 8, "intermediate_size": 3072, "vocab_size": 151936,
+            "tie_word_embeddings": true, "mask_token_id": 151669, "eos_token_id": 151645,
+        }),
+    };
+    let common = json!({
+        "hidden_act": "silu", "use_sliding_window": false, "rope_theta": 1e6, "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 32768,
+    });
+    let all = [sizes, common].into_iter().filter_map(|part| part.as_object().cloned()).flatten();
+    let dir = tempfile::tempdir()?;
+    std::fs::write(dir.path().join("config.json"), serde_json::Value::from_iter(all).to_string())?;
+    Description::read_with(dir.path(), &ModelFacts { block_size: table.block_size, ..ModelFacts::default() })
+}
+
+#[test]
+fn shipped_configurations_say_what_they_take() -> Result<()> {
+    let mut missing = Vec::new();
+    for name in ["gsm8k-a2d", "gsm8k-a2d-blocks", "gsm8k-dream", "gsm8k-sdar", "gsm8k-llada-moe", "gsm8k-llada2"] {
+        let text = shipped(name).expect("shipped");
+        let peak = |checkpointing: &str| -> Result<f64> {
+            let set = vec![format!("train.activation_checkpointing={checkpointing}").parse().expect("an assignment")];
+            let overrides = Overrides { set, ..Overrides::default() };
+            let config = from_text("a.toml".as_ref(), text, &overrides, Command::Train).expect("a config");
+            let mut model = hollow(described(&config, name)?, DType::BF16)?;
+            model.attach_lora(config.lora().expect("adapters"), 0)?;
+            let memory = Memory::new(&config, &model, PROMPTS)?;
+            let peak = memory.update_peak(memory.micro_batch_size)?.max(memory.rollout_peak(memory.batch_size)?);
+            Ok((CUDA_BYTES + peak) as f64 / GB)
+        };
+        let (off, every) = as_device(|| Ok::<_, anyhow::Error>((peak("off")?, peak("every-layer")?)))?;
+        let line = format!(
+            "# Estimated peak on a GPU: {off:.0} GB; {every:.0} GB with train.activation_checkpointing = \"every-layer\"."
+        );
+        if !text.contains(&line) {
+            missing.push(format!("{name}: {line}"));
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
     Ok(())
 }

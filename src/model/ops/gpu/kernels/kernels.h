@@ -126,14 +126,14 @@ RMS_NORM_BACKWARD(rms_norm_backward_f32, float)
 RMS_NORM_BACKWARD(rms_norm_backward_bf16, bf16)
 RMS_NORM_BACKWARD(rms_norm_backward_f16, f16)
 
-// ---- rotary embedding of the first R of E numbers of [B, W, heads, E] in place; tables f32 [positions, R/2]; positions
+// ---- rotary embedding of the first E' of E numbers of [B, W, heads, E] in place; tables f32 [positions, E'/2]; positions
 //      count behind the padding of a half of a row, or of the whole of it
 
 #define ROTATE(name, T)                                                                                               \
     KERNEL(name, DATA(T, x, 0), DATA(const float, cosines, 1), DATA(const float, sines, 2), DATA(const u32, pad, 3), \
            VALUE(u32, total, 4), VALUE(u32, w, 5), VALUE(u32, heads, 6), VALUE(u32, half_width, 7),               \
            VALUE(u32, start, 8), VALUE(u32, half_row, 9), VALUE(u32, width, 10), VALUE(float, sign, 11)) {         \
-        if (at >= total) return; /* B W heads R/2 */                                                                  \
+        if (at >= total) return; /* B W heads E'/2 */                                                                  \
         const u32 e = at % half_width, head = at / half_width, row = head / heads;                                   \
         const u32 column = (row % w + start) % half_row, before = pad[row / w];                                      \
         const u32 p = (column > before ? column - before : 0) * half_width + e;                                      \
