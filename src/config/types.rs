@@ -295,7 +295,7 @@ pub enum TargetModules {
 pub enum TargetPreset {
     /// What the published target list matches in LLaDA: q, k, v and up projections.
     Paper,
-    /// The seven linears of a block.
+    /// All linears of a block that can have adapters.
     AllLinear,
 }
 

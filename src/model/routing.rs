@@ -71,6 +71,20 @@ impl Routes {
 }
 
 impl Routing {
+    /// The best of a softmax over all experts, weighted as it says.
+    pub const fn softmax(experts: usize, chosen: usize) -> Self {
+        Self {
+            experts,
+            chosen,
+            score: Score::Softmax,
+            biased: false,
+            groups: 1,
+            kept_groups: 1,
+            normalised: false,
+            scale: 1.0,
+        }
+    }
+
     /// Bytes of the routes of so many tokens.
     pub fn bytes(&self, tokens: usize) -> usize {
         size_of::<f32>() * tokens * (self.experts + 3 * self.chosen) + size_of::<usize>() * (self.experts + 1)
@@ -195,16 +209,7 @@ mod tests {
     use super::*;
     use crate::model::ops::testing::random;
 
-    const PLAIN: Routing = Routing {
-        experts: 8,
-        chosen: 3,
-        score: Score::Softmax,
-        biased: false,
-        groups: 1,
-        kept_groups: 1,
-        normalised: false,
-        scale: 1.0,
-    };
+    const PLAIN: Routing = Routing::softmax(8, 3);
     const GROUPED: Routing = Routing {
         score: Score::Sigmoid,
         biased: true,

@@ -5,7 +5,7 @@
 //! Its `config.json` names neither the mask nor the length of a block.
 
 use super::ids::FoundIds;
-use super::keys::{Keys, SizeKeys};
+use super::keys::Keys;
 use super::qwen::{QWEN3_SIZES, theta};
 use super::{Family, Grid};
 use crate::model::names::Names;
@@ -18,7 +18,7 @@ pub(super) static FAMILY: Family = Family {
     architectures: &["LLaDA2MoeModelLM"],
     name: "LLaDA2",
     names: &NAMES,
-    sizes: SIZES,
+    sizes: QWEN3_SIZES,
     grid: Grid::OfRow,
     gguf: None,
     read,
@@ -41,8 +41,6 @@ static NAMES: Names = Names {
     final_norm: "model.norm",
     head: "lm_head",
 };
-
-const SIZES: SizeKeys = QWEN3_SIZES;
 
 fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
     keys.must_be("hidden_act", "silu");

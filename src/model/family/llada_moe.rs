@@ -11,7 +11,7 @@ use super::keys::Keys;
 use super::qwen::{self, NAMES};
 use super::{Family, Grid};
 use crate::model::gguf::Converted;
-use crate::model::routing::{Routing, Score};
+use crate::model::routing::Routing;
 use crate::model::shape::{Mixture, Shape};
 use crate::model::sight::Sight;
 use crate::text::SpecialIds;
@@ -41,16 +41,7 @@ fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
     let (width, heads, layers) =
         (keys.size("hidden_size"), keys.size("num_attention_heads"), keys.size("num_hidden_layers"));
     let first = dense_layers(keys, layers);
-    let routing = Routing {
-        experts: keys.size("num_experts"),
-        chosen: keys.size("num_experts_per_tok"),
-        score: Score::Softmax,
-        biased: false,
-        groups: 1,
-        kept_groups: 1,
-        normalised: false,
-        scale: 1.0,
-    };
+    let routing = Routing::softmax(keys.size("num_experts"), keys.size("num_experts_per_tok"));
     let shape = Shape {
         width,
         layers,
@@ -99,16 +90,7 @@ fn dense_layers(keys: &mut Keys<'_>, layers: usize) -> usize {
 
 /// LLaDA-MoE-7B-A1B, Base and Instruct.
 pub(super) fn llada_moe_7b() -> (&'static Family, Shape, SpecialIds) {
-    let routing = Routing {
-        experts: 64,
-        chosen: 8,
-        score: Score::Softmax,
-        biased: false,
-        groups: 1,
-        kept_groups: 1,
-        normalised: false,
-        scale: 1.0,
-    };
+    let routing = Routing::softmax(64, 8);
     let shape = Shape {
         width: 2_048,
         layers: 16,
