@@ -219,6 +219,31 @@ fn a_benchmark_needs_no_weights() {
 }
 
 #[test]
+fn a_benchmark_is_told_what_a_folder_does_not_say() {
+    let text = std::fs::read_to_string("examples/sudoku-blocks/config.json").unwrap();
+    let mut json: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+    for key in ["block_size", "mask_token_id", "eos_token_id"] {
+        assert!(json.remove(key).is_some(), "{key}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), serde_json::Value::Object(json).to_string()).unwrap();
+    let bench = |more: &[&str]| {
+        let model = ["bench", "--model", folder.path().to_str().unwrap(), "--random-init", "--rank", "2", "--json"];
+        spg(&[&model[..], &["--gen", "16", "--block", "8", "--steps", "4", "--cache", "blocks"], more].concat())
+    };
+    let (mask, end, block) = (["--mask-token-id", "3"], ["--end-token-ids", "1,2"], ["--block-size", "8"]);
+    let options = "--mask-token-id, --end-token-ids, --block-size";
+    bench(&[mask, end].concat()).assert().code(1).stderr(contains("model.block_size").and(contains(options)));
+    bench(&[mask, block].concat()).assert().code(1).stderr(contains("model.end_token_ids").and(contains(options)));
+    bench(&[end, block].concat()).assert().code(1).stderr(contains("model.mask_token_id").and(contains(options)));
+    bench(&[mask, end, block].concat()).assert().success().stdout(contains("rollout_tokens_per_s"));
+    let other = "--block 8 --cache blocks: block_length is 8";
+    bench(&[mask, end, ["--block-size", "4"]].concat()).assert().code(2).stderr(contains(other));
+    bench(&[mask, end, ["--block-size", "0"]].concat()).assert().code(2);
+    spg(&["bench", "--shape", "llada2-mini", "--block-size", "8"]).assert().code(2).stderr(contains("cannot be used"));
+}
+
+#[test]
 fn bench_takes_activation_checkpointing_as_a_word_or_a_number_of_layers() {
     for bad in ["0", "on", "-1"] {
         spg(&["bench", "--model", "examples/sudoku-tiny", &format!("--activation-checkpointing={bad}")])

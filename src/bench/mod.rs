@@ -27,7 +27,7 @@ use crate::world::World;
 /// A model that cannot be loaded, sizes that do not fit it, or whatever fails on the way.
 pub fn run(request: &BenchRequest, world: &World) -> Result<()> {
     let decoding = work::decoding(request)?;
-    let mut model = model::open(request, &device::open(request.device, world.local_rank())?)?;
+    let mut model = model::open(request, &decoding, &device::open(request.device, world.local_rank())?)?;
     model.attach_lora(&work::adapters(request)?, work::SEED)?;
     let gemm_peak_gflops = work::gemm_peak(&model)?;
     work::warm_up(&model, request)?;

@@ -5,37 +5,42 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use candle_core::Device;
 
-use super::work::{SEED, check_length};
+use super::work::{SEED, check};
 use crate::config::{BenchModel, BenchRequest};
 use crate::model::{Blocks, Decoder, Description, Weights, device, source};
+use crate::rollout::Decoding;
 
 /// Loads it, or makes it, frozen and as precise as is asked for.
 ///
 /// # Errors
 /// Names the model that cannot be loaded; blocks that do not fit it, or sequences that do not.
-pub fn open(request: &BenchRequest, device: &Device) -> Result<Decoder> {
+pub fn open(request: &BenchRequest, decoding: &Decoding, device: &Device) -> Result<Decoder> {
     let dtype = device::dtype(request.dtype);
     let random = |description| match request.quantize {
         Some(format) => Decoder::random_quantised(description, SEED, dtype, device, format),
         None => Decoder::random_sized(description, SEED, dtype, device, Weights::Frozen),
     };
-    let (name, is_random) = match &request.model {
+    let (name, facts, is_random) = match &request.model {
         BenchModel::Shape(shape) => {
             let description = Description::from(*shape);
-            check_length(request, &description)?;
+            check(request, decoding, &description)?;
             return random(description);
         }
-        BenchModel::Random(name) => (name, true),
-        BenchModel::Checkpoint(name) => (name, false),
+        BenchModel::Random(name, facts) => (name, facts, true),
+        BenchModel::Checkpoint(name, facts) => (name, facts, false),
     };
     let cannot = || format!("cannot load the model {name}");
     let dir: PathBuf = source::resolve(name, None)?.path;
-    let description = Description::read(&dir).with_context(cannot)?;
-    check_length(request, &description)?;
+    let description = Description::read_with(&dir, facts)
+        .context("keys of [model] are options here: --mask-token-id, --end-token-ids, --block-size")
+        .with_context(cannot)?;
+    check(request, decoding, &description)?;
     match (is_random, request.quantize) {
         (true, _) => random(description),
-        (false, Some(format)) => Decoder::load_quantised(&dir, dtype, device, Blocks::Pack(format)),
-        (false, None) => Decoder::load(&dir, dtype, device, Weights::Frozen),
+        (false, Some(format)) => {
+            Decoder::load_quantised_described(description, &dir, dtype, device, Blocks::Pack(format))
+        }
+        (false, None) => Decoder::load_described(description, &dir, dtype, device, Weights::Frozen),
     }
     .with_context(cannot)
 }

@@ -58,11 +58,14 @@ pub fn decoding(request: &BenchRequest) -> Result<Decoding> {
         .map_err(|error| Usage(format!("--gen {canvas} --block {block} --steps {steps}: {error}")).into())
 }
 
-/// Whether prompt and canvas fit a model of these sizes.
+/// Whether prompt, canvas and its blocks fit a model of these sizes.
 ///
 /// # Errors
-/// Says how long they may be.
-pub fn check_length(request: &BenchRequest, description: &Description) -> Result<()> {
+/// Says how long they may be, and which blocks and caches the model has.
+pub fn check(request: &BenchRequest, decoding: &Decoding, description: &Description) -> Result<()> {
+    decoding
+        .check(description.shape.sight)
+        .map_err(|misfit| Usage(format!("--block {} --cache {}: {misfit}", request.block, request.cache.name())))?;
     let columns = request.prompt.get().saturating_add(request.gen_length.get());
     let positions = description.shape.positions;
     if columns > positions {
@@ -241,9 +244,10 @@ mod tests {
     fn the_longest_sequence_is_the_models() {
         let description = Description::from(PublishedShape::Llada8b);
         let of = |prompt| BenchRequest { prompt: NonZeroUsize::new(prompt).unwrap(), ..request() };
-        assert!(check_length(&of(description.shape.positions - 64), &description).is_ok());
+        let checked = |request: BenchRequest| check(&request, &decoding(&request).unwrap(), &description);
+        assert!(checked(of(description.shape.positions - 64)).is_ok());
         for prompt in [description.shape.positions - 63, usize::MAX] {
-            let text = check_length(&of(prompt), &description).expect_err("too long").to_string();
+            let text = checked(of(prompt)).expect_err("too long").to_string();
             assert!(text.contains("max_sequence_length 4096"), "{text}");
         }
     }

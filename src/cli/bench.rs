@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
 use spg::config::{
-    ActivationCheckpointing, BenchModel, BenchRequest, CacheKind, DeviceSpec, LoraTable, ProperFraction, PublishedShape,
+    ActivationCheckpointing, BenchModel, BenchRequest, CacheKind, DeviceSpec, LoraTable, ModelFacts, ProperFraction,
+    PublishedShape,
 };
 
 use super::formats::{FormatName, PrecisionName};
@@ -33,9 +34,18 @@ pub struct BenchArgs {
     /// Denoising steps of a completion
     #[arg(long, default_value = "32", value_name = "N")]
     steps: NonZeroUsize,
-    /// Tokens of a block
+    /// Tokens of a block that is decoded
     #[arg(long, default_value = "32", value_name = "N")]
     block: NonZeroUsize,
+    /// The id of the mask, where DIR does not say it: model.mask_token_id of configurations
+    #[arg(long, conflicts_with = "shape", value_name = "ID")]
+    mask_token_id: Option<u32>,
+    /// The ids that end a completion, where DIR does not say them: model.end_token_ids of configurations
+    #[arg(long, conflicts_with = "shape", value_delimiter = ',', value_name = "IDS")]
+    end_token_ids: Option<Vec<u32>>,
+    /// Tokens of a block of a block-causal model, where DIR does not say them: model.block_size of configurations
+    #[arg(long, conflicts_with = "shape", value_name = "N")]
+    block_size: Option<NonZeroUsize>,
     /// What later steps of a block reuse of its first one, which alone encodes the whole canvas; an approximation
     #[arg(long, value_enum, default_value_t = CacheName::None, value_name = "CACHE")]
     cache: CacheName,
@@ -119,11 +129,16 @@ impl BenchArgs {
         let both = !self.rollout && self.train.is_none();
         // without a shape there is a model: the parser asks for it
         let name = self.model.unwrap_or_default();
+        let facts = ModelFacts {
+            mask_token_id: self.mask_token_id,
+            end_token_ids: self.end_token_ids,
+            block_size: self.block_size,
+        };
         BenchRequest {
             model: match (self.shape, self.random_init) {
                 (Some(shape), _) => BenchModel::Shape(shape.into()),
-                (None, true) => BenchModel::Random(name),
-                (None, false) => BenchModel::Checkpoint(name),
+                (None, true) => BenchModel::Random(name, facts),
+                (None, false) => BenchModel::Checkpoint(name, facts),
             },
             batch: self.batch,
             prompt: self.prompt,

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{
-    ActivationCheckpointing, Assignment, Axis, Benchmark, BlockFormat, CacheKind, DeviceSpec, Positive, Precision,
-    ProperFraction, RunConfig, Split, TaskTable,
+    ActivationCheckpointing, Assignment, Axis, Benchmark, BlockFormat, CacheKind, DeviceSpec, ModelFacts, Positive,
+    Precision, ProperFraction, RunConfig, Split, TaskTable,
 };
 
 /// `spg train` and `spg sft`.
@@ -188,10 +188,10 @@ pub struct MakeDataRequest {
 /// What `spg bench` times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BenchModel {
-    /// A model folder or a hub id.
-    Checkpoint(String),
+    /// A model folder or a hub id, and what the user says of it.
+    Checkpoint(String, ModelFacts),
     /// The sizes in the `config.json` of one, with random weights.
-    Random(String),
+    Random(String, ModelFacts),
     /// The sizes of a published model, with random weights.
     Shape(PublishedShape),
 }

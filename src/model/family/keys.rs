@@ -129,18 +129,17 @@ impl<'a> Keys<'a> {
         self.take(key, "a number above 0", |v| v.as_f64().filter(|&x| x > 0.0))
     }
 
-    /// A token id.
-    pub fn id(&mut self, key: &str) -> u32 {
-        self.take(key, "a token id", |v| v.as_u64().and_then(|n| u32::try_from(n).ok()))
-    }
-
     /// A token id that may be missing.
     pub fn optional_id(&mut self, key: &str) -> Option<u32> {
-        self.is_set(key).then(|| self.id(key))
+        let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
+        self.is_set(key).then(|| self.take(key, "a token id", id))
     }
 
-    /// One token id, or a list of some.
-    pub fn ids(&mut self, key: &str) -> Vec<u32> {
+    /// One token id, or a list of some; none where the key is missing.
+    pub fn optional_ids(&mut self, key: &str) -> Vec<u32> {
+        if !self.is_set(key) {
+            return Vec::new();
+        }
         let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
         let ids = |v: &Value| match v.as_array() {
             Some(list) if !list.is_empty() => list.iter().map(id).collect(),

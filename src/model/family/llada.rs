@@ -75,8 +75,8 @@ fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
         shifted: false,
         sight: Sight::Full,
     };
-    let (mask, end) = (keys.id("mask_token_id"), keys.id("eos_token_id"));
-    (shape, FoundIds { mask: Some(mask), pad: Some(end), ends: vec![end], ..FoundIds::default() })
+    let (mask, end) = (keys.optional_id("mask_token_id"), keys.optional_id("eos_token_id"));
+    (shape, FoundIds { mask, pad: end, ends: end.into_iter().collect(), ..FoundIds::default() })
 }
 
 /// LLaDA-8B, Base and Instruct.

@@ -81,7 +81,7 @@ fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
     let ids = FoundIds {
         mask: keys.optional_id("mask_token_id"),
         pad: keys.optional_id("pad_token_id"),
-        ends: if keys.is_set("eos_token_id") { keys.ids("eos_token_id") } else { Vec::new() },
+        ends: keys.optional_ids("eos_token_id"),
         end_tokens: &["<|endoftext|>"],
         ..FoundIds::default()
     };

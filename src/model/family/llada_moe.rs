@@ -65,7 +65,7 @@ fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
     let ids = FoundIds {
         mask: keys.optional_id("mask_token_id"),
         pad: keys.optional_id("pad_token_id"),
-        ends: keys.ids("eos_token_id"),
+        ends: keys.optional_ids("eos_token_id"),
         ..FoundIds::default()
     };
     (shape, ids)

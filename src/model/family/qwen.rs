@@ -87,7 +87,7 @@ pub(super) fn read(keys: &mut Keys<'_>, kind: Kind, tied: bool) -> (Shape, Found
     let ids = FoundIds {
         mask: keys.optional_id("mask_token_id"),
         pad: keys.optional_id("pad_token_id"),
-        ends: keys.ids("eos_token_id"),
+        ends: keys.optional_ids("eos_token_id"),
         ..FoundIds::default()
     };
     (shape, ids)

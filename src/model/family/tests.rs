@@ -1,6 +1,7 @@
 //! What is read, and what is refused by name.
 
 use super::*;
+use crate::model::testing::config_of;
 
 fn golden_of(name: &str) -> Map<String, Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name).join("config.json");
@@ -174,9 +175,22 @@ fn ids_that_the_config_lacks_come_from_the_tokenizer_or_the_user() {
     let facts = ModelFacts { mask_token_id: Some(78), end_token_ids: Some(vec![5]), block_size: None };
     let ids = described(&json, &[added], &facts).expect("given").ids;
     assert_eq!((ids.mask, ids.fill(), ids.is_end(1)), (78, 5, false));
-    let facts = ModelFacts { end_token_ids: Some(Vec::new()), ..facts };
-    let text = described(&json, &[], &facts).expect_err("no end").to_string();
+    let empty = ModelFacts { end_token_ids: Some(Vec::new()), ..facts.clone() };
+    let text = described(&json, &[], &empty).expect_err("no end").to_string();
     assert!(text.contains("model.end_token_ids is empty"), "{text}");
+    // of any family: eos_token_id was asked of most, whatever the user said
+    for mut json in ["a2d_qwen3", "gqa_small", "sdar"].map(golden_of).into_iter().chain(["llada_moe"].map(config_of)) {
+        json.remove("mask_token_id");
+        json.remove("eos_token_id");
+        json.remove("pad_token_id");
+        let text = refused(&json);
+        assert!(text.contains("set model.mask_token_id"), "{text}");
+        let ids = described(&json, &[], &facts).expect("given").ids;
+        assert_eq!((ids.mask, ids.pad, ids.fill()), (78, 5, 5));
+        let mask = ModelFacts { end_token_ids: None, ..facts.clone() };
+        let text = described(&json, &[], &mask).expect_err("no end").to_string();
+        assert!(text.contains("set model.end_token_ids"), "{text}");
+    }
 }
 
 #[test]
@@ -213,7 +227,6 @@ fn blocks_are_those_of_the_config_or_of_the_user() {
 
 #[test]
 fn a_mixture_of_experts_is_read() {
-    use crate::model::testing::config_of;
     let Description { shape, family, ids, .. } =
         described(&config_of("llada_moe"), &[], &ModelFacts::default()).expect("supported");
     let mixture = shape.experts.expect("experts");
