@@ -53,7 +53,7 @@ done
 [[ $capability =~ ^[0-9]{2,3}$ ]] || fail "--capability $capability: give it without a point, such as 90"
 [[ $(uname -s) == Linux ]] || fail "the wheels are for Linux"
 python=${PYTHON:-python3}
-for tool in cargo readelf c++ "$python" xz; do
+for tool in cargo readelf cc c++ strip "$python" xz; do
     command -v "$tool" > /dev/null || fail "$tool is missing"
 done
 mkdir -p "$out"

@@ -123,7 +123,10 @@ damage() {
 }
 
 (start "$scratch/torn" env) > /dev/null 2>&1 &
-while [[ ! -d $scratch/torn/checkpoint-4 ]]; do sleep 0.005; done
+while [[ ! -d $scratch/torn/checkpoint-4 ]]; do
+    kill -0 $! 2> /dev/null || { echo "error: the run to be torn ended before its second checkpoint" >&2; exit 1; }
+    sleep 0.005
+done
 kill -KILL $! 2> /dev/null || true
 { wait; } 2> /dev/null || true
 rm -rf "$scratch"/torn/checkpoint-6 "$scratch"/torn/checkpoint-8
@@ -162,8 +165,7 @@ if [[ $(id -u) == 0 ]] && mount -t tmpfs -o size=64k tmpfs "$disk" 2> /dev/null;
         run=$disk/run
         (start "$run" timeout 60) > "$scratch/full.log" 2>&1 || true
         mount -o remount,size=100m "$disk"
-        if grep -q panicked "$scratch/full.log"; then continue; fi
-        good "$run" && full=$((full + 1))
+        ! grep -q panicked "$scratch/full.log" && good "$run" && full=$((full + 1))
         rm -rf "${run:?}"*
     done
     umount "$disk"
@@ -176,9 +178,10 @@ for ((i = 0; i < n; i++)); do
     (start "$run" timeout 60) > "$run.log" 2>&1 &
     sleep "$(printf '0.%03d' $((RANDOM % 999)))"
     rm -rf "$run" 2> /dev/null || rm -rf "$run"
+    code=0
     wait $! || code=$?
-    # it may have been at its end already; else it says what is missing
-    if [[ ${code:-0} != 124 ]] && ! grep -q panicked "$run.log"; then gone=$((gone + 1)); fi
+    # it may have been at its end already; else it says what cannot be read or written
+    if [[ $code == 0 ]] || { [[ $code == 1 ]] && grep -q '^error: ' "$run.log"; }; then gone=$((gone + 1)); fi
 done
 table "folders that vanish" "$n" "$gone"
 exit "$lost"

@@ -67,6 +67,11 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Bytes, such as a digest of a file, in hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Whether a file or folder has the name of one that this program was writing when it was killed.
 pub fn is_unfinished(name: &str) -> bool {
     name.starts_with('.') && name.contains(".spg-") && name.ends_with(".tmp")

@@ -119,6 +119,17 @@ fn every_arrow_points_to_the_left() {
 }
 
 #[test]
+fn the_map_of_the_library_is_this_pipeline() {
+    let map = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let line = PIPELINE.map(|tier| tier.join(", ")).join(" -> ");
+    assert!(map.contains(&format!("//! {line}\n")), "{line}");
+    let rows: Vec<&str> = map.lines().filter(|line| line.starts_with("//! | [`")).collect();
+    let missing = |module: &&&str| !rows.iter().any(|row| row.contains(&format!("[`{module}`]")));
+    let without: Vec<_> = PIPELINE.into_iter().flatten().chain(&SHARED).filter(missing).collect();
+    assert!(without.is_empty(), "no row for {without:?}");
+}
+
+#[test]
 fn the_walk_finds_what_is_named() {
     let source = "use crate::{model::{Decoder, lora}, text};\n// crate::train\nlet x = crate::rng::Key::new();\n\
                   $crate::optim::x; my_crate::no;";

@@ -12,7 +12,7 @@
 //! | [`config`] | the TOML file as written, and the checked run that is built from it |
 //! | [`task`] | records, prompts, training rewards, graders |
 //! | [`text`] | tokenizer and chat template |
-//! | [`model`] | LLaDA's forward and explicit backward, LoRA, weights |
+//! | [`model`] | a decoder described by data, built from a family's `config.json`: forward, explicit backward, LoRA, weights |
 //! | [`rollout`] | block-wise masked decoding |
 //! | [`objective`] | advantages, masks, likelihoods, losses and their gradients: SPG and what it is compared with |
 //! | [`optim`] | AdamW, clipping, learning-rate schedules |
@@ -25,10 +25,12 @@
 //! | [`bench`] | rollouts and updates of any model, timed by part |
 //! | [`merge`] | adapters put into their base model: a plain folder |
 //! | [`sweep`] | the runs of a grid as child processes, and their comparison |
-//! | [`profile`] | the stopwatches for that, in the passes of all |
 //! | [`hub`] | files of models and datasets on the Hugging Face hub, shared by all |
 //! | [`files`], [`foreign`] | files written whole, the border to parsers of other people, shared by all |
 //! | [`jinja`], [`terminal`] | templates as Python's, text for terminals, shared by all |
+//! | [`profile`] | the stopwatches of [`bench`], in the passes of all |
+//! | [`error`], [`signal`], [`runtime`] | exit codes and messages, requests to stop, the process and its memory, shared by all |
+//! | [`rng`] | keyed random numbers, shared by all |
 //! | [`world`] | the processes that share the work of a command, shared by all |
 //! | [`meter`] | how far long work is, told from wherever it is done, shared by all |
 //!

@@ -111,7 +111,8 @@ impl Rng {
     }
 
     /// Passes over `n` 32-bit words, as if [`Rng::uniform_f32`] had been called `n` times.
-    pub fn skip_u32(&mut self, n: u64) {
+    #[cfg(test)]
+    pub(crate) fn skip_u32(&mut self, n: u64) {
         let at = self.0.get_word_pos();
         self.0.set_word_pos(at + n as u128);
     }

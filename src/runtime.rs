@@ -19,7 +19,7 @@ pub fn prepare() {
 /// Several processes of a machine that would each compute with all of its cores would keep each other waiting.
 fn share_cores() {
     if let Some(threads) = crate::world::threads_of_a_process() {
-        // SAFETY: as above.
+        // SAFETY: `prepare` is called first in `main`, when no other thread exists that could read the environment.
         unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
     }
 }
@@ -35,7 +35,7 @@ pub fn on_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 fn quiet_candle_pool() {
     const NAME: &str = "CANDLE_NUM_THREADS";
     if std::env::var_os(NAME).is_none() {
-        // SAFETY: `prepare` is called first in `main`, when no other thread exists that could read the environment.
+        // SAFETY: as above.
         unsafe { std::env::set_var(NAME, "1") };
     }
 }

@@ -18,6 +18,8 @@ use crate::task::{Attempt, Record, Task};
 use crate::text::{Prompt, PromptEncoder, TooLong};
 use crate::world::World;
 
+/// The key that says how long the canvases of training are.
+pub const CANVAS_KEY: &str = "rollout.max_completion_length";
 /// So many prompts take long enough to encode that the log says so.
 const MANY: usize = 50_000;
 
@@ -108,9 +110,7 @@ impl Loaded {
 fn fits(config: &RunConfig, sight: Sight) -> Result<()> {
     Decoding::from_table(config.rollout())?.check(sight)?;
     for setting in config.eval_settings() {
-        let steps = setting.diffusion_steps;
-        let schedule = Decoding::greedy(setting.max_completion_length, setting.block_length, steps)?;
-        schedule.accelerated(config.rollout()).check(sight)?;
+        Decoding::at(&setting, config.rollout())?.check(sight)?;
     }
     let paired = config.algorithm().is_ok_and(|algorithm| algorithm.recipe().masks.are_paired());
     ensure!(
@@ -146,6 +146,11 @@ impl Example {
     pub fn attempt<'a>(&'a self, completion: &'a str) -> Attempt<'a> {
         Attempt { record: &self.record, prompt: &self.text, completion }
     }
+}
+
+/// Tokens of the longest prompt.
+pub fn longest_prompt(examples: &[Example]) -> usize {
+    examples.iter().map(|example| example.prompt.len()).max().unwrap_or(0)
 }
 
 impl Session {
@@ -195,8 +200,8 @@ impl Session {
     /// process encodes its share.
     ///
     /// # Errors
-    /// If none is left, or one leaves no room for a canvas of `canvas` tokens.
-    pub fn examples(&self, records: &[Record], canvas: usize) -> Result<Vec<Example>> {
+    /// If none is left, or one leaves no room for a canvas of so many tokens, which is named by its key.
+    pub fn examples(&self, records: &[Record], (key, canvas): (&str, usize)) -> Result<Vec<Example>> {
         if records.len() >= MANY {
             tracing::info!("encoding {} prompts", records.len());
         }
@@ -228,8 +233,8 @@ impl Session {
         let room = self.model.shape().positions;
         ensure!(
             longest + canvas <= room,
-            "a prompt of {longest} tokens and rollout.max_completion_length {canvas} exceed the model's \
-             {} {room}: lower rollout.max_prompt_length or the canvas",
+            "a prompt of {longest} tokens and {key} {canvas} exceed the model's {} {room}: lower \
+             rollout.max_prompt_length or {key}",
             self.model.positions_key()
         );
         Ok(examples)

@@ -22,6 +22,16 @@ pub fn shown_json(json: &str) -> Cow<'_, str> {
     escaped(json, |c| is_obeyed(c) && c >= '\u{7f}', |c| format!("\\u{:04x}", u32::from(c)))
 }
 
+/// Words as a shell reads them, with blanks between.
+pub fn shell_line<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    let quoted = |word: T| match word.as_ref() {
+        word if !word.is_empty() && word.chars().all(plain) => word.to_owned(),
+        word => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    words.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
 /// Controls of C0 and C1, the separators of lines and paragraphs, and the marks, embeddings, overrides and isolates of
 /// bidirectional text.
 fn is_obeyed(c: char) -> bool {

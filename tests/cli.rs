@@ -181,6 +181,8 @@ fn a_benchmark_of_any_checkpoint_says_where_the_time_goes() {
     let usage = |more: &[&str], text: &str| {
         spg(&[&["bench", "--model", "examples/sudoku-tiny"], more].concat()).assert().code(2).stderr(contains(text));
     };
+    usage(&["--batch", "4000000000"], "--batch 4000000000 is too large: at most 1048576");
+    usage(&["--rank", "4000000000"], "--rank 4000000000 is too large: at most 65536");
     usage(&["--dropout", "1"], "1 is out of range: expected a number from 0 to below 1");
     usage(&["--dropout", "some"], "expected a number from 0 to below 1");
     usage(&["--shape", "llada-8b"], "cannot be used with");
@@ -240,6 +242,10 @@ fn a_benchmark_is_told_what_a_folder_does_not_say() {
     let other = "--block 8 --cache blocks: block_length is 8";
     bench(&[mask, end, ["--block-size", "4"]].concat()).assert().code(2).stderr(contains(other));
     bench(&[mask, end, ["--block-size", "0"]].concat()).assert().code(2);
+    // other faults of a folder are none of these options
+    let empty = tempfile::tempdir().unwrap();
+    let dir = empty.path().to_str().unwrap();
+    spg(&["bench", "--model", dir]).assert().code(1).stderr(contains("config.json").and(contains("--mask").not()));
     spg(&["bench", "--shape", "llada2-mini", "--block-size", "8"]).assert().code(2).stderr(contains("cannot be used"));
 }
 

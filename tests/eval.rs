@@ -86,6 +86,8 @@ fn sample_files_hold_what_the_evaluation_counted_and_can_be_graded() {
                 (&row["doc"]["solution"], &row["doc"]["puzzle"])
             );
             let resps = row["resps"][0].as_array().unwrap();
+            let settings = &row["arguments"]["gen_args_0"]["arg_1"];
+            assert_eq!((&settings["top_p"], &settings["ranking_temperature"]), (&json!(1.0), &json!(0.0)));
             assert_eq!((resps.len(), row["filtered_resps"].as_array().unwrap().len()), (2, 2));
         }
         assert!(rows.iter().any(|row| row["resps"][0][0] != row["resps"][0][1]), "samples are drawn apart");
@@ -275,6 +277,15 @@ fn generate(args: &[&str]) -> Command {
     let mut command = spg(&["generate", "--ckpt", "examples/sudoku-tiny"]);
     command.args(SHORT).args(args);
     command
+}
+
+#[test]
+fn the_example_of_the_help_text_was_refused() {
+    let help = printed(&mut spg(&["generate", "--help"]));
+    let example = help.lines().find_map(|line| line.trim().strip_prefix("spg generate --ckpt examples/sudoku-tiny "));
+    let options: Vec<&str> = example.expect("an example of what ships").split(' ').collect();
+    let text = printed(spg(&["generate", "--ckpt", "examples/sudoku-tiny"]).args(options));
+    assert!(text.contains("</answer>"), "{text}");
 }
 
 const PUZZLE: &str = " 0204032001400 2";

@@ -341,6 +341,11 @@ fn a_dry_run_shows_everything_and_writes_nothing() {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     assert!(!run.exists());
+    // what stops a run at its start stops a dry run: it looked at the training canvas alone
+    let wide = ["--set", "eval.max_completion_length=[40,400]"];
+    let of_run = fail(train(&run, &wide), 1);
+    assert!(of_run.contains("max_completion_length 400 exceed"), "{of_run}");
+    assert!(fail(train(&run, &[&wide[..], &["--dry-run"]].concat()), 1).contains("max_completion_length 400 exceed"));
 }
 
 #[test]

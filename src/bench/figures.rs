@@ -56,7 +56,8 @@ impl Figures {
     fn train_step_seconds(&self) -> Option<f64> {
         let mut seconds = self.train_seconds.clone();
         seconds.sort_by(f64::total_cmp);
-        seconds.get(seconds.len() / 2).copied()
+        let (upper, lower) = (seconds.get(seconds.len() / 2)?, seconds.get(seconds.len().saturating_sub(1) / 2)?);
+        Some(lower.midpoint(*upper))
     }
 
     /// The rate that the products of linear layers and head reached, GFLOP/s.

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
 use candle_core::Device;
 
 use super::work::{SEED, check};
 use crate::config::{BenchModel, BenchRequest};
-use crate::model::{Blocks, Decoder, Description, Weights, device, source};
+use crate::model::{Blocks, Decoder, Description, NotSaid, Weights, device, source};
 use crate::rollout::Decoding;
 
 /// Loads it, or makes it, frozen and as precise as is asked for.
@@ -31,9 +31,7 @@ pub fn open(request: &BenchRequest, decoding: &Decoding, device: &Device) -> Res
     };
     let cannot = || format!("cannot load the model {name}");
     let dir: PathBuf = source::resolve(name, None)?.path;
-    let description = Description::read_with(&dir, facts)
-        .context("keys of [model] are options here: --mask-token-id, --end-token-ids, --block-size")
-        .with_context(cannot)?;
+    let description = Description::read_with(&dir, facts).map_err(with_options).with_context(cannot)?;
     check(request, decoding, &description)?;
     match (is_random, request.quantize) {
         (true, _) => random(description),
@@ -43,4 +41,14 @@ pub fn open(request: &BenchRequest, decoding: &Decoding, device: &Device) -> Res
         (false, None) => Decoder::load_described(description, &dir, dtype, device, Weights::Frozen),
     }
     .with_context(cannot)
+}
+
+/// Says how a benchmark is told what a run is told by its configuration.
+fn with_options(error: Error) -> Error {
+    match error.downcast_ref::<NotSaid>() {
+        Some(_) => {
+            error.context("what a folder does not say is told by --mask-token-id, --end-token-ids, --block-size")
+        }
+        None => error,
+    }
 }

@@ -6,12 +6,12 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 
-use crate::config::{BenchRequest, GradientSum, LoraTable, Positive, Recipe, SpgTable};
+use crate::config::{self, BenchRequest, GradientSum, LoraTable, Positive, Recipe, SpgTable};
 use crate::error::Usage;
 use crate::model::ops::gpu::{self, Traffic};
 use crate::model::ops::products::{Product, sum_of_products};
 use crate::model::{Batch, Decoder, Description, Pass, Weight};
-use crate::optim::{AdamW, AdamWParams, clip};
+use crate::optim::{AdamW, clip};
 use crate::profile::{self, Part};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
@@ -32,10 +32,6 @@ const PEAK_SIDE_CPU: usize = 1024;
 const PEAK_ROWS: usize = 16;
 /// Times that product is taken; the best one counts.
 const PEAK_TRIES: usize = 8;
-/// AdamW and clipping as in the published runs.
-const ADAM: AdamWParams = AdamWParams { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 };
-const LEARNING_RATE: f64 = 3e-6;
-const MAX_GRAD_NORM: f64 = 0.2;
 
 /// What some work took.
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +45,19 @@ pub struct Measured {
 /// The greedy decoding that is asked for.
 ///
 /// # Errors
-/// Numbers that do not divide evenly.
+/// Numbers that are too large, or do not divide evenly.
 pub fn decoding(request: &BenchRequest) -> Result<Decoding> {
     let (canvas, block, steps) = (request.gen_length.get(), request.block.get(), request.steps.get());
+    for (option, key, number) in [
+        ("--batch", "batch_size", request.batch.get()),
+        ("--prompt", "max_prompt_length", request.prompt.get()),
+        ("--gen", "max_completion_length", canvas),
+        ("--steps", "diffusion_steps", steps),
+        ("--rank", "r", request.rank.get()),
+        ("--train", "max_steps", request.train),
+    ] {
+        config::check_bound(key, number as u64).map_err(|too_large| Usage(format!("{option} {too_large}")))?;
+    }
     let cached = |schedule| Decoding { cache: request.cache, ..schedule };
     Decoding::greedy(canvas, block, steps)
         .map(cached)
@@ -83,13 +89,10 @@ pub fn check(request: &BenchRequest, decoding: &Decoding, description: &Descript
 /// # Errors
 /// None in practice.
 pub fn adapters(request: &BenchRequest) -> Result<LoraTable> {
-    let alpha = Positive::try_from(request.rank.get() as f64 / 2.0).map_err(anyhow::Error::msg)?;
-    Ok(LoraTable {
-        r: Some(request.rank),
-        lora_alpha: Some(alpha),
-        lora_dropout: request.dropout,
-        ..LoraTable::default()
-    })
+    let table = LoraTable::default();
+    let scale = table.alpha().get() / table.rank().get() as f64;
+    let alpha = Positive::try_from(request.rank.get() as f64 * scale).map_err(anyhow::Error::msg)?;
+    Ok(LoraTable { r: Some(request.rank), lora_alpha: Some(alpha), lora_dropout: request.dropout, ..table })
 }
 
 /// The best rate of a large product in the model's precision, in GFLOP/s: what linear layers could reach at most.
@@ -146,7 +149,7 @@ pub fn rollout(model: &Decoder, request: &BenchRequest, decoding: &Decoding, wor
     })
 }
 
-/// Updates the adapters on random completions, half of them good, half of them bad.
+/// Updates the adapters on random completions, half of them good, half of them bad, as the published run does.
 ///
 /// # Errors
 /// If the maths fails.
@@ -160,13 +163,15 @@ pub fn updates(model: &Decoder, request: &BenchRequest, world: &World) -> Result
     let recipe = Recipe { num_generations: NonZeroUsize::MIN, ..SpgTable::default().recipe() };
     let summation = Summation::new(world, GradientSum::Running);
     let update = PolicyUpdate::new(&recipe, request.block, passes, SEED).summed_by(summation);
-    let mut optimizer = AdamW::new(model.trainable(), ADAM)?;
+    let published = config::published()?;
+    let table = published.train();
+    let mut optimizer = AdamW::new(model.trainable(), table.into())?;
     let mut one = |step| {
         let anchors = update.anchors(model, model, &completions, step, &Stop::default())?;
         let (gradients, _) = update.gradients(model, &completions, &anchors, 0, &Stop::default())?;
         profile::measure(Part::Optimiser, model.device(), || {
-            let clip = clip(gradients.by_name(), MAX_GRAD_NORM)?;
-            Ok(optimizer.step(gradients.by_name(), LEARNING_RATE, clip.scale)?)
+            let clip = clip(gradients.by_name(), table.max_grad_norm.get())?;
+            Ok(optimizer.step(gradients.by_name(), table.learning_rate.get(), clip.scale)?)
         })
     };
     (0..request.train).map(|step| measured(model, world, || one(step))).collect()

@@ -46,7 +46,7 @@ pub struct BenchArgs {
     /// Tokens of a block of a block-causal model, where DIR does not say them: model.block_size of configurations
     #[arg(long, conflicts_with = "shape", value_name = "N")]
     block_size: Option<NonZeroUsize>,
-    /// What later steps of a block reuse of its first one, which alone encodes the whole canvas; an approximation
+    /// What a step reuses of earlier ones, instead of encoding the whole canvas
     #[arg(long, value_enum, default_value_t = CacheName::None, value_name = "CACHE")]
     cache: CacheName,
     /// Rank of the adapters
@@ -104,9 +104,9 @@ enum ShapeName {
 enum CacheName {
     /// Nothing: every step encodes the canvas
     None,
-    /// Keys and values of everything before the block
+    /// Keys and values of everything before the block, from its first step: an approximation
     Prefix,
-    /// Keys and values of everything but the block
+    /// Keys and values of everything but the block, from its first step: an approximation
     Dual,
     /// Keys and values of the blocks before it, exactly: of block-causal models
     Blocks,

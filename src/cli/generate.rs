@@ -71,7 +71,7 @@ Every key of [rollout] can be set, such as --set rollout.cache=dual or --set rol
 
 Examples:
   spg generate --ckpt runs/gsm8k --prompt 'What is 7 times 8?' --watch
-  spg generate --ckpt examples/sudoku-tiny --prompt ' 0204032001400 2' --max-completion-length 32 --block-length 8";
+  spg generate --ckpt examples/sudoku-tiny --prompt 0204032001400102 --max-completion-length 40 --diffusion-steps 40 --block-length 40";
 
 /// The model that a folder without a configuration is about: the one its adapter was made for, else itself.
 fn base_model(ckpt: &Path) -> anyhow::Result<String> {

@@ -92,6 +92,18 @@ fn bound(key: &str) -> Option<Bound> {
     BOUNDS.iter().find(|(name, _)| *name == leaf).map(|(_, bound)| *bound)
 }
 
+/// Whether a key takes so large a number.
+///
+/// # Errors
+/// The number, and the largest one.
+pub fn check_bound(key: &str, number: u64) -> Result<(), String> {
+    let largest = bound(key).map_or(u64::MAX, Bound::largest);
+    if number > largest {
+        return Err(format!("{number} is too large: at most {largest} is meant by anybody"));
+    }
+    Ok(())
+}
+
 /// Numbers that are too large, and completions of a phase that are too many. What else is checked of a configuration
 /// computes with its numbers, and is checked after this.
 pub(super) fn check_bounds(file: &ConfigFile) -> Vec<Problem> {
@@ -99,9 +111,8 @@ pub(super) fn check_bounds(file: &ConfigFile) -> Vec<Problem> {
     // what is no JSON has been refused as TOML
     let value = serde_json::to_value(file).unwrap_or_default();
     walk(&value, "", &mut |key, number| {
-        let largest = bound(key).map_or(u64::MAX, Bound::largest);
-        if number > largest {
-            found.add(&[key], format!("{key} = {number} is too large: at most {largest} is meant by anybody"));
+        if let Err(too_large) = check_bound(key, number) {
+            found.add(&[key], format!("{key} = {too_large}"));
         }
     });
     if let Some(algorithm) = &file.algorithm {

@@ -9,9 +9,11 @@ pub const SUDOKU_GRIDS: usize = 288;
 /// A 4x4 Sudoku needs at least four clues to have one solution.
 const MOST_EMPTY_CELLS: usize = 12;
 
-/// The most numbers of a generated Countdown problem, and the largest: solutions are found by trying them all.
-const MOST_NUMBERS: usize = 5;
-const LARGEST_NUMBER: usize = 10_000;
+/// The most numbers of a Countdown problem that is made or solved: solutions are found by trying all expressions, a quarter
+/// of a million steps for five.
+pub const COUNTDOWN_MOST_NUMBERS: usize = 5;
+/// The largest number of one.
+pub const COUNTDOWN_LARGEST_NUMBER: u32 = 10_000;
 
 /// All problems of a task's table that stands alone.
 pub fn task_problems(task: &TaskTable) -> Vec<Problem> {
@@ -103,10 +105,10 @@ fn countdown(found: &mut Findings, task: &CountdownTable) {
         );
     }
     let count = task.num_numbers.get();
-    if !(2..=MOST_NUMBERS).contains(&count) {
+    if !(2..=COUNTDOWN_MOST_NUMBERS).contains(&count) {
         found.add(
             &["task.countdown.num_numbers"],
-            format!("task.countdown.num_numbers = {count}: problems are made of 2 to {MOST_NUMBERS} numbers"),
+            format!("task.countdown.num_numbers = {count}: problems are made of 2 to {COUNTDOWN_MOST_NUMBERS} numbers"),
         );
     }
     let max = generate.max_number.get();
@@ -114,10 +116,10 @@ fn countdown(found: &mut Findings, task: &CountdownTable) {
         ("task.countdown.generate.min_number", generate.min_number.get()),
         ("task.countdown.generate.max_number", max),
     );
-    if max > LARGEST_NUMBER {
+    if max > COUNTDOWN_LARGEST_NUMBER as usize {
         found.add(
             &["task.countdown.generate.max_number"],
-            format!("task.countdown.generate.max_number = {max}: use at most {LARGEST_NUMBER}"),
+            format!("task.countdown.generate.max_number = {max}: use at most {COUNTDOWN_LARGEST_NUMBER}"),
         );
     }
 }
@@ -162,13 +164,15 @@ fn sudoku(found: &mut Findings, task: &SudokuTable) {
             ),
         );
     }
-    if task.few_shot > grids {
+    // the examples are of the other training grids
+    if task.few_shot >= grids {
         found.add(
             &["task.sudoku.few_shot", "task.sudoku.train_grids"],
             format!(
-                "task.sudoku.few_shot = {} is more than task.sudoku.train_grids = {grids}, \
-                 from which the examples are taken: use fewer",
-                task.few_shot
+                "task.sudoku.few_shot = {} needs more than task.sudoku.train_grids = {grids}: examples are of training \
+                 grids other than the puzzle's own; use at most {}",
+                task.few_shot,
+                grids - 1
             ),
         );
     }

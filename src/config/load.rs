@@ -32,6 +32,16 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
     shipped::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
 }
 
+/// The published run: SPG on GSM8K, as `configs/gsm8k.toml` has it.
+///
+/// # Errors
+/// None in practice.
+pub fn published() -> Result<RunConfig, ConfigError> {
+    let name = "gsm8k";
+    let text = shipped::shipped(name).unwrap_or_default();
+    from_text(name.as_ref(), text, &Overrides::default(), Command::Train)
+}
+
 /// [`load`] for a text in memory; `path` is the name used in messages.
 ///
 /// # Errors

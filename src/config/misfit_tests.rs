@@ -111,7 +111,7 @@ fn each_misfit_is_refused() {
             Train,
             "other keys say how to make them",
         ),
-        (&["task.sudoku.few_shot=201"], Train, "few_shot = 201 is more than"),
+        (&["task.sudoku.few_shot=200"], Train, "few_shot = 200 needs more than task.sudoku.train_grids = 200"),
         (&["model.random_init=true"], Train, "is for `spg sft`"),
         (&["model.random_init=true"], Sft, "adapters on random weights"),
         (&["train.trainable=all", "lora.init_from=x"], Sft, "no adapters to start from"),

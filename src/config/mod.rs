@@ -48,7 +48,8 @@ mod types_rollout;
 
 pub use axis::Axis;
 pub use best::BestModel;
-pub use check_task::{SUDOKU_GRIDS, task_problems};
+pub use bounds::check_bound;
+pub use check_task::{COUNTDOWN_LARGEST_NUMBER, COUNTDOWN_MOST_NUMBERS, SUDOKU_GRIDS, task_problems};
 pub use error::{ConfigError, Problem};
 #[cfg(test)]
 pub(crate) use file::guide;
@@ -56,7 +57,7 @@ pub use file::*;
 pub use found::{BEST, CHECKPOINT, LAST_GOOD, for_model, load_found, near_checkpoint};
 pub use grid::Setting;
 pub use lasting::{Change, Changes};
-pub use load::{RESOLVED_FILE, from_text, load, read};
+pub use load::{RESOLVED_FILE, from_text, load, published, read};
 pub use overrides::{Assignment, EvalOverrides, Overrides};
 pub use recipe::*;
 pub use request::{

@@ -78,7 +78,7 @@ impl Masks {
     }
 }
 
-/// SPG's forward process (method.md, "Masking").
+/// SPG's forward process (arXiv 2510.09541, "block-wise masking"); [`crate::objective::masking`] draws it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ForwardMasks {
     /// What is masked.

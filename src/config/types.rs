@@ -169,7 +169,7 @@ impl RewardFunction {
     }
 }
 
-/// How the tokens to commit are chosen within a block (decoding.md).
+/// How the tokens to commit are chosen within a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remasking {
@@ -222,7 +222,7 @@ impl Order {
     }
 }
 
-/// How completions are masked to estimate their likelihood (method.md, "Masking").
+/// How completions are masked to estimate their likelihood (arXiv 2510.09541, "block-wise masking").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForwardType {

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::types::{Fraction, NonNegative, Positive, Remasking};
 
-/// What later steps of a block take from its first one instead of encoding the whole canvas again (decoding.md).
+/// What later steps of a block take from its first one instead of encoding the whole canvas again: Fast-dLLM's prefix and
+/// dual caches (arXiv 2505.22618), and the exact one of block-causal models.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheKind {
@@ -47,7 +48,8 @@ pub enum Confidence {
     Sampled,
 }
 
-/// How many candidates a step commits (decoding.md, "Speed").
+/// How many candidates a step commits: by schedule, or by how sure they are (Fast-dLLM, arXiv 2505.22618; the entropy bound of
+/// EB-Sampler, arXiv 2505.24857).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Commit {

@@ -12,7 +12,7 @@ use crate::model::{Decoder, Pass, Sight};
 use crate::report::{Commit, DecodingProgress, REPLAYS, Replay, Row};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoded, Decoding, Prompt, Sampler};
-use crate::session::{Example, Session};
+use crate::session::{Example, Session, longest_prompt};
 use crate::signal::Stop;
 use crate::task::{Attempt, Record};
 
@@ -50,7 +50,7 @@ impl Evaluator {
         let records = session.task.records(eval.split)?;
         let limit = if eval.limit == 0 { records.len() } else { eval.limit.min(records.len()) };
         let canvas = settings.iter().map(|s| s.max_completion_length).max().unwrap_or(0);
-        let examples = session.examples(&records[..limit], canvas)?;
+        let examples = session.examples(&records[..limit], ("eval.max_completion_length", canvas))?;
         Ok(Self {
             doc_ids: places(&examples, records),
             split_size: records.len(),
@@ -65,7 +65,7 @@ impl Evaluator {
 
     /// How many prompts there are, and the tokens of the longest.
     pub fn prompts(&self) -> (usize, usize) {
-        (self.examples.len(), self.examples.iter().map(|example| example.prompt.len()).max().unwrap_or(0))
+        (self.examples.len(), longest_prompt(&self.examples))
     }
 
     /// Records of the split, decoded or not.
@@ -141,12 +141,7 @@ impl Evaluator {
         share: Range<usize>,
         shown: &str,
     ) -> Result<Vec<Decoded>> {
-        let schedule = Decoding::greedy(setting.max_completion_length, setting.block_length, setting.diffusion_steps)?;
-        let decoding = Decoding {
-            temperature: setting.temperature,
-            remasking: setting.remasking,
-            ..schedule.accelerated(&self.rollout)
-        };
+        let decoding = Decoding::at(setting, &self.rollout)?;
         let key = Key::new(self.seed, Purpose::EvalRollout).part(setting.place);
         let prompt =
             |i: usize, k: usize| Prompt { ids: self.examples[i].prompt.to_vec(), key: key.prompt(i).sample(k) };

@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::timestamp::Timestamp;
 use super::{Estimate, Evaluation, Outcome, Sample};
-use crate::config::{RunConfig, Setting};
+use crate::config::{RolloutTable, RunConfig, Setting};
+use crate::files::hex;
 use crate::runtime;
 use crate::task::mean_parts;
 
@@ -31,7 +32,7 @@ pub struct Provenance<'a> {
     pub split_size: usize,
     /// When this was written.
     pub date: Timestamp,
-    /// Time from loading to now.
+    /// Time from the start of the evaluation, with everything loaded, to now.
     pub seconds: f64,
 }
 
@@ -107,8 +108,34 @@ impl Provenance<'_> {
         fields.into()
     }
 
+    /// What the completions of a setting depend on beside the model, the record and `eval.seed`.
     fn generation(&self, setting: &Setting) -> Value {
-        let rollout = self.config.rollout();
+        // all of the table by name: a key that is added has to be thought of here
+        let RolloutTable {
+            top_p,
+            top_k,
+            confidence,
+            ranking_temperature,
+            cfg_scale,
+            cache,
+            cache_refresh_steps,
+            commit,
+            early_stop,
+            max_prompt_length,
+            truncate_prompts,
+            // the setting has its own
+            max_completion_length: _,
+            block_length: _,
+            diffusion_steps: _,
+            temperature: _,
+            remasking: _,
+            // how they are decoded, not which
+            batch_size: _,
+            merge_adapters: _,
+            // of training
+            drift_check: _,
+            min_agreement: _,
+        } = self.config.rollout();
         json!({
             "max_completion_length": setting.max_completion_length,
             "block_length": setting.block_length,
@@ -116,11 +143,17 @@ impl Provenance<'_> {
             "diffusion_steps": setting.diffusion_steps,
             "remasking": setting.remasking,
             "temperature": setting.temperature,
-            "cfg_scale": rollout.cfg_scale,
-            "cache": rollout.cache,
-            "cache_refresh_steps": rollout.cache_refresh_steps,
-            "commit": rollout.commit,
-            "early_stop": rollout.early_stop,
+            "top_p": top_p,
+            "top_k": top_k,
+            "confidence": confidence,
+            "ranking_temperature": ranking_temperature,
+            "cfg_scale": cfg_scale,
+            "cache": cache,
+            "cache_refresh_steps": cache_refresh_steps,
+            "commit": commit,
+            "early_stop": early_stop,
+            "max_prompt_length": max_prompt_length,
+            "truncate_prompts": truncate_prompts,
         })
     }
 
@@ -185,7 +218,7 @@ fn text(value: &Value) -> String {
 
 /// The hash in hexadecimal digits.
 fn sha256(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text))
 }
 
 #[cfg(test)]

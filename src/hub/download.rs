@@ -17,6 +17,7 @@ use super::names;
 use super::names::as_sha256;
 use super::place::Patience;
 use super::retry::Backoff;
+use crate::files::hex;
 use crate::meter::{self, Unit, Work};
 
 /// Bytes read at a time.
@@ -204,7 +205,7 @@ fn sha256(path: &Path) -> std::io::Result<String> {
     let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            0 => return Ok(hex(&hash.finalize())),
             n => hash.update(&piece[..n]),
         }
     }

@@ -16,6 +16,7 @@ use hf_hub::{Cache, Repo};
 
 use super::failure::Failure;
 use super::names::{is_inside, is_word};
+use crate::files;
 
 /// One repository in the cache. All names given to it are checked before.
 #[derive(Debug)]
@@ -140,19 +141,15 @@ fn link_or_copy(_: &str, blob: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::copy(blob, to).map(|_| ())
 }
 
-/// Writes a small file so that others see all of it or nothing.
+/// Writes a small file whole or not at all, in a folder that is made for it.
 ///
 /// # Errors
 /// Names the file.
 pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
     let parent = path.parent().ok_or_else(|| Error::from(ErrorKind::InvalidInput));
     parent
         .and_then(std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(&temporary, content))
-        .and_then(|()| std::fs::rename(&temporary, path))
+        .and_then(|()| files::write_whole(path, content))
         .map_err(|error| Failure::disk("write", path, error))
 }
 

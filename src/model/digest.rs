@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::gguf;
 use super::source::shards;
 use super::weights::{INDEX_FILE, SINGLE_FILE};
+use crate::files::hex;
 use crate::meter;
 
 /// Bytes that are hashed by themselves, so that all cores can work: LLaDA-8B's 16 GB take seconds.
@@ -48,11 +49,6 @@ pub fn files_digest(dir: &Path, names: &[&str]) -> Result<String> {
         all.update(bytes);
     }
     Ok(hex(&all.finalize()))
-}
-
-/// SHA-256 as text.
-pub fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The single file, or the shards of the index in the order of their names.

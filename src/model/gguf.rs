@@ -91,6 +91,15 @@ impl GgufFile {
         Ok(Self { parts, converted })
     }
 
+    /// Bytes of the tensors, in the formats that they have there.
+    pub fn bytes(&self) -> usize {
+        let tensors = self.parts.iter().flat_map(|part| part.content.tensor_infos.values());
+        let bytes = |TensorInfo { shape, ggml_dtype, .. }: &TensorInfo| {
+            (shape.elem_count() / ggml_dtype.block_size()).saturating_mul(ggml_dtype.type_size())
+        };
+        tensors.map(bytes).fold(0, usize::saturating_add)
+    }
+
     /// Reads a tensor: plain numbers in `dtype`, blocks as they are.
     ///
     /// # Errors

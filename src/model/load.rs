@@ -17,6 +17,7 @@ use super::names::{MlpPart, Named, Slot, dims_by_name};
 use super::ops::products::{Panels, Quantised, activations_are_f32};
 use super::ops::rope;
 use super::param::Param;
+use super::room;
 use super::shape::{Mixture, Shape};
 use super::weight::Weight;
 use super::weights::{SINGLE_FILE, WeightFiles};
@@ -62,6 +63,7 @@ impl Decoder {
         weights: Weights,
     ) -> Result<Self> {
         let files = WeightFiles::open(dir)?;
+        room::check_weights(&description, dtype, None, device)?;
         let idle = description.names.idle(&description.shape);
         files.check_but(&dims_by_name(&description.tensors()), idle.as_deref())?;
         let in_panels = weights == Weights::Frozen && Panels::serve(dtype, device);
@@ -97,6 +99,7 @@ impl Decoder {
         match blocks {
             Blocks::Pack(format) => {
                 let (files, tensors) = (WeightFiles::open(dir)?, description.tensors());
+                room::check_weights(&description, dtype, Some(ggml_dtype(format)), device)?;
                 let idle = description.names.idle(&description.shape);
                 files.check_but(&dims_by_name(&tensors), idle.as_deref())?;
                 check_blocks(&tensors, format)?;
@@ -112,6 +115,7 @@ impl Decoder {
             }
             Blocks::Gguf(path) => {
                 let file = GgufFile::open(path, &description)?;
+                room::check(room::WEIGHTS, file.bytes(), device, room::SMALLER_MODEL)?;
                 let shape = description.shape.clone();
                 Self::build(description, Weights::Frozen, dtype, |tensor| {
                     file.load(tensor, &shape, kept_dtype(tensor, dtype, device), device)

@@ -23,6 +23,7 @@ use super::load::{Weights, check_blocks, ggml_dtype, kept_dtype};
 use super::names::Named;
 use super::ops::cpu;
 use super::ops::products::{Panels, Quantised};
+use super::room;
 use crate::config::BlockFormat;
 use crate::rng::{Key, Purpose};
 use crate::runtime;
@@ -55,6 +56,7 @@ impl Decoder {
         device: &Device,
         weights: Weights,
     ) -> Result<Self> {
+        room::check_weights(&description, dtype, None, device)?;
         let in_panels = weights == Weights::Frozen && Panels::serve(dtype, device);
         Self::build_random(description, seed, (dtype, device), weights, |tensor, matrix| {
             if in_panels && tensor.is_multiplied {
@@ -77,6 +79,7 @@ impl Decoder {
         format: BlockFormat,
     ) -> Result<Self> {
         check_blocks(&description.tensors(), format)?;
+        room::check_weights(&description, dtype, Some(ggml_dtype(format)), device)?;
         Self::build_random(description, seed, (dtype, device), Weights::Frozen, |_, matrix| {
             let rows = |start, len| Ok(matrix.rows(start, len)?);
             let packed = Quantised::pack((matrix.rows, matrix.width), rows, ggml_dtype(format), dtype, device)?;

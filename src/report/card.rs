@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::Row;
+use super::{Row, setting_and_figure};
 use crate::runtime;
 use crate::terminal::shown_in_line;
 
@@ -165,7 +165,7 @@ impl Training<'_> {
         let last = evaluations.next_back();
         let mut labels: Vec<&str> = Vec::new();
         for (key, _) in first.iter() {
-            let label = key.strip_prefix("eval/").and_then(|rest| rest.rsplit_once('/')).map(|(label, _)| label);
+            let label = setting_and_figure(key).map(|(label, _)| label);
             labels.extend(label.filter(|label| !labels.contains(label)));
         }
         let split = self.config["eval"]["split"].as_str().unwrap_or("validation");

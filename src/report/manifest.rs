@@ -13,8 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::files::{read_optional, write_whole};
-use crate::model::hex;
+use crate::files::{hex, read_optional, write_whole};
 
 /// The file's name in a checkpoint.
 pub const MANIFEST_FILE: &str = "manifest.json";

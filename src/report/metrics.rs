@@ -14,6 +14,11 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row(Map<String, Value>);
 
+/// Setting and figure of the name that a held-out evaluation's figure has in a row: `eval/<setting>/<figure>`.
+pub fn setting_and_figure(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("eval/")?.rsplit_once('/')
+}
+
 impl Row {
     /// A row that holds only its step.
     pub fn new(step: usize) -> Self {

@@ -29,7 +29,7 @@ pub use completions::{CompletionTable, Origin, Values};
 pub use decoding::DecodingProgress;
 pub use log::{LogFormat, Verbosity, init_log};
 pub use manifest::{Damage, MANIFEST_FILE, rewrite, seal, verify};
-pub use metrics::{MetricsError, Row, read_metrics};
+pub use metrics::{MetricsError, Row, read_metrics, setting_and_figure};
 pub use output::{print_json, print_result};
 pub use page::{renew as renew_page, write as write_page};
 pub use plot::{Chart, Curve, Point};

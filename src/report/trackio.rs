@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Row;
 use crate::config::RunConfig;
-use crate::files::write_whole;
+use crate::files::{hex, write_whole};
 use crate::hub;
 
 /// Attempts to write a file whose folder an import may take away.
@@ -226,10 +226,6 @@ fn log_id(run_id: &str, (step, nth): Place) -> String {
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let [a, b, c, d, e] = [0..4, 4..6, 6..8, 8..10, 10..16].map(|part| hex(&bytes[part]));
     format!("{a}-{b}-{c}-{d}-{e}")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

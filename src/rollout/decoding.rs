@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::filter::Filter;
 use super::grid::Grid;
-use crate::config::{CacheKind, Commit, Confidence, Remasking, RolloutTable};
+use crate::config::{CacheKind, Commit, Confidence, Remasking, RolloutTable, Setting};
 use crate::model::Sight;
 
 /// Where the time line of Dream's sampler ends.
@@ -131,9 +131,19 @@ impl Decoding {
         Ok(Self { temperature: table.temperature.get(), remasking: table.remasking, ..schedule.accelerated(table) })
     }
 
+    /// The decoding of an evaluation at a setting.
+    ///
+    /// # Errors
+    /// As [`Decoding::greedy`].
+    pub fn at(setting: &Setting, table: &RolloutTable) -> Result<Self, UnevenSplit> {
+        let Setting { max_completion_length, block_length, diffusion_steps, temperature, remasking, .. } = *setting;
+        let schedule = Self::greedy(max_completion_length, block_length, diffusion_steps)?;
+        Ok(Self { temperature, remasking, ..schedule.accelerated(table) })
+    }
+
     /// This schedule with the filter and guidance of a config and its ways to save work.
     #[must_use]
-    pub fn accelerated(self, table: &RolloutTable) -> Self {
+    fn accelerated(self, table: &RolloutTable) -> Self {
         Self {
             filter: Filter { top_p: table.top_p.get(), top_k: table.top_k.map(NonZeroUsize::get) },
             confidence: table.confidence,

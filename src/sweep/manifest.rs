@@ -9,6 +9,7 @@ use super::plan::Run;
 use crate::config::{Assignment, SweepRequest};
 use crate::error::Usage;
 use crate::files::{read_optional, write_whole};
+use crate::terminal::shell_line;
 
 /// The file in the folder of a sweep.
 pub const SWEEP_FILE: &str = "sweep.json";
@@ -129,14 +130,5 @@ fn command(request: &SweepRequest) -> String {
     }
     request.set.iter().for_each(|assignment| option("--set", assignment.to_string()));
     option("--output-dir", request.dir.display().to_string());
-    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=,:+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    shell_line(words)
 }

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use toml::Value;
 
 use crate::config::Assignment;
-use crate::model::hex;
+use crate::files::hex;
 
 /// The longest text of a value, and of a folder, that stays as it is; characters.
 const VALUE: usize = 40;

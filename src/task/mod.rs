@@ -56,7 +56,7 @@ pub struct Task {
 
 impl Task {
     /// Builds the task of a configuration and loads its data; that of the test only if `with_test`, so that nobody
-    /// has to download what is not used.
+    /// has to download what is not used. [`task_problems`](crate::config::task_problems) finds nothing wrong with the table.
     ///
     /// # Errors
     /// [`TaskError::Config`] with every problem of the table, each naming its key; data that cannot be had or is not

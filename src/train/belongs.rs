@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 use super::policy::keeps_base;
 use crate::config::{Change, Changes, RunConfig, Split, Trainable};
 use crate::error::Usage;
-use crate::model::{ADAPTER_CONFIG, AdapterConfig, files_digest, hex, weights_digest};
+use crate::files::hex;
+use crate::model::{ADAPTER_CONFIG, AdapterConfig, files_digest, weights_digest};
 use crate::session::Session;
 
 /// The files that decide how text becomes tokens.

@@ -14,7 +14,7 @@ use crate::objective::advantage::{group_advantages, reward_stats};
 use crate::report::{CompletionTable, Origin, Row, Values};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt};
-use crate::session::{Example, Session};
+use crate::session::{CANVAS_KEY, Example, Session, longest_prompt};
 use crate::signal::Stop;
 use crate::task::{Attempt, PromptOrder, Reward, mean_parts};
 use crate::text::Tokenizer;
@@ -75,7 +75,7 @@ impl Generator {
     /// If none fits.
     pub fn new(config: &RunConfig, recipe: &Recipe, session: &Session) -> Result<Self> {
         let decoding = Decoding::from_table(config.rollout())?;
-        let examples = session.examples(session.task.records(Split::Train)?, decoding.canvas)?;
+        let examples = session.examples(session.task.records(Split::Train)?, (CANVAS_KEY, decoding.canvas))?;
         Ok(Self {
             order: PromptOrder::new(config.run().seed, examples.len()),
             examples,
@@ -90,7 +90,7 @@ impl Generator {
 
     /// Tokens of the longest prompt.
     pub fn longest_prompt(&self) -> usize {
-        self.examples.iter().map(|example| example.prompt.len()).max().unwrap_or(0)
+        longest_prompt(&self.examples)
     }
 
     /// Samples and scores the completions of a phase, each process those of its share of the prompts; they depend on the

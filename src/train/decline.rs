@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::Row;
+use crate::report::{Row, setting_and_figure};
 
 /// Phases without any reward, one after another, after which it is said at once.
 const BARREN_PHASES: usize = 5;
@@ -41,8 +41,7 @@ impl Decline {
     /// Takes in the next line. Returns a warning when there has been no reward for some phases.
     pub fn observe(&mut self, row: &Row) -> Option<String> {
         for (name, value) in row.iter() {
-            let label = name.strip_prefix("eval/").and_then(|rest| rest.strip_suffix("/reward"));
-            if let (Some(label), Some(reward)) = (label, value.as_f64()) {
+            if let (Some((label, "reward")), Some(reward)) = (setting_and_figure(name), value.as_f64()) {
                 self.evaluations.entry(label.to_owned()).or_default().push((row.step(), reward));
             }
         }

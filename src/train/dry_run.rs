@@ -5,12 +5,13 @@ use anyhow::{Context, Result};
 use super::memory::{Memory, Prompts};
 use super::scale;
 use crate::config::{RunRequest, Split};
+use crate::eval::Evaluator;
 use crate::model::Pass;
 use crate::report::print_result;
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoding, Prompt, Sampler};
 use crate::runtime;
-use crate::session::{Example, Session};
+use crate::session::{CANVAS_KEY, Session, longest_prompt};
 use crate::signal::Stop;
 use crate::terminal::{width, wrapped};
 
@@ -21,16 +22,9 @@ use crate::terminal::{width, wrapped};
 pub fn report(request: &RunRequest, session: &Session) -> Result<()> {
     let config = &request.config;
     let decoding = Decoding::from_table(config.rollout())?;
-    let train = session.examples(session.task.records(Split::Train)?, decoding.canvas)?;
-    let held_out = session.examples(session.task.records(config.eval().split)?, decoding.canvas)?;
-    let longest = |examples: &[Example]| examples.iter().map(|e| e.prompt.len()).max().unwrap_or(0);
-    let limit = if config.eval().limit == 0 { held_out.len() } else { config.eval().limit.min(held_out.len()) };
-    let prompts = Prompts {
-        longest_train: longest(&train),
-        longest_held_out: longest(&held_out[..limit]),
-        held_out: limit,
-        processes: 1,
-    };
+    let train = session.examples(session.task.records(Split::Train)?, (CANVAS_KEY, decoding.canvas))?;
+    let (held_out, longest_held_out) = Evaluator::new(config, session)?.prompts();
+    let prompts = Prompts { longest_train: longest_prompt(&train), longest_held_out, held_out, processes: 1 };
     let memory = Memory::new(config, &session.model, prompts)?;
     let example = train.first().context("the training set is empty")?;
     let key = Key::new(config.run().seed, Purpose::Rollout);
@@ -50,8 +44,8 @@ pub fn report(request: &RunRequest, session: &Session) -> Result<()> {
     let mut lines = vec![
         format!("model        {} ({total} parameters, {:?})", session.model_dir.display(), session.model.dtype()),
         format!("trainable    {trainable} parameters"),
-        format!("device       {:?}", session.model.device().location()),
-        format!("task         {}: {} training prompts, {} held out", session.task.name(), train.len(), held_out.len()),
+        format!("device       {}", session.device_name()),
+        format!("task         {}: {} training prompts, {held_out} held out", session.task.name(), train.len()),
         format!("prompt       {:?} ({} tokens)", tokenizer.decode_raw(&example.prompt), example.prompt.len()),
         format!("completion   {:?} ({len} tokens, reward {})", text, reward.total),
     ];

@@ -18,13 +18,14 @@
 use anyhow::Result;
 use candle_core::DType;
 
-use super::policy::keeps_base;
+use super::policy::{keeps_base, keeps_snapshot};
 use super::scale;
 use super::summation::Summation;
-use crate::config::{ActivationCheckpointing, CacheKind, Command, Confidence, Masks, RunConfig, Trainable};
+use crate::config::{ActivationCheckpointing, CacheKind, Command, Masks, RunConfig, Trainable};
 use crate::error::Usage;
 use crate::model::{Decoder, Extent, Sight, TrainingBytes};
 use crate::objective::masking::Masking;
+use crate::rollout::Decoding;
 use crate::runtime;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -54,8 +55,8 @@ pub struct Memory<'a> {
     rollouts: bool,
     guided: bool,
     merged: bool,
-    /// Whether tokens are sampled from whole rows of logits.
-    filtered: bool,
+    /// Whether rollouts, and evaluations, need whole rows of logits.
+    whole_logits: (bool, bool),
     /// Whether all weights are trained.
     trains_all: bool,
     /// Whether there is a copy of the base model to compare with.
@@ -98,6 +99,8 @@ impl<'a> Memory<'a> {
         let canvas = rollout.max_completion_length.get();
         let settings = config.eval_settings();
         let widest = |of: fn(&crate::config::Setting) -> usize| settings.iter().map(of).max().unwrap_or(0);
+        let decodings: Vec<Decoding> =
+            settings.iter().map(|setting| Decoding::at(setting, rollout)).collect::<Result<_, _>>()?;
         let mut halves = 1;
         let (views, views_key, completions) = match config.command() {
             Command::Train => {
@@ -136,10 +139,10 @@ impl<'a> Memory<'a> {
             rollouts: config.command() == Command::Train,
             guided: rollout.cfg_scale.get() > 0.0,
             merged: rollout.merge_adapters,
-            filtered: rollout.confidence == Confidence::Sampled || rollout.top_p.get() < 1.0 || rollout.top_k.is_some(),
+            whole_logits: (Decoding::from_table(rollout)?.is_filtered(), decodings.iter().any(Decoding::is_filtered)),
             trains_all: table.trainable == Trainable::All,
             keeps_base: keeps_base(config),
-            keeps_snapshot: table.trainable == Trainable::Adapters || config.updates_per_phase() > 1,
+            keeps_snapshot: keeps_snapshot(config),
             cache: rollout.cache,
             checkpointing: table.activation_checkpointing,
             parts: config.command() == Command::Train && table.gradient_parts_steps > 0,
@@ -237,7 +240,7 @@ impl<'a> Memory<'a> {
     }
 
     /// Blocks, with the keys and values that are kept, and logits of decoding a batch: one runs after the other.
-    fn decoding(&self, extent: Extent) -> Result<(usize, usize)> {
+    fn decoding(&self, extent: Extent, whole_logits: bool) -> Result<(usize, usize)> {
         let rows = if self.guided { 2 * extent.rows } else { extent.rows };
         let chunks = if self.guided { GUIDED } else { 1 };
         let kept = match self.cache {
@@ -246,7 +249,7 @@ impl<'a> Memory<'a> {
             CacheKind::Dual | CacheKind::Blocks => extent.columns,
         };
         let rows_of_logits = extent.rows * extent.window;
-        let logits = match self.filtered {
+        let logits = match whole_logits {
             true => self.model.whole_logits_bytes(rows_of_logits)?,
             false => self.model.logits_bytes(rows_of_logits)?,
         };
@@ -255,7 +258,11 @@ impl<'a> Memory<'a> {
     }
 
     fn rollout(&self, rows: usize) -> Result<(usize, usize)> {
-        self.decoding(Extent { rows, columns: self.columns, window: self.block })
+        self.decoding(Extent { rows, columns: self.columns, window: self.block }, self.whole_logits.0)
+    }
+
+    fn evaluating(&self) -> Result<(usize, usize)> {
+        self.decoding(self.evaluation, self.whole_logits.1)
     }
 
     fn update(&self, micro_batch: usize) -> Result<TrainingBytes> {
@@ -269,7 +276,7 @@ impl<'a> Memory<'a> {
     }
 
     fn evaluation_peak(&self) -> Result<usize> {
-        Ok(self.always() + self.merged() + self.decoding_peak(self.decoding(self.evaluation)?))
+        Ok(self.always() + self.merged() + self.decoding_peak(self.evaluating()?))
     }
 
     fn decoding_peak(&self, (blocks, logits): (usize, usize)) -> usize {
@@ -333,7 +340,7 @@ impl<'a> Memory<'a> {
             part("rollout", blocks, format!("{} rows of {} tokens", self.batch_size, self.columns));
             part("rollout head", logits, "a chunk of logits".into());
         }
-        let (blocks, logits) = self.decoding(evaluation)?;
+        let (blocks, logits) = self.evaluating()?;
         part("evaluation", blocks, format!("{} rows of {} tokens", evaluation.rows, evaluation.columns));
         part("evaluation head", logits, "a chunk of logits".into());
         let TrainingBytes { blocks, kept, head, .. } = self.update(self.micro_batch_size)?;

@@ -55,6 +55,12 @@ impl Reference {
     }
 }
 
+/// Whether the state from which a phase starts is kept until it is over. All weights are a large copy: only if a phase has
+/// several updates, in the middle of which it may have to be dropped.
+pub fn keeps_snapshot(config: &RunConfig) -> bool {
+    config.train().trainable == Trainable::Adapters || config.updates_per_phase() > 1
+}
+
 /// Whether a run keeps a copy of the base model: where all weights are trained, and leaving it costs something.
 pub fn keeps_base(config: &RunConfig) -> bool {
     let pays = |algorithm: &crate::config::AlgorithmTable| algorithm.recipe().link.kl.is_some();

@@ -15,7 +15,7 @@ use crate::model::Sight;
 use crate::objective::sft::{draw_mask, sft_loss};
 use crate::report::Row;
 use crate::rng::{Key, Purpose};
-use crate::session::{Example, Session};
+use crate::session::{CANVAS_KEY, Example, Session, longest_prompt};
 use crate::signal::Stop;
 use crate::task::PromptOrder;
 
@@ -44,7 +44,7 @@ impl SftMethod {
     /// If none fits.
     pub fn new(config: &RunConfig, session: &Session) -> Result<Self> {
         let canvas = config.rollout().max_completion_length.get();
-        let mut examples = session.examples(session.task.records(Split::Train)?, canvas)?;
+        let mut examples = session.examples(session.task.records(Split::Train)?, (CANVAS_KEY, canvas))?;
         if session.task.has_fixed_demonstrations() {
             examples = keep_those_that_fit(examples, session, canvas)?;
         }
@@ -156,7 +156,7 @@ impl Method for SftMethod {
     }
 
     fn longest_prompt(&self) -> usize {
-        self.examples.iter().map(|example| example.prompt.len()).max().unwrap_or(0)
+        longest_prompt(&self.examples)
     }
 
     fn headline(&self, row: &Row) -> String {

@@ -7,8 +7,10 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use sha2::{Digest as _, Sha256};
 
+use super::policy::keeps_snapshot;
 use crate::config::RunConfig;
-use crate::model::{ADAPTER_FILE, Gradients, WeightFiles, folder, hex};
+use crate::files::hex;
+use crate::model::{ADAPTER_FILE, Gradients, WeightFiles, folder};
 use crate::optim::{AdamW, AdamWParams, Schedule, clip, is_finite};
 use crate::report::Row;
 use crate::session::Session;
@@ -23,6 +25,7 @@ pub struct Trainer {
     max_grad_norm: f64,
     base_model: String,
     updates_per_phase: usize,
+    keeps_snapshot: bool,
     snapshot: Option<Snapshot>,
 }
 
@@ -49,6 +52,7 @@ impl Trainer {
             max_grad_norm: table.max_grad_norm.get(),
             base_model: config.model().name_or_path.clone(),
             updates_per_phase: config.updates_per_phase(),
+            keeps_snapshot: keeps_snapshot(config),
             snapshot: None,
         })
     }
@@ -58,9 +62,8 @@ impl Trainer {
     /// No gradients at all (every group of completions agreed) are zero gradients: the moments decay, as they would
     /// have if the completions had been run through the model for nothing.
     ///
-    /// The state that the first update of a phase starts from is kept, once its gradients are known to be numbers. (All
-    /// weights of a model are a large copy: it is made only if a phase has several updates, in the middle of which it
-    /// may have to be dropped.)
+    /// The state that the first update of a phase starts from is kept, once its gradients are known to be numbers, if any
+    /// is ([`keeps_snapshot`]).
     ///
     /// # Errors
     /// A gradient that is missing or not finite, and an update to weights that are not; then nothing has changed.
@@ -76,7 +79,7 @@ impl Trainer {
             gradients.by_name()
         };
         let clip = clip(gradients, self.max_grad_norm)?;
-        if step.is_multiple_of(self.updates_per_phase) && self.keeps_snapshot() {
+        if step.is_multiple_of(self.updates_per_phase) && self.keeps_snapshot {
             // one at a time: the old one goes before the new one is made
             self.snapshot = None;
             self.snapshot = Some(self.take_snapshot(step)?);
@@ -129,10 +132,6 @@ impl Trainer {
     /// Updates made, those of a phase that is not over included.
     pub fn step(&self) -> usize {
         self.optimizer.step_count() as usize
-    }
-
-    fn keeps_snapshot(&self) -> bool {
-        !self.trains_all() || self.updates_per_phase > 1
     }
 
     /// Folder or hub id of the base model.

@@ -2,10 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::keys::Keys;
 use crate::config::ModelFacts;
 use crate::text::{AddedTokens, SpecialIds};
+
+/// Something of a model that neither its folder nor the user says; the message names the key of `[model]` that does.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotSaid(pub String);
 
 /// What `config.json` says of special ids, and what the tokenizer's files may know.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +29,16 @@ pub struct FoundIds {
 }
 
 impl FoundIds {
+    /// What the usual keys say.
+    pub fn read(keys: &mut Keys<'_>) -> Self {
+        Self {
+            mask: keys.optional_id("mask_token_id"),
+            pad: keys.optional_id("pad_token_id"),
+            ends: keys.optional_ids("eos_token_id"),
+            ..Self::default()
+        }
+    }
+
     /// All special ids of the model in `dir`.
     ///
     /// # Errors
@@ -31,24 +47,27 @@ impl FoundIds {
         let needs_tokens = self.mask.or(facts.mask_token_id).is_none()
             || (!self.end_tokens.is_empty() && facts.end_token_ids.is_none());
         let tokens = if needs_tokens { AddedTokens::read(dir)? } else { AddedTokens::default() };
-        let mask = facts.mask_token_id.or(self.mask).or_else(|| tokens.mask(self.mask_token)).with_context(|| {
-            format!(
+        let config = dir.join("config.json");
+        let mask = facts.mask_token_id.or(self.mask).or_else(|| tokens.mask(self.mask_token)).ok_or_else(|| {
+            NotSaid(format!(
                 "the id of the mask is neither in {} (mask_token_id) nor among the added tokens of the tokenizer there: \
                  set model.mask_token_id",
-                dir.join("config.json").display()
-            )
+                config.display()
+            ))
         })?;
         let ends = match &facts.end_token_ids {
             Some(ends) => ends.clone(),
             None => self.ends.into_iter().chain(self.end_tokens.iter().filter_map(|t| tokens.id(t))).collect(),
         };
-        let (end, others) = ends.split_first().with_context(|| match &facts.end_token_ids {
-            Some(_) => "model.end_token_ids is empty: leave it out or name an id".to_owned(),
-            None => format!(
-                "the id that ends a completion is neither in {} (eos_token_id) nor among the added tokens of the tokenizer \
-                 there: set model.end_token_ids",
-                dir.join("config.json").display()
-            ),
+        let (end, others) = ends.split_first().ok_or_else(|| {
+            NotSaid(match &facts.end_token_ids {
+                Some(_) => "model.end_token_ids is empty: leave it out or name an id".to_owned(),
+                None => format!(
+                    "the id that ends a completion is neither in {} (eos_token_id) nor among the added tokens of the \
+                     tokenizer there: set model.end_token_ids",
+                    config.display()
+                ),
+            })
         })?;
         Ok(SpecialIds::new(mask, self.pad.unwrap_or(*end), *end, others))
     }

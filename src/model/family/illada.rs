@@ -47,12 +47,5 @@ fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
         shifted: false,
         sight: Sight::Full,
     };
-    let ids = FoundIds {
-        mask: keys.optional_id("mask_token_id"),
-        mask_token: Some("<[MASK]>"),
-        pad: keys.optional_id("pad_token_id"),
-        ends: keys.optional_ids("eos_token_id"),
-        ..FoundIds::default()
-    };
-    (shape, ids)
+    (shape, FoundIds { mask_token: Some("<[MASK]>"), ..FoundIds::read(keys) })
 }

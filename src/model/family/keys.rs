@@ -7,6 +7,7 @@ use crate::model::names::Names;
 use crate::model::ops::rope::MOST_POSITIONS;
 use crate::model::routing::Routing;
 use crate::model::shape::{Mixture, Shape};
+use crate::model::sight::{BlockGrid, Sight};
 
 /// The largest size that is read: products of two do not overflow.
 const LARGEST: u64 = i32::MAX as u64;
@@ -146,6 +147,14 @@ impl<'a> Keys<'a> {
             _ => id(v).map(|id| vec![id]),
         };
         self.take(key, "a token id, or a list of them", ids)
+    }
+
+    /// The blocks from the beginning of a row that `block_size` says; without it the user has to say them.
+    pub fn blocks_of_rows(&mut self) -> Sight {
+        match self.is_set("block_size") {
+            true => Sight::Blocks(BlockGrid { length: self.size("block_size").max(1), from_answer: false }),
+            false => Sight::Full,
+        }
     }
 
     /// Whether sizes fit each other; says nothing where a key is wrong already.

@@ -73,19 +73,9 @@ fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
         qk_norm: true,
         tied: false,
         shifted: false,
-        sight: match keys.is_set("block_size") {
-            true => Sight::Blocks(BlockGrid { length: keys.size("block_size").max(1), from_answer: false }),
-            false => Sight::Full, // the user has to say it
-        },
+        sight: keys.blocks_of_rows(),
     };
-    let ids = FoundIds {
-        mask: keys.optional_id("mask_token_id"),
-        pad: keys.optional_id("pad_token_id"),
-        ends: keys.optional_ids("eos_token_id"),
-        end_tokens: &["<|endoftext|>"],
-        ..FoundIds::default()
-    };
-    (shape, ids)
+    (shape, FoundIds { end_tokens: &["<|endoftext|>"], ..FoundIds::read(keys) })
 }
 
 /// Numbers of a head that are rotated.

@@ -62,13 +62,7 @@ fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
         shifted: false,
         sight: Sight::Full,
     };
-    let ids = FoundIds {
-        mask: keys.optional_id("mask_token_id"),
-        pad: keys.optional_id("pad_token_id"),
-        ends: keys.optional_ids("eos_token_id"),
-        ..FoundIds::default()
-    };
-    (shape, ids)
+    (shape, FoundIds::read(keys))
 }
 
 /// How many layers have an MLP instead of experts, which must be the first ones: `moe_layer_freq` has a 0 for each.

@@ -26,6 +26,7 @@ use super::sight::{BlockGrid, Sight};
 use crate::config::{ModelFacts, PublishedShape};
 use crate::text::SpecialIds;
 use ids::FoundIds;
+pub use ids::NotSaid;
 use keys::{Keys, SizeKeys};
 
 /// All that a decoder is built from, but for its weights.
@@ -158,7 +159,8 @@ impl Family {
                 bail!("model.block_size {given} is not block_size {} of {}", there.length, path.display())
             }
             (Grid::OfRow, Sight::Full, None) => {
-                bail!("{} has no block_size: set model.block_size to what the model was trained with", path.display())
+                let key = "set model.block_size to what the model was trained with";
+                Err(NotSaid(format!("{} has no block_size: {key}", path.display())).into())
             }
             (Grid::OfRow, Sight::Full, Some(given)) => Ok(blocks(given, false)),
             (Grid::OfAnswer, _, Some(given)) => Ok(blocks(given, true)),

@@ -84,13 +84,7 @@ pub(super) fn read(keys: &mut Keys<'_>, kind: Kind, tied: bool) -> (Shape, Found
     if kind == Kind::Qwen2 && keys.is_set("head_dim") {
         keys.may_be("head_dim", shape.head_dim);
     }
-    let ids = FoundIds {
-        mask: keys.optional_id("mask_token_id"),
-        pad: keys.optional_id("pad_token_id"),
-        ends: keys.optional_ids("eos_token_id"),
-        ..FoundIds::default()
-    };
-    (shape, ids)
+    (shape, FoundIds::read(keys))
 }
 
 /// Refuses attention that does not see every place: `sliding_window` counts where `use_sliding_window` is not false, and

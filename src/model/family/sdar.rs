@@ -6,7 +6,6 @@ use super::keys::Keys;
 use super::qwen::{self, Kind, NAMES};
 use super::{Family, Grid};
 use crate::model::shape::Shape;
-use crate::model::sight::{BlockGrid, Sight};
 
 pub(super) static FAMILY: Family = Family {
     architectures: &["SDARForCausalLM"],
@@ -20,9 +19,5 @@ pub(super) static FAMILY: Family = Family {
 
 fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
     let (shape, ids) = qwen::read(keys, Kind::Qwen3, false);
-    let sight = match keys.is_set("block_size") {
-        true => Sight::Blocks(BlockGrid { length: keys.size("block_size").max(1), from_answer: false }),
-        false => Sight::Full, // the user has to say it
-    };
-    (Shape { sight, ..shape }, FoundIds { end_tokens: &["<|im_end|>", "<|endoftext|>"], ..ids })
+    (Shape { sight: keys.blocks_of_rows(), ..shape }, FoundIds { end_tokens: &["<|im_end|>", "<|endoftext|>"], ..ids })
 }

@@ -22,6 +22,7 @@ use super::decoder::Decoder;
 use super::linear::{Adapter, Linear};
 use super::ops::gpu;
 use super::param::Param;
+use super::room;
 use super::weight::Weight;
 use crate::config::{LoraTable, TargetModules, TargetPreset};
 use crate::rng::{Key, Purpose};
@@ -41,6 +42,15 @@ impl Decoder {
         let modules = self.target_modules(&names);
         let config = AdapterConfig::plain(rank, table.alpha().get(), modules)?;
         let device = self.device().clone();
+        let mut numbers = 0_usize;
+        for linear in self.linears() {
+            if config.shape(linear.path())?.is_some() {
+                let (out, input) = linear.weight.dims2()?;
+                numbers = numbers.saturating_add(rank.saturating_mul(out + input));
+            }
+        }
+        let what = format!("adapters of rank {rank}");
+        room::check(&what, numbers.saturating_mul(size_of::<f32>()), &device, "lower lora.r")?;
         for (module, linear) in self.linears_mut().enumerate() {
             linear.adapter = None;
             let Some(shape) = config.shape(linear.path())? else { continue };

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::run_record::RunRecord;
 use crate::report::markup::{escaped_line, escaped_text};
+use crate::terminal::shell_line;
 
 /// The section.
 pub fn section(records: &[RunRecord]) -> String {
@@ -78,13 +79,7 @@ fn change(values: &Value) -> String {
 
 /// A command line as a shell would read it.
 fn arguments(list: &Value) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    let quoted = |text: &str| match !text.is_empty() && text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    };
-    let words = list.as_array().into_iter().flatten().filter_map(Value::as_str);
-    words.map(quoted).collect::<Vec<_>>().join(" ")
+    shell_line(list.as_array().into_iter().flatten().filter_map(Value::as_str))
 }
 
 /// The keys whose values are not the same in all runs.

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::run_record::RunRecord;
-use crate::report::Row;
 use crate::report::markup::escaped_line;
+use crate::report::{Row, setting_and_figure};
 
 /// Figures that are shares of a whole, shown in per cent; names that begin so are, too.
 const SHARES: [&str; 4] = ["accuracy", "solved", "exact", "pass@"];
@@ -12,11 +12,6 @@ const SHARES: [&str; 4] = ["accuracy", "solved", "exact", "pass@"];
 pub const STDERR: &str = "_stderr";
 /// Figures of the machine, not of the model.
 const SPEED: &str = "tokens_per_second";
-
-/// Setting and figure of a metric's name.
-pub fn parts(name: &str) -> Option<(&str, &str)> {
-    name.strip_prefix("eval/")?.rsplit_once('/')
-}
 
 /// An evaluation at one setting.
 #[derive(Clone, Copy)]
@@ -28,7 +23,9 @@ pub struct Evaluated<'a> {
 impl<'a> Evaluated<'a> {
     /// The evaluations of a run at a setting, by step.
     pub fn all(record: &'a RunRecord, setting: &'a str) -> Vec<Self> {
-        let here = |row: &&Row| row.iter().any(|(name, _)| parts(name).is_some_and(|(label, _)| label == setting));
+        let here = |row: &&Row| {
+            row.iter().any(|(name, _)| setting_and_figure(name).is_some_and(|(label, _)| label == setting))
+        };
         record.rows.iter().filter(here).map(|row| Self { setting, row }).collect()
     }
 
@@ -56,7 +53,7 @@ fn digits(value: f64) -> usize {
 pub fn settings(records: &[RunRecord]) -> Vec<&str> {
     let mut found: Vec<&str> = Vec::new();
     for (name, _) in records.iter().flat_map(|r| &r.rows).filter(|row| row.is_evaluation()).flat_map(Row::iter) {
-        if let Some((label, _)) = parts(name).filter(|(label, _)| !found.contains(label)) {
+        if let Some((label, _)) = setting_and_figure(name).filter(|(label, _)| !found.contains(label)) {
             found.push(label);
         }
     }
@@ -127,7 +124,7 @@ pub fn section(records: &[RunRecord]) -> String {
 fn figures(records: &[RunRecord]) -> Vec<&str> {
     let mut found: Vec<&str> = Vec::new();
     for (name, _) in records.iter().flat_map(|r| &r.rows).filter(|row| row.is_evaluation()).flat_map(Row::iter) {
-        let Some((_, figure)) = parts(name) else { continue };
+        let Some((_, figure)) = setting_and_figure(name) else { continue };
         if !figure.ends_with(STDERR) && figure != SPEED && !found.contains(&figure) {
             found.push(figure);
         }

@@ -9,7 +9,7 @@ use super::super::manifest::{Entry, Manifest};
 use super::super::names::short;
 use super::super::state::State;
 use crate::config::{self, Assignment, Command, Overrides, RESOLVED_FILE};
-use crate::report::{Row, metrics_file, read_metrics};
+use crate::report::{Row, metrics_file, read_metrics, setting_and_figure};
 
 /// The held-out figures of the metrics that a report tells; the first one is that of curves and thresholds.
 pub const FIGURES: [&str; 3] = ["reward", "accuracy", "solved"];
@@ -78,8 +78,8 @@ impl Course {
     }
 
     fn evaluated(&mut self, row: &Row) {
-        let labels = row.iter().filter_map(|(name, _)| name.strip_prefix("eval/")?.strip_suffix("/reward"));
-        for label in labels {
+        let figures = row.iter().filter_map(|(name, _)| setting_and_figure(name));
+        for (label, _) in figures.filter(|(_, figure)| *figure == "reward") {
             let figure = |name: &str| row.number(&format!("eval/{label}/{name}"));
             let [Some(reward), Some(accuracy), Some(solved)] = FIGURES.map(figure) else { continue };
             let evaluated = Evaluated { step: row.step(), seconds: self.seconds, figures: [reward, accuracy, solved] };

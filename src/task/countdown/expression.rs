@@ -7,15 +7,14 @@ use std::cmp::Reverse;
 use num_rational::Ratio;
 use num_traits::{CheckedAdd as _, CheckedDiv as _, CheckedMul as _, CheckedSub as _, Zero as _};
 
+use crate::config::{COUNTDOWN_LARGEST_NUMBER, COUNTDOWN_MOST_NUMBERS};
 use crate::rng::Rng;
 
-/// Values are exact. With at most [`MAX_NUMBERS`] numbers up to [`MAX_NUMBER`] no fraction comes near 2^127.
+/// Values are exact. With at most [`COUNTDOWN_MOST_NUMBERS`] numbers up to [`MAX_NUMBER`] no fraction comes near 2^127.
 type Exact = Ratio<i128>;
 
-/// The most numbers that a search is made for: it takes a quarter of a million steps for five.
-pub const MAX_NUMBERS: usize = 5;
 /// The largest number that a search is made for.
-pub const MAX_NUMBER: i64 = 10_000;
+const MAX_NUMBER: i64 = COUNTDOWN_LARGEST_NUMBER as i64;
 
 /// Part of an expression.
 #[derive(Clone, Debug)]
@@ -38,9 +37,9 @@ enum Values {
 /// An expression that uses every number once and has the value `target`: always the same one for the same numbers,
 /// in whatever order they are given. Expressions over positive integers are tried first.
 ///
-/// `None` if there is none, if there are more than [`MAX_NUMBERS`] numbers, or if one is larger than [`MAX_NUMBER`].
+/// `None` if there is none, if there are more than [`COUNTDOWN_MOST_NUMBERS`] numbers, or if one is larger than [`MAX_NUMBER`].
 pub fn solve(numbers: &[i64], target: i64) -> Option<String> {
-    if numbers.len() > MAX_NUMBERS || numbers.iter().any(|n| n.abs() > MAX_NUMBER) {
+    if numbers.len() > COUNTDOWN_MOST_NUMBERS || numbers.iter().any(|n| n.abs() > MAX_NUMBER) {
         return None;
     }
     let mut terms = terms(numbers);
@@ -143,7 +142,7 @@ mod tests {
         // only through fractions
         assert!(reaches(&solve(&[8, 3, 8, 3], 24).unwrap(), &[8, 3, 8, 3], 24));
         assert_eq!(solve(&[1, 1, 1], 50), None);
-        assert_eq!(solve(&[1; MAX_NUMBERS + 1], 6), None);
+        assert_eq!(solve(&[1; COUNTDOWN_MOST_NUMBERS + 1], 6), None);
         assert_eq!(solve(&[MAX_NUMBER + 1, 1], MAX_NUMBER), None);
         assert_eq!(solve(&[-3, 5], -15).as_deref(), Some("5*(-3)"));
     }

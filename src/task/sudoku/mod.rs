@@ -24,7 +24,7 @@ use puzzles::{Puzzle, PuzzleMaker, shuffled_grids};
 /// # Errors
 /// [`TaskError::Config`] with every problem of the table.
 pub(super) fn task(table: &SudokuTable, with_test: bool) -> Result<Task> {
-    let mut problems = settings::problems(table);
+    let mut problems = Vec::new();
     let mut keep = |result: Result<Template, Problem>| result.map_err(|problem| problems.push(problem)).ok();
     let prompt = keep(settings::prompt_template(table));
     let demonstration = keep(settings::demonstration_template(table));

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::shape::{Kind, Shape};
 use super::time::{self, Unit};
+use crate::files::hex;
 
 /// Turns rows into JSON. Numbers, truth values, lists and nulls are what they are in JSON, structs and maps are objects;
 /// dates, times, UUIDs and decimals are text; bytes are text if they are UTF-8, and else null, as are numbers that are
@@ -132,6 +133,6 @@ fn written(decimal: &Decimal) -> String {
 }
 
 fn uuid(bytes: &ByteArray) -> Option<String> {
-    let hex: String = <[u8; 16]>::try_from(bytes.data()).ok()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&<[u8; 16]>::try_from(bytes.data()).ok()?);
     Some([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
 }
