@@ -1,7 +1,7 @@
 //! `[rollout]`: whether the schedule can be decoded, and whether what is to save work does.
 
 use super::check::{Findings, either, multiples_near};
-use super::{Command, Commit, ConfigFile, Precision, Remasking};
+use super::{Command, Commit, ConfigFile, Masks, Precision, Remasking};
 
 /// Adds all problems of `[rollout]`. Returns whether the schedule (canvas, blocks, steps) can be decoded.
 pub(super) fn check_rollout(found: &mut Findings, file: &ConfigFile, command: Command) -> bool {
@@ -48,6 +48,18 @@ pub(super) fn check_rollout(found: &mut Findings, file: &ConfigFile, command: Co
                 ),
             );
         }
+    }
+    if let (Command::Train, true, Some(algorithm)) = (command, r.early_stop, &file.algorithm)
+        && matches!(algorithm.recipe().masks, Masks::Pairs { .. })
+    {
+        let table = format!("algorithm.{}", algorithm.name());
+        found.add(
+            &["rollout.early_stop", &table],
+            format!(
+                "rollout.early_stop = true with {table}: that scores the whole canvas, and what follows the block that a \
+                 completion ends in would be filled, not sampled; remove rollout.early_stop"
+            ),
+        );
     }
     if r.ranking_temperature.get() > 0.0 && (!r.commit.is_planned() || r.remasking == Remasking::Random) {
         let (rule, order) = (r.commit.name(), r.remasking.name());

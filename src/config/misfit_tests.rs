@@ -99,6 +99,11 @@ fn each_misfit_is_refused() {
         (&["algorithm={coupled_grpo={max_t=1}}"], Train, "algorithm.coupled_grpo.max_t = 1: a complement at ratio 0"),
         (&["algorithm={coupled_grpo={min_t=0.7, max_t=0.3}}"], Train, "coupled_grpo.min_t = 0.7 is above"),
         (&["algorithm={espo={num_iterations=4, num_t=3}}"], Train, "has its complement beside it; use 2 or 4"),
+        (
+            &["algorithm={espo={num_iterations=4}}", "rollout.early_stop=true"],
+            Train,
+            "rollout.early_stop = true with algorithm.espo: that scores the whole canvas",
+        ),
         (&["algorithm={gdpo={num_t=4}}"], Train, "algorithm.gdpo.num_t = 4: the rule has 2 or 3 nodes"),
         (&["algorithm={stable_drl={num_iterations=1}}"], Train, "use 2 or more, or [algorithm.spg]"),
         (&["algorithm={stable_drl={forward_type='all'}}"], Train, "num_t = 2 with algorithm.stable_drl.forward_type"),

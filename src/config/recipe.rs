@@ -26,6 +26,19 @@ pub struct Recipe {
     pub num_iterations: NonZeroUsize,
 }
 
+impl Recipe {
+    /// Whether the upper bound of bad completions says nothing that the lower one does not: of one mask both have the same
+    /// gradient, whatever their order and mixture.
+    pub fn has_one_bound(&self) -> bool {
+        let is_bounded_above = matches!(
+            self.surrogate,
+            Surrogate::Sandwich { negative_estimator: NegativeEstimator::Mix | NegativeEstimator::Eubo, .. }
+        );
+        let has_one_mask = matches!(&self.masks, Masks::Forward(masks) if masks.num_t.get() == 1);
+        is_bounded_above && has_one_mask
+    }
+}
+
 /// A likelihood, made from the log-probabilities of the tokens that masks hide.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Surrogate {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::source::CARD;
 use crate::config::Precision;
 use crate::files::is_there;
+use crate::text::TEMPLATES_FOLDER;
 
 const CONFIG: &str = "config.json";
 
@@ -26,9 +27,6 @@ const FILES: [&str; 11] = [
     "generation_config.json",
     "LICENSE",
 ];
-
-/// The folder of named chat templates.
-const TEMPLATES: &str = "chat_templates";
 
 /// Copies these files of a model, as far as they are there, to a folder beside its trained weights.
 ///
@@ -86,10 +84,11 @@ fn copy_files(model: &Path, dir: &Path, config: &Map<String, Value>) -> Result<(
     for name in FILES.into_iter().chain(code_files(config).iter().map(String::as_str)) {
         copy(&model.join(name), &dir.join(name))?;
     }
-    let entries = std::fs::read_dir(model.join(TEMPLATES)).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(model.join(TEMPLATES_FOLDER)).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "jinja")) {
-        std::fs::create_dir_all(dir.join(TEMPLATES)).with_context(|| format!("cannot create {TEMPLATES}"))?;
-        copy(&path, &dir.join(TEMPLATES).join(path.file_name().unwrap_or_default()))?;
+        std::fs::create_dir_all(dir.join(TEMPLATES_FOLDER))
+            .with_context(|| format!("cannot create {TEMPLATES_FOLDER}"))?;
+        copy(&path, &dir.join(TEMPLATES_FOLDER).join(path.file_name().unwrap_or_default()))?;
     }
     Ok(())
 }
@@ -196,11 +195,12 @@ mod tests {
             }
             std::fs::write(model.join(CONFIG), config).expect("write");
             std::fs::write(model.join("configuration_llada.py"), "class").expect("write");
-            std::fs::create_dir(model.join(TEMPLATES)).expect("create");
-            std::fs::write(model.join(TEMPLATES).join("default.jinja"), "{{ x }}").expect("write");
+            std::fs::create_dir(model.join(TEMPLATES_FOLDER)).expect("create");
+            std::fs::write(model.join(TEMPLATES_FOLDER).join("default.jinja"), "{{ x }}").expect("write");
             complete_as(&model, &dir, Precision::Bf16, repo).expect("copied");
             assert_eq!(dir.join("configuration_llada.py").is_file(), config != "{}");
-            assert!(dir.join("chat_templates/default.jinja").is_file());
+            // under the name that the tokenizer and transformers look for: it was another, and the template was lost
+            assert!(dir.join("additional_chat_templates/default.jinja").is_file());
             serde_json::from_str(&std::fs::read_to_string(dir.join(CONFIG)).expect("read")).expect("JSON")
         };
         let json = written(config, Some("GSAI-ML/LLaDA-8B-Base"));

@@ -6,10 +6,11 @@
 
 mod parts;
 mod refused;
+mod said;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,9 @@ pub struct Converted {
     /// Whether it reorders the rows of query and key projections.
     pub interleaved: bool,
 }
+
+/// The converter's name of a head that nothing reads where the embedding is the head.
+const IDLE: &str = "output.weight";
 
 /// The files whose tensors are those of a model.
 pub struct GgufFile {
@@ -87,7 +91,15 @@ impl GgufFile {
             let info = parts.iter().find_map(|part| part.content.tensor_infos.get(&gguf_name(tensor)))?;
             Some(place(info, tensor, experts).map_or(info.shape.dims().to_vec(), |info| info.shape.dims().to_vec()))
         };
-        report_misfits(path, &dims_by_name(&tensors), found, Vec::new())?;
+        let idle = description.names.idle(&description.shape).map(|_| IDLE);
+        let named: BTreeSet<String> = tensors.iter().map(gguf_name).collect();
+        let there = parts.iter().flat_map(|part| part.content.tensor_infos.keys());
+        let unknown = there.filter(|name| !named.contains(*name) && Some(name.as_str()) != idle).cloned();
+        report_misfits(path, &dims_by_name(&tensors), found, unknown.collect::<BTreeSet<_>>().into_iter().collect())?;
+        let differences = said::differences(&first.content.metadata, expected, &description.shape);
+        if !differences.is_empty() {
+            bail!("{} is of another model than its folder:\n  {}", path.display(), differences.join("\n  "));
+        }
         Ok(Self { parts, converted })
     }
 

@@ -93,6 +93,14 @@ impl Gradients {
         others.0.into_iter().try_for_each(|(name, gradient)| Ok(self.add(&name, gradient)?))
     }
 
+    /// All of it, times a factor.
+    ///
+    /// # Errors
+    /// Whatever the tensor library reports.
+    pub fn times(self, factor: f64) -> Result<Self> {
+        self.0.into_iter().map(|(name, gradient)| Ok((name, (gradient * factor)?))).collect::<Result<_>>().map(Self)
+    }
+
     /// The sums, by name.
     pub fn by_name(&self) -> &BTreeMap<String, Tensor> {
         &self.0

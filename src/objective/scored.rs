@@ -1,5 +1,7 @@
 //! The log-probs an objective reads and the gradient it writes.
 
+use std::ops::Range;
+
 /// One masked token that is scored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScoredToken {
@@ -18,6 +20,7 @@ pub struct ScoredTokens {
     len: usize,
     samples: Vec<Vec<ScoredToken>>,
     weights: Vec<f64>,
+    parts: Vec<Range<usize>>,
 }
 
 /// `d loss / d lp`, shaped like the [`ScoredTokens`] it belongs to: `[M][|V_m|]`.
@@ -33,7 +36,18 @@ impl ScoredTokens {
         debug_assert!(samples.iter().flatten().all(|token| token.position < len), "a position beyond the end");
         debug_assert!(samples.iter().all(|tokens| tokens.is_sorted_by(|a, b| a.position < b.position)), "unsorted");
         let weights = vec![1.0; samples.len()];
-        Self { len, samples, weights }
+        Self { len, samples, weights, parts: std::iter::once(0..len).collect() }
+    }
+
+    /// Of a completion whose log-likelihood is a sum over these parts, one after the other, each given those before it, with
+    /// places hidden in each of them apart.
+    ///
+    /// # Panics
+    /// In debug builds, if they are not `0..len`: a bug of the caller.
+    pub fn in_parts(self, parts: Vec<Range<usize>>) -> Self {
+        let ends = parts.iter().scan(0, |end, part| (part.start == std::mem::replace(end, part.end)).then_some(*end));
+        debug_assert_eq!(ends.last(), Some(self.len), "{parts:?}");
+        Self { parts, ..self }
     }
 
     /// With what each mask counts in a weighted sum over masks, instead of 1.
@@ -64,6 +78,19 @@ impl ScoredTokens {
     /// The lists, one a sample.
     pub fn samples(&self) -> &[Vec<ScoredToken>] {
         &self.samples
+    }
+
+    /// The parts that the log-likelihood is a sum over, in order; one if masks go over the whole completion.
+    pub fn parts(&self) -> &[Range<usize>] {
+        &self.parts
+    }
+
+    /// The tokens of one part, as those of a completion of its own.
+    pub fn part(&self, part: &Range<usize>) -> Self {
+        let inside = |token: &&ScoredToken| part.contains(&token.position);
+        let moved = |token: &ScoredToken| ScoredToken { position: token.position - part.start, ..*token };
+        let samples = self.samples.iter().map(|sample| sample.iter().filter(inside).map(moved).collect());
+        Self::new(part.len(), samples.collect()).weighted(self.weights.clone())
     }
 
     /// What each mask counts in a weighted sum over masks.

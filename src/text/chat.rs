@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::settings::Settings;
 use super::{Result, TextError};
 use crate::jinja::{self, Compiled, Failure};
+pub use source::TEMPLATES_FOLDER;
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ mod vocabulary;
 use std::path::Path;
 
 pub use added_tokens::AddedTokens;
-pub use chat::{ChatTemplate, Message};
+pub use chat::{ChatTemplate, Message, TEMPLATES_FOLDER};
 pub use error::TextError;
 pub use ids::SpecialIds;
 pub use prompt::{Prompt, PromptEncoder, TooLong};

@@ -16,7 +16,7 @@ use crate::model::{ADAPTER_CONFIG, AdapterConfig, files_digest, weights_digest};
 use crate::session::Session;
 
 /// The files that decide how text becomes tokens.
-const TOKENIZER_FILES: [&str; 7] = [
+const TOKENIZER_FILES: [&str; 8] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -24,6 +24,7 @@ const TOKENIZER_FILES: [&str; 7] = [
     "vocab.json",
     "merges.txt",
     "added_tokens.json",
+    "additional_chat_templates/default.jinja",
 ];
 
 /// Kept in `trainer_state.json`; digests are SHA-256.

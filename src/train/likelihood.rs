@@ -3,11 +3,15 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
+use candle_core::DType;
 
 use crate::config::{ActivationCheckpointing, TrainTable};
 use crate::model::{Batch, Decoder, Gradients, Pass, Place, Predictions, Scored, Sight};
 use crate::profile::{self, Part};
 use crate::rng::Key;
+
+/// Where the largest slope of a pass in f16 is put: far above the least number of that dtype, and a thousandth of the largest.
+const F16_SLOPE: f32 = 64.0;
 
 /// A sequence as the model sees it, and the places whose original token is scored.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,10 +129,74 @@ pub fn accumulate(
     drop(x);
     let entropy = scored.entropies.iter().map(|&h| f64::from(h)).sum();
     let d_lp: Vec<f32> = objective(&scored.log_probs)?.into_iter().map(|g| g as f32).collect();
+    let scale = loss_scale(model.activations(), &d_lp);
+    let d_lp: Vec<f32> = d_lp.into_iter().map(|slope| slope * scale).collect();
     profile::measure(Part::Backward, device, || {
-        let dx = predictions.gathered(model.head().backward(&scored, &d_lp, gradients)?)?;
+        let mut scaled = Gradients::new();
+        let sums = if scale == 1.0 { &mut *gradients } else { &mut scaled };
+        let dx = predictions.gathered(model.head().backward(&scored, &d_lp, sums)?)?;
         drop(scored);
-        model.backward(tape, &batch, pass, dx, gradients)?;
+        model.backward(tape, &batch, pass, dx, sums)?;
+        gradients.append(scaled.times(1.0 / f64::from(scale))?)?;
         Ok(entropy)
     })
+}
+
+/// The power of two that a backward pass in this dtype is multiplied by. The least number of f16 is 6e-8, and a token of a long
+/// completion has a slope of 1e-4: what is small beside it would be zero.
+fn loss_scale(activations: DType, d_lp: &[f32]) -> f32 {
+    let largest = d_lp.iter().fold(0f32, |largest, slope| largest.max(slope.abs()));
+    match activations {
+        DType::F16 if largest.is_normal() => (F16_SLOPE / largest).log2().floor().exp2(),
+        _ => 1.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use candle_core::Device;
+
+    use super::*;
+    use crate::config::LoraTable;
+    use crate::model::Weights;
+    use crate::rng::Purpose;
+
+    /// Gradients of a small model in f16 under the slopes of `objective`.
+    fn gradients(slope: f64) -> Result<Gradients> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden/gqa_small");
+        let mut model = Decoder::load(&dir, DType::F16, &Device::Cpu, Weights::Frozen)?;
+        model.attach_lora(&LoraTable { r: NonZeroUsize::new(2), ..LoraTable::default() }, 1)?;
+        let mask = model.ids().mask;
+        let row = Row {
+            ids: vec![5, 6, 7, mask, 9, mask],
+            past: None,
+            prompt: 3,
+            scored: vec![3, 5],
+            targets: vec![8, 10],
+            dropout: Key::new(1, Purpose::Dropout),
+        };
+        let mut gradients = Gradients::new();
+        let slopes = |lps: &[f32]| Ok(lps.iter().map(|_| slope).collect());
+        accumulate(&model, &[row], ActivationCheckpointing::Off, &mut gradients, slopes)?;
+        Ok(gradients)
+    }
+
+    #[test]
+    fn small_slopes_were_zero_in_sixteen_bits() -> Result<()> {
+        let factor = f64::from(-30f32).exp2();
+        let (large, small) = (gradients(-1.0)?, gradients(-factor)?);
+        let mut alive = 0;
+        for (name, large) in large.by_name() {
+            let numbers = |t: &candle_core::Tensor| t.flatten_all()?.to_vec1::<f32>();
+            for (large, small) in numbers(large)?.iter().zip(numbers(&small.by_name()[name])?) {
+                // a power of two changes no bit but those of the exponent
+                assert_eq!(f64::from(small), f64::from(*large) * factor, "{name}");
+                alive += usize::from(*large != 0.0);
+            }
+        }
+        assert!(alive > 100, "{alive}");
+        Ok(())
+    }
 }

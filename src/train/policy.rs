@@ -25,7 +25,8 @@ pub fn open(config: &RunConfig, world: &World) -> Result<Session> {
     Ok(session)
 }
 
-/// The policy that a run began with, for objectives that make it pay for leaving it.
+/// The base model, for objectives that make the policy pay for leaving it: with adapters to start from (`lora.init_from`)
+/// that is not the policy that a run begins with.
 #[derive(Debug)]
 pub enum Reference {
     /// The trained model without its adapters.

@@ -79,7 +79,13 @@ impl Reinforce {
     /// # Errors
     /// If no training prompt fits; no memory for a copy of the base model, if one is kept.
     pub fn new(config: &RunConfig, session: &Session) -> Result<Self> {
-        let recipe = config.algorithm()?.recipe();
+        let (name, recipe) = (config.algorithm()?.name(), config.algorithm()?.recipe());
+        if recipe.has_one_bound() && session.world.is_first() {
+            tracing::warn!(
+                "algorithm.{name}.num_t = 1: of one mask the upper bound has the gradient of the lower one; negative_estimator, \
+                 mix_weight and beta change the figures alone"
+            );
+        }
         let summation = Summation::new(&session.world, config.train().gradient_sum);
         let update =
             PolicyUpdate::new(&recipe, config.rollout().block_length, config.train().into(), config.run().seed);

@@ -1,6 +1,7 @@
 //! Completions as the objective shows them to the model: masked, once a Monte-Carlo sample.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use super::completions::Completion;
 use super::likelihood::Row as TokenRow;
@@ -20,8 +21,8 @@ pub struct Views {
     positions: Vec<Vec<usize>>,
     /// What each row counts.
     weights: Vec<f64>,
-    /// Tokens that the log-likelihood is a sum over.
-    length: usize,
+    /// The parts that the log-likelihood is a sum over, which end with its last token.
+    parts: Vec<Range<usize>>,
 }
 
 /// Draws the views of every update of a phase. They are functions of their place, so that the policy that sampled and
@@ -51,8 +52,8 @@ impl Viewer {
         let place = |purpose| Key::new(self.seed, purpose).step(phase as u64).prompt(index);
         let samples = self.masking.draw(canvas, Round { inner, of: self.updates }, place(Purpose::Mask));
         let dropout = |m| place(Purpose::Dropout).part(inner).sample(m);
-        let length = self.masking.scored_length(canvas);
-        Views::of(&completion.prompt, &completion.canvas, mask_id, &samples, self.masking.scope(), length, dropout)
+        let parts = self.masking.parts(canvas);
+        Views::of(&completion.prompt, &completion.canvas, mask_id, &samples, self.masking.scope(), parts, dropout)
     }
 }
 
@@ -64,7 +65,7 @@ impl Views {
         mask_id: u32,
         samples: &[MaskSample],
         scope: Scope,
-        length: usize,
+        parts: Vec<Range<usize>>,
         dropout: impl Fn(usize) -> Key,
     ) -> Self {
         let clean: Vec<u32> = prompt.iter().chain(canvas).copied().collect();
@@ -83,11 +84,13 @@ impl Views {
             });
             positions.push(scored);
         }
-        Self { rows, positions, weights: samples.iter().map(|s| s.weight).collect(), length }
+        Self { rows, positions, weights: samples.iter().map(|s| s.weight).collect(), parts }
     }
 
     /// Joins the views with the model's log-probabilities, taken from `lps`; none if that runs out early.
     pub fn scored(&self, lps: &mut impl Iterator<Item = f64>) -> Option<ScoredTokens> {
-        Some(ScoredTokens::from_positions(self.length, &self.positions, lps)?.weighted(self.weights.clone()))
+        let length = self.parts.last().map_or(0, |part| part.end);
+        let scored = ScoredTokens::from_positions(length, &self.positions, lps)?;
+        Some(scored.weighted(self.weights.clone()).in_parts(self.parts.clone()))
     }
 }

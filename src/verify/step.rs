@@ -51,7 +51,7 @@ impl Step {
     pub fn views(&self, model: &Decoder, c: usize, samples: &[MaskSample], length: usize) -> Views {
         let mask_id = model.ids().mask;
         let dropout = |_| Key::new(0, Purpose::Dropout);
-        Views::of(&self.prompts[c], &self.completions[c], mask_id, samples, Scope::AllMasked, length, dropout)
+        Views::of(&self.prompts[c], &self.completions[c], mask_id, samples, Scope::AllMasked, vec![0..length], dropout)
     }
 
     /// Loss and adapter gradients, `micro_batch` completions at a time.

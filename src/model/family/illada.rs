@@ -22,6 +22,7 @@ pub(super) static FAMILY: Family = Family {
 
 fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
     keys.must_be("hidden_act", "silu");
+    keys.may_be_zero("attention_dropout");
     keys.must_be("tie_word_embeddings", true);
     keys.must_be("attention_bias", false);
     keys.must_be("mlp_bias", false);

@@ -98,6 +98,13 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A key that may be missing, null or 0, whole or not.
+    pub fn may_be_zero(&mut self, key: &str) {
+        if self.is_set(key) && self.value(key).as_f64() != Some(0.0) {
+            self.may_be(key, 0);
+        }
+    }
+
     /// A key that may be missing, null or 1, whole or not.
     pub fn may_be_one(&mut self, key: &str) {
         if self.is_set(key) && self.value(key).as_f64() != Some(1.0) {

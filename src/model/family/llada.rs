@@ -41,6 +41,9 @@ const SIZES: SizeKeys =
     SizeKeys { width: "d_model", heads: "n_heads", kv_heads: "n_kv_heads", layers: "n_layers", head_dim: None };
 
 fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
+    for key in ["attention_dropout", "residual_dropout", "embedding_dropout"] {
+        keys.may_be_zero(key);
+    }
     for (key, value) in [("layer_norm_type", "rms"), ("activation_type", "silu"), ("block_type", "llama")] {
         keys.must_be(key, value);
     }

@@ -44,6 +44,9 @@ static NAMES: Names = Names {
 
 fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
     keys.must_be("hidden_act", "silu");
+    for key in ["attention_dropout", "embedding_dropout", "output_dropout"] {
+        keys.may_be_zero(key);
+    }
     keys.must_be("use_qk_norm", true);
     keys.must_be("use_bias", false); // upstream's default is true
     for key in ["tie_word_embeddings", "use_qkv_bias", "norm_head", "use_sliding_window"] {

@@ -28,6 +28,9 @@ pub(super) static FAMILY: Family = Family {
 
 fn read(keys: &mut Keys<'_>) -> (Shape, FoundIds) {
     keys.must_be("hidden_act", "silu");
+    for key in ["attention_dropout", "embedding_dropout", "output_dropout"] {
+        keys.may_be_zero(key);
+    }
     keys.must_be("qk_layernorm", true);
     keys.must_be("moe_router_score_function", "softmax");
     for key in ["tie_word_embeddings", "attention_bias", "moe_router_enable_expert_bias", "norm_topk_prob"] {

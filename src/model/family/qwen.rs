@@ -50,6 +50,7 @@ pub(super) enum Kind {
 /// Sizes and flags, and all ids that `config.json` has.
 pub(super) fn read(keys: &mut Keys<'_>, kind: Kind, tied: bool) -> (Shape, FoundIds) {
     keys.must_be("hidden_act", "silu");
+    keys.may_be_zero("attention_dropout");
     keys.must_be("tie_word_embeddings", tied);
     refuse_windows(keys);
     let rope_theta = theta(keys);

@@ -149,6 +149,20 @@ fn what_the_qwens_can_do_and_this_cannot_is_named() {
 }
 
 #[test]
+fn dropouts_of_a_base_model_were_left_out() {
+    let llada = ["attention_dropout", "residual_dropout", "embedding_dropout"].map(|key| (golden(), key));
+    let others = ["a2d_qwen3", "dream", "sdar"].map(|name| (golden_of(name), "attention_dropout"));
+    let made = ["llada_moe", "llada2", "illada"].map(|name| (config_of(name), "attention_dropout"));
+    for (mut json, key) in llada.into_iter().chain(others).chain(made) {
+        json.insert(key.into(), 0.0.into());
+        let facts = ModelFacts { mask_token_id: Some(158), block_size: None, ..ModelFacts::default() };
+        described(&json, &[], &facts).expect("without dropout");
+        json.insert(key.into(), 0.1.into());
+        assert!(refused(&json).contains(&format!("{key} is 0.1: only 0 is supported")), "{}", refused(&json));
+    }
+}
+
+#[test]
 fn keys_of_transformers_5_are_read() {
     let mut json = golden_of("a2d_qwen3");
     json.remove("rope_theta");

@@ -66,6 +66,28 @@ fn plain_numbers_give_the_very_model() -> Result<()> {
 }
 
 #[test]
+fn tensors_that_no_model_of_the_folder_has_were_left_out() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("model.gguf");
+    let mut named = golden_tensors(GgmlDType::F32, &|_| true)?;
+    let more = ["blk.9.attn_norm.weight", "rope_freqs.weight"];
+    for name in more {
+        named.push((name.to_owned(), QTensor::quantize(&Tensor::ones(8, DType::F32, &Device::Cpu)?, GgmlDType::F32)?));
+    }
+    let named: Vec<(&str, &QTensor)> = named.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let (architecture, base) = (Value::String("llada".into()), Value::F32(10.0));
+    let metadata = [("general.architecture", &architecture), ("llada.rope.freq_base", &base)];
+    write(&mut File::create(&path)?, &metadata, &named)?;
+    let load = || Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path)).map(|_| ());
+    let text = format!("{:#}", load().expect_err("unknown tensors"));
+    assert!(text.contains("unknown (2)") && more.iter().all(|name| text.contains(name)), "{text}");
+    write(&mut File::create(&path)?, &metadata, &named[..named.len() - more.len()])?;
+    let text = format!("{:#}", load().expect_err("another base"));
+    assert!(text.contains("llada.rope.freq_base is") && text.contains("config.json says"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn blocks_are_those_of_packing_the_checkpoint() -> Result<()> {
     let (_dir, path) = write_golden(GgmlDType::Q8_0, "llada", |_| true)?;
     let loaded = Decoder::load_quantised(&golden(), DType::F32, &Device::Cpu, Blocks::Gguf(&path))?;

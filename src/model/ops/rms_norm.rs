@@ -1,4 +1,5 @@
-//! RMSNorm as LLaDA computes it: in f32, cast back to the working dtype, then times the weight.
+//! RMSNorm: normalised in f32, times the weight, rounded to the working dtype once. (The published code rounds before it
+//! multiplies, too; in f32 that is the same.)
 
 use candle_core::{D, DType, Result, Tensor};
 

@@ -11,6 +11,7 @@
 mod tests;
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use super::{Canvas, MaskSample};
 use crate::config::{ForwardMasks, ForwardType};
@@ -66,6 +67,12 @@ impl Forward {
         Grid { canvas: canvas.len, length: self.block_length, begun: canvas.begun }
     }
 
+    /// The completion positions of the used blocks' real tokens.
+    pub(super) fn spans(&self, canvas: Canvas) -> Vec<Range<usize>> {
+        let grid = self.grid(canvas);
+        (0..grid.blocks()).map(|block| grid.span(block)).collect()
+    }
+
     fn choose_blocks(&self, used: usize, mut rng: Rng) -> Vec<Option<usize>> {
         match self.forward_type {
             ForwardType::Random | ForwardType::All | ForwardType::EveryBlock => vec![None; self.num_samples()],
@@ -111,9 +118,8 @@ impl Forward {
     /// Some tokens of every used block hidden, and of the past of all of them what the perturbation hides.
     fn draw_every_block(&self, canvas: Canvas, mut rng: Rng) -> MaskSample {
         let Canvas { prompt_length, completion_length, len, .. } = canvas;
-        let grid = self.grid(canvas);
         let mut masked = vec![false; prompt_length + completion_length];
-        for span in (0..grid.blocks()).map(|block| grid.span(block)) {
+        for span in self.spans(canvas) {
             let hidden = self.count_hidden(span.len(), &mut rng);
             for place in rng.choose(span.len(), hidden) {
                 masked[prompt_length + span.start + place] = true;

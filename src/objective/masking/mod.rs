@@ -89,13 +89,18 @@ impl Masking {
         }
     }
 
-    /// Tokens that the log-likelihood of a completion is a sum over: all of the canvas if what follows the EOS is
-    /// scored like the rest, else its real tokens.
-    pub fn scored_length(&self, canvas: Canvas) -> usize {
-        match self.masks {
+    /// The parts that the log-likelihood of a completion is a sum over, hidden apart, each given those before it: its blocks
+    /// where every one of them is scored in each draw, else one. They end with its last real token, or with the canvas
+    /// where what follows the EOS is scored like the rest.
+    pub fn parts(&self, canvas: Canvas) -> Vec<Range<usize>> {
+        let length = match &self.masks {
+            Masks::Forward(masks) if self.masks.are_paired() => {
+                return Forward::new(masks, self.block_length).spans(canvas);
+            }
             Masks::Pairs { .. } => canvas.completion_length,
             _ => canvas.len,
-        }
+        };
+        std::iter::once(0..length).collect()
     }
 
     /// The masks of one completion in one update.

@@ -3,7 +3,7 @@
 
 use crate::config::NegativeEstimator;
 use crate::objective::ScoredTokens;
-use crate::objective::bounds::{elbo, eubo, mixture};
+use crate::objective::bounds::{elbo, eubo, mixture, of_parts};
 use crate::objective::terms::{Bounds, Terms};
 
 /// The weight of the upper bound in the likelihood; none if bad completions are ignored. What is neither good nor bad
@@ -22,7 +22,7 @@ pub(super) fn upper_weight(negative: NegativeEstimator, mix_weight: f64, advanta
 
 /// One term, nats per token: `omega * EUBO + (1 - omega) * ELBO`; without a weight, nothing that has a gradient.
 pub(super) fn terms(scored: &ScoredTokens, omega: Option<f64>, beta: f64) -> Terms {
-    let (lower, upper) = (elbo(scored), eubo(scored, beta));
+    let (lower, upper) = (of_parts(scored, elbo), of_parts(scored, |part| eubo(part, beta)));
     let bounds = Bounds { elbo: lower.value, eubo: upper.value };
     let (value, d_lp) = match omega {
         Some(omega) => {

@@ -10,7 +10,7 @@ use super::super::{Result, TextError, read};
 /// The file for a single template.
 const FILE: &str = "chat_template.jinja";
 /// The folder for more of them, named by their files.
-const FOLDER: &str = "additional_chat_templates";
+pub const TEMPLATES_FOLDER: &str = "additional_chat_templates";
 /// The template that is used where nobody asks for another one.
 const DEFAULT: &str = "default";
 
@@ -20,7 +20,7 @@ const DEFAULT: &str = "default";
 /// # Errors
 /// Templates of which none is the default; files that cannot be read.
 pub(super) fn find(dir: &Path, settings: &Settings) -> Result<Option<(PathBuf, String)>> {
-    let folder = dir.join(FOLDER);
+    let folder = dir.join(TEMPLATES_FOLDER);
     for file in [folder.join(format!("{DEFAULT}.jinja")), dir.join(FILE)] {
         if let Some(source) = read(&file)? {
             return Ok(Some((file, source)));
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_folder_of_templates_without_a_default_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join(FOLDER);
+        let folder = dir.path().join(TEMPLATES_FOLDER);
         std::fs::create_dir(&folder).unwrap();
         let find = || find(dir.path(), &Settings::default());
         assert!(find().unwrap().is_none());
