@@ -147,6 +147,9 @@ struct GradeArgs {
     /// Write a JSON line for each completion: the answer found, both verdicts, the training rewards
     #[arg(long, value_name = "OUT.jsonl")]
     details: Option<PathBuf>,
+    /// Replace the file of --details if it is there
+    #[arg(long, requires = "details")]
+    force: bool,
     /// What the prompt held of each completion already: put before it for the training rewards. By default
     /// <reasoning> for rows with question and ground_truth, nothing for others
     #[arg(long, value_name = "TEXT")]
@@ -244,6 +247,11 @@ impl Cli {
         let world = self.job.world().map_err(alone)?;
         let done = self.job.dispatch(&world);
         spg::error::conclude(&world, done)
+    }
+
+    /// Whether the log is JSON, to its last line.
+    pub fn logs_json(&self) -> bool {
+        matches!(self.log.log_format, LogForm::Json)
     }
 
     fn init_log(&self) -> anyhow::Result<()> {
@@ -344,8 +352,8 @@ impl GradeArgs {
             TaskName::Countdown => Benchmark::Countdown,
             TaskName::Sudoku => Benchmark::Sudoku,
         };
-        let Self { files, details, prefill, json, .. } = self;
-        GradeRequest { task, files, details, prefill, json }
+        let Self { files, details, force, prefill, json, .. } = self;
+        GradeRequest { task, files, details, force, prefill, json }
     }
 }
 

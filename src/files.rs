@@ -67,6 +67,15 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Whether files can be made in a folder.
+///
+/// # Errors
+/// Whatever the system refuses.
+pub fn check_writable(dir: &Path) -> io::Result<()> {
+    let (temporary, _) = create_beside(&dir.join("tried"))?;
+    std::fs::remove_file(temporary)
+}
+
 /// Bytes, such as a digest of a file, in hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -5,16 +5,17 @@ mod summary;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use candle_core::{DType, Device, DeviceLocation};
 use rayon::prelude::*;
 
 use crate::config::{RunConfig, Split};
+use crate::error::Usage;
 use crate::model::source::ModelDir;
 use crate::model::{Blocks, Decoder, Description, Sight, Weights, device, source};
 use crate::rollout::Decoding;
 use crate::signal::Stop;
-use crate::task::{Attempt, Record, Task};
+use crate::task::{Attempt, Record, Task, TaskError};
 use crate::text::{Prompt, PromptEncoder, TooLong};
 use crate::world::World;
 
@@ -108,15 +109,16 @@ impl Loaded {
 /// # Errors
 /// Names the key that does not fit.
 fn fits(config: &RunConfig, sight: Sight) -> Result<()> {
-    Decoding::from_table(config.rollout())?.check(sight)?;
+    Decoding::from_table(config.rollout())?.check(sight).map_err(|misfit| Usage(misfit.to_string()))?;
     for setting in config.eval_settings() {
-        Decoding::at(&setting, config.rollout())?.check(sight)?;
+        Decoding::at(&setting, config.rollout())?.check(sight).map_err(|misfit| Usage(misfit.to_string()))?;
     }
     let paired = config.algorithm().is_ok_and(|algorithm| algorithm.recipe().masks.are_paired());
-    ensure!(
-        !(paired && sight == Sight::Full),
-        "forward_type = \"every_block\" is for block-causal models: this one sees everything, use \"block_random\""
-    );
+    if paired && sight == Sight::Full {
+        let text =
+            "forward_type = \"every_block\" is for block-causal models: this one sees everything, use \"block_random\"";
+        return Err(Usage(text.into()).into());
+    }
     Ok(())
 }
 
@@ -179,7 +181,11 @@ impl Session {
         world: &World,
     ) -> Result<Self> {
         // before the model, which takes longer to be refused
-        let task = Task::from_config(config.task(), config.eval().split == Split::Test)?;
+        let task =
+            Task::from_config(config.task(), config.eval().split == Split::Test).map_err(|error| match error {
+                TaskError::Config(_) => Usage(error.to_string()).into(),
+                error => Error::from(error),
+            })?;
         task.start_rewards(&Stop::default())?;
         let Loaded { model, encoder, dir } = Loaded::open_with(config, dir, gguf, origin, world.local_rank())?;
         let ModelDir { path: model_dir, commit: model_commit } = dir;

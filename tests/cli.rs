@@ -145,6 +145,24 @@ fn shipped_configurations_are_listed_printed_and_used_by_name() {
     let mut elsewhere = spg(&["train", "--config", "sudoku-tiny", "--max-steps", "3"]);
     elsewhere.current_dir(folder.path()).assert().code(2).stderr(contains("train.max_steps = 3"));
     spg(&["train", "--config", "chess"]).assert().code(2).stderr(contains("shipped ones: countdown, "));
+    // a folder of that name is none
+    std::fs::create_dir(folder.path().join("sudoku-tiny")).unwrap();
+    let mut beside = spg(&["train", "--config", "sudoku-tiny", "--max-steps", "3"]);
+    beside.current_dir(folder.path()).assert().code(2).stderr(contains("train.max_steps = 3"));
+}
+
+#[test]
+fn the_last_line_of_a_json_log_was_text() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("notes"), "mine").unwrap();
+    let run = folder.path().to_str().unwrap();
+    let mut used = spg(&["train", "--config", "sudoku-tiny", "--output-dir", run, "--log-format", "json"]);
+    let output = used.assert().code(2).get_output().clone();
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(output.stderr).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = lines.last().expect("a line");
+    assert_eq!(last["level"], "ERROR");
+    assert!(last["message"].as_str().is_some_and(|text| text.contains("is in use")), "{last}");
 }
 
 #[test]
@@ -235,9 +253,9 @@ fn a_benchmark_is_told_what_a_folder_does_not_say() {
     };
     let (mask, end, block) = (["--mask-token-id", "3"], ["--end-token-ids", "1,2"], ["--block-size", "8"]);
     let options = "--mask-token-id, --end-token-ids, --block-size";
-    bench(&[mask, end].concat()).assert().code(1).stderr(contains("model.block_size").and(contains(options)));
-    bench(&[mask, block].concat()).assert().code(1).stderr(contains("model.end_token_ids").and(contains(options)));
-    bench(&[end, block].concat()).assert().code(1).stderr(contains("model.mask_token_id").and(contains(options)));
+    bench(&[mask, end].concat()).assert().code(2).stderr(contains("model.block_size").and(contains(options)));
+    bench(&[mask, block].concat()).assert().code(2).stderr(contains("model.end_token_ids").and(contains(options)));
+    bench(&[end, block].concat()).assert().code(2).stderr(contains("model.mask_token_id").and(contains(options)));
     bench(&[mask, end, block].concat()).assert().success().stdout(contains("rollout_tokens_per_s"));
     let other = "--block 8 --cache blocks: block_length is 8";
     bench(&[mask, end, ["--block-size", "4"]].concat()).assert().code(2).stderr(contains(other));

@@ -288,6 +288,14 @@ fn the_example_of_the_help_text_was_refused() {
     assert!(text.contains("</answer>"), "{text}");
 }
 
+#[test]
+fn more_samples_than_any_memory_holds_are_a_usage_error() {
+    let samples = ["generate", "--ckpt", "examples/sudoku-tiny", "--prompt", "0", "--samples", "4000000000"];
+    spg(&samples).assert().code(2).stderr(contains("--samples 4000000000 is too large: at most 65536"));
+    let count = ["data", "countdown", "--count", "9223372036854775807", "--out", "/tmp/none.jsonl"];
+    spg(&count).assert().code(2).stderr(contains("--count 9223372036854775807 is too large"));
+}
+
 const PUZZLE: &str = " 0204032001400 2";
 
 #[test]

@@ -165,7 +165,9 @@ fn the_exact_verdict_has_a_column_of_its_own() {
     for (details, (text, published, exact)) in json_lines(&out).iter().zip(rows) {
         assert_eq!((&details["eval"]["is_correct"], &details["exact"]), (&published.into(), &exact.into()), "{text}");
     }
-    let json: Value = serde_json::from_str(&printed(grade(&args).arg("--json"))).unwrap();
+    // what is there is not replaced unasked
+    grade(&args).assert().code(2).stderr(contains("is there already: --force replaces it"));
+    let json: Value = serde_json::from_str(&printed(grade(&args).args(["--json", "--force"]))).unwrap();
     assert_eq!((&json["total"]["exact"], &json["files"][0]["exact"]), (&json!(0.5), &json!(0.5)));
 }
 
@@ -194,7 +196,7 @@ fn prefill_says_what_the_prompt_held() {
     let (dir, path) = file("a.jsonl", row);
     let out = dir.path().join("out.jsonl");
     let strict = |extra: &[&str]| {
-        let args = ["--task", "gsm8k", path.to_str().unwrap(), "--details", out.to_str().unwrap()];
+        let args = ["--task", "gsm8k", path.to_str().unwrap(), "--details", out.to_str().unwrap(), "--force"];
         printed(&mut grade(&[&args[..], extra].concat()));
         json_lines(&out)[0]["train_reward"]["strict_format"].as_f64().unwrap()
     };

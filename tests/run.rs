@@ -327,8 +327,21 @@ fn resuming_from_an_older_checkpoint_needs_a_folder_of_its_own() {
     assert!(fail(train(&run, &["--resume", old]), 2).contains("is not the last checkpoint"));
     succeed(train(&branch, &["--resume", old]));
     assert_eq!(adapter(&branch, 6), adapter(&run, 6));
-    let missing = fail(train(&dir.path().join("x"), &["--resume", "/no/such/checkpoint-2"]), 1);
-    assert!(missing.contains("is not a checkpoint"), "{missing}");
+    let missing = fail(train(&dir.path().join("x"), &["--resume", "/no/such/checkpoint-2"]), 2);
+    assert!(missing.contains("there is no checkpoint folder /no/such/checkpoint-2"), "{missing}");
+    let whole = fail(train(&dir.path().join("x"), &["--resume", run.to_str().expect("UTF-8")]), 2);
+    assert!(whole.contains("is a run, not a checkpoint: name one of its checkpoint folders"), "{whole}");
+    // nothing is loaded for that
+    assert!(!missing.contains("INFO model") && !whole.contains("INFO model"), "{missing} {whole}");
+    // a folder that holds a configuration of the user's own is no run
+    let mine = dir.path().join("mine");
+    std::fs::create_dir(&mine).expect("create");
+    std::fs::write(mine.join("config.toml"), "# mine").expect("write");
+    let foreign = fail(train(&mine, &["--resume"]), 2);
+    assert!(foreign.contains("neither run.json nor a checkpoint"), "{foreign}");
+    assert_eq!(std::fs::read_to_string(mine.join("config.toml")).expect("kept"), "# mine");
+    let looked = fail(train(&run, &["--resume", "--dry-run"]), 2);
+    assert!(looked.contains("nothing of --resume"), "{looked}");
 }
 
 #[test]
@@ -431,7 +444,7 @@ fn what_is_wrong_with_a_model_or_task_is_named() {
 
     let with = |set: &str, code| fail(train(&output, &["--set", set]), code);
     assert!(with("model.name_or_path=no/such/place/here", 1).contains("neither a folder nor a hub id"));
-    assert!(with("lora.target_modules=['q_proj', 'o_proj']", 1).contains("\"o_proj\" matches no linear layer"));
+    assert!(with("lora.target_modules=['q_proj', 'o_proj']", 2).contains("\"o_proj\" matches no linear layer"));
     assert!(with("rollout.max_prompt_length=8", 1).contains("no prompt of task sudoku fits"));
     let text = with("rollout.max_completion_length=400", 2);
     assert!(text.contains("multiple"), "{text}");

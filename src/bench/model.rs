@@ -7,7 +7,8 @@ use candle_core::Device;
 
 use super::work::{SEED, check};
 use crate::config::{BenchModel, BenchRequest};
-use crate::model::{Blocks, Decoder, Description, NotSaid, Weights, device, source};
+use crate::error::{Usage, find};
+use crate::model::{Blocks, Decoder, Description, Weights, device, source};
 use crate::rollout::Decoding;
 
 /// Loads it, or makes it, frozen and as precise as is asked for.
@@ -45,7 +46,7 @@ pub fn open(request: &BenchRequest, decoding: &Decoding, device: &Device) -> Res
 
 /// Says how a benchmark is told what a run is told by its configuration.
 fn with_options(error: Error) -> Error {
-    match error.downcast_ref::<NotSaid>() {
+    match find::<Usage>(&error) {
         Some(_) => {
             error.context("what a folder does not say is told by --mask-token-id, --end-token-ids, --block-size")
         }

@@ -135,8 +135,10 @@ impl ShowArgs {
 }
 
 impl MakeArgs {
-    fn request(self, task: TaskTable) -> MakeDataRequest {
-        MakeDataRequest { task, split: self.split.into(), count: self.count, out: self.out, force: self.force }
+    fn request(self, task: TaskTable) -> anyhow::Result<MakeDataRequest> {
+        config::check_bound("train_size", self.count.get() as u64)
+            .map_err(|too_large| Usage(format!("--count {too_large}")))?;
+        Ok(MakeDataRequest { task, split: self.split.into(), count: self.count, out: self.out, force: self.force })
     }
 }
 
@@ -161,7 +163,7 @@ impl SudokuArgs {
             SplitName::Train => table.puzzles_per_train_grid = of_grid,
             SplitName::Validation | SplitName::Test => table.puzzles_per_eval_grid = of_grid,
         }
-        checked(self.make.request(TaskTable::Sudoku(table)))
+        checked(self.make.request(TaskTable::Sudoku(table))?)
     }
 }
 
@@ -176,7 +178,7 @@ impl CountdownArgs {
         };
         let table =
             CountdownTable { generate: Some(generate), num_numbers: self.num_numbers, ..CountdownTable::default() };
-        checked(self.make.request(TaskTable::Countdown(table)))
+        checked(self.make.request(TaskTable::Countdown(table))?)
     }
 }
 

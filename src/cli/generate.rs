@@ -111,6 +111,8 @@ impl GenerateArgs {
             (Some(text), _) => PromptSource::Text(text),
             (None, file) => PromptSource::File(file.unwrap_or_else(|| "-".into())),
         };
+        config::check_bound("num_samples", self.samples.get() as u64)
+            .map_err(|too_large| Usage(format!("--samples {too_large}")))?;
         let which = self.which.map(Into::into);
         let Self { ckpt: checkpoint, system, samples, base, watch, json, .. } = self;
         Ok(GenerateRequest { checkpoint, which, config, prompts, system, samples, base, watch, json })

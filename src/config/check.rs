@@ -194,6 +194,13 @@ impl Findings {
     }
 }
 
+/// The multiples of `m` around `x`, without zero and none above `most` if there is another one.
+pub(super) fn multiples_up_to(most: usize, m: usize, x: usize) -> Vec<usize> {
+    let near = multiples_near(m, x.min(most));
+    let small: Vec<usize> = near.iter().copied().filter(|&n| n <= most).collect();
+    if small.is_empty() { near } else { small }
+}
+
 /// The multiples of `m` around `x`, without zero.
 pub(super) fn multiples_near(m: usize, x: usize) -> Vec<usize> {
     let below = x / m * m;

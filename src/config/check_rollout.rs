@@ -1,6 +1,6 @@
 //! `[rollout]`: whether the schedule can be decoded, and whether what is to save work does.
 
-use super::check::{Findings, either, multiples_near};
+use super::check::{Findings, either, multiples_up_to};
 use super::{Command, Commit, ConfigFile, Masks, Precision, Remasking};
 
 /// Adds all problems of `[rollout]`. Returns whether the schedule (canvas, blocks, steps) can be decoded.
@@ -97,7 +97,7 @@ fn schedule(found: &mut Findings, file: &ConfigFile) -> Option<usize> {
             format!(
                 "rollout.diffusion_steps = {steps} is not a multiple of the {n_blocks} blocks \
                  (rollout.max_completion_length = {canvas} / rollout.block_length = {block}): use {}",
-                either(multiples_near(n_blocks, steps))
+                either(multiples_up_to(canvas, n_blocks, steps))
             ),
         );
         return None;

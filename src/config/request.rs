@@ -123,6 +123,8 @@ pub struct GradeRequest {
     pub files: Vec<PathBuf>,
     /// Where to write a line a completion with its answer, verdict and rewards.
     pub details: Option<PathBuf>,
+    /// Replace that file.
+    pub force: bool,
     /// What the prompt held of every completion already, for the training rewards; by default it depends on the row.
     pub prefill: Option<String>,
     /// Print JSON instead of a table.

@@ -35,13 +35,13 @@ pub fn shipped(name: &str) -> Option<&'static str> {
     SHIPPED.iter().find(|(shipped, _)| *shipped == name).map(|(_, text)| *text)
 }
 
-/// What `--config` stands for: a file where there is one, else the shipped configuration of that name.
+/// What `--config` stands for: a file where there is one, else the shipped configuration of that name. A folder is none.
 ///
 /// # Errors
 /// The system's, if there is neither.
 pub(super) fn read(path: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(path).or_else(|error| {
-        let named = path.to_str().and_then(shipped).filter(|_| error.kind() == std::io::ErrorKind::NotFound);
+        let named = path.to_str().and_then(shipped).filter(|_| !path.is_file());
         named.map(str::to_owned).ok_or(error)
     })
 }

@@ -11,6 +11,7 @@ use super::results_dir::ResultsDir;
 use super::timestamp::Timestamp;
 use super::{Column, Evaluation, Evaluator, render_table};
 use crate::config::EvalRequest;
+use crate::error::Usage;
 use crate::model::{Pass, Weights};
 use crate::report::{Checkpoint, print_json, print_result};
 use crate::session::{Origin, Session};
@@ -21,7 +22,7 @@ use crate::world::World;
 struct Evaluated {
     name: String,
     evaluations: Vec<Evaluation>,
-    file: Option<PathBuf>,
+    kept: Result<Option<PathBuf>>,
 }
 
 /// Evaluates what `request` names, together with the other processes; the first writes the result files of every model as
@@ -31,6 +32,10 @@ struct Evaluated {
 /// A folder without a checkpoint or model in it, or whatever fails on the way.
 pub fn run(request: &EvalRequest, world: &World) -> Result<()> {
     let config = &request.config;
+    if request.base && config.model().random_init {
+        let why = "the run began with random weights (model.random_init), which nobody kept";
+        return Err(Usage(format!("--base: {why}; step 0 of its metrics.jsonl has their figures")).into());
+    }
     let checkpoint = Checkpoint::find(&request.checkpoint, request.which)?;
     let folder = if world.is_first() { ResultsDir::choose(request)? } else { ResultsDir::nowhere() };
     let job = Job { request, folder };
@@ -57,9 +62,11 @@ pub fn run(request: &EvalRequest, world: &World) -> Result<()> {
         return Ok(());
     }
     match request.json {
-        true => print_json(&as_json(request, &results)),
-        false => print_result(&as_table(&results)),
+        true => print_json(&as_json(request, &results))?,
+        false => print_result(&as_table(&results))?,
     }
+    // what could not be kept is printed at least
+    results.into_iter().try_for_each(|result| result.kept.map(drop))
 }
 
 /// What all models of a command share.
@@ -88,11 +95,11 @@ impl Job<'_> {
             date: Timestamp::now(),
             seconds: started.elapsed().as_secs_f64(),
         };
-        let file = self.folder.write(&name, &provenance, &outcomes)?;
-        if let Some(file) = &file {
+        let kept = self.folder.write(&name, &provenance, &outcomes);
+        if let Ok(Some(file)) = &kept {
             tracing::info!("{name}: {}", file.display());
         }
-        Ok(Evaluated { name, evaluations: outcomes.into_iter().map(|o| o.evaluation).collect(), file })
+        Ok(Evaluated { name, evaluations: outcomes.into_iter().map(|o| o.evaluation).collect(), kept })
     }
 }
 
@@ -108,7 +115,7 @@ fn as_table(results: &[Evaluated]) -> String {
 }
 
 fn as_json(request: &EvalRequest, results: &[Evaluated]) -> String {
-    let model = |r: &Evaluated| json!({ "model": r.name, "results": r.evaluations, "file": r.file });
+    let model = |r: &Evaluated| json!({ "model": r.name, "results": r.evaluations, "file": r.kept.as_ref().ok() });
     let (config, models) = (&request.config, results.iter().map(model).collect::<Vec<_>>());
     json!({ "base_model": config.model().name_or_path, "split": config.eval().split, "models": models }).to_string()
 }

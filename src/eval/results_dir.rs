@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use super::Outcome;
 use super::harness::Provenance;
 use crate::config::{EvalRequest, near_checkpoint};
-use crate::files::write_whole;
+use crate::files::{check_writable, write_whole};
 
 /// The folder inside a run folder.
 const IN_RUN: &str = "eval";
@@ -79,8 +79,10 @@ impl fmt::Display for ResultsDir {
     }
 }
 
+/// Makes the folder, and finds out whether files can be made in it.
 fn create(dir: &Path) -> Result<()> {
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot create the output folder {}", dir.display()))
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create the output folder {}", dir.display()))?;
+    check_writable(dir).with_context(|| format!("cannot write to the output folder {}", dir.display()))
 }
 
 /// Writes a file whole or not at all.

@@ -66,6 +66,9 @@ fn check(request: &GradeRequest) -> Result<()> {
     {
         return Err(Usage(format!("--details {} would overwrite one of the files to grade", out.display())).into());
     }
+    if let Some(out) = request.details.as_deref().filter(|out| !request.force && out.is_file()) {
+        return Err(Usage(format!("--details {} is there already: --force replaces it", out.display())).into());
+    }
     Ok(())
 }
 

@@ -44,7 +44,7 @@ pub use batch::{Batch, Pass};
 pub use cache::Cache;
 pub use decoder::{Decoder, Tape};
 pub use digest::{files_digest, weights_digest};
-pub use family::{Description, NotSaid};
+pub use family::Description;
 pub use footprint::{Extent, TrainingBytes};
 pub use head::{Head, Scored};
 pub use load::{Blocks, Weights, write_safetensors};

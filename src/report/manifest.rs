@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::which::STATE_FILE;
 use crate::files::{hex, read_optional, write_whole};
 
 /// The file's name in a checkpoint.
@@ -122,7 +123,10 @@ pub fn rewrite(dir: &Path, name: &str, text: &str) -> Result<()> {
 /// [`Damage`] with the first file that is not; files that cannot be read.
 pub fn verify(dir: &Path) -> Result<()> {
     let Some(manifest) = Manifest::load(dir)? else {
-        tracing::debug!("{} has no {MANIFEST_FILE}: it is taken as it is", dir.display());
+        // of a checkpoint that can be gone on from it is missing; an adapter or model of another program has none
+        if dir.join(STATE_FILE).is_file() {
+            tracing::warn!("{} has no {MANIFEST_FILE}: whether its files are whole is not known", dir.display());
+        }
         return Ok(());
     };
     let check = |(name, contents): (&String, &Vec<Content>)| -> Result<()> {

@@ -141,7 +141,8 @@ impl Sampler<'_> {
         let longest = prompts.iter().map(|p| p.ids.len()).max().unwrap_or(0);
         ensure!(
             longest + canvas <= positions,
-            "a prompt of {longest} tokens and a canvas of {canvas} exceed the model's {} {positions}",
+            "a prompt of {longest} tokens and a canvas of {canvas} (max_completion_length) exceed the model's {} {positions}: \
+             shorten one",
             self.model.positions_key()
         );
         let row = |(index, prompt)| Row::new(index, prompt, canvas, self.model.ids().mask);

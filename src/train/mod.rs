@@ -100,6 +100,15 @@ fn open(request: &RunRequest, world: &World) -> Result<Option<Session>> {
     if request.dry_run && !world.is_solo() {
         return Err(Usage("--dry-run is for one process; --world N says what N would take".into()).into());
     }
+    if request.dry_run && request.resume.is_some() {
+        return Err(Usage(
+            "--dry-run looks at how a run would start, and nothing of --resume: leave one of them out".into(),
+        )
+        .into());
+    }
+    if !request.dry_run && world.is_first() {
+        start::look_ahead(request)?;
+    }
     let session = policy::open(&request.config, world)?;
     if request.dry_run {
         return dry_run::report(request, &session).map(|()| None);

@@ -43,6 +43,12 @@ impl RunDir {
     /// # Errors
     /// [`Usage`] with the ways on, if it holds something already.
     pub fn require_free(root: &Path) -> Result<(), Usage> {
+        if root.exists() && !root.is_dir() {
+            return Err(Usage(format!(
+                "the output folder {} is a file: choose another with --output-dir DIR",
+                root.display()
+            )));
+        }
         if !is_free(root) {
             return Err(Usage(format!(
                 "the output folder {} is in use: go on with it by --resume, or choose another with --output-dir DIR",
@@ -67,6 +73,25 @@ impl RunDir {
         .into())
     }
 
+    /// Whether the folder is a run's, to be gone on with, and nobody else's that holds a configuration: beside it stands where
+    /// it came from, or a checkpoint. (A run of `config` that was killed in between has left its configuration alone.)
+    ///
+    /// # Errors
+    /// [`Usage`]
+    pub fn require_run(root: &Path, config: &RunConfig) -> Result<()> {
+        let run = Self::open(root)?;
+        let text = std::fs::read_to_string(root.join(RESOLVED_FILE)).unwrap_or_default();
+        if root.join(RUN_FILE).is_file() || !run.checkpoints().is_empty() || text == config.to_toml()? {
+            return Ok(());
+        }
+        Err(Usage(format!(
+            "nothing to resume: {} holds a {RESOLVED_FILE}, but neither {RUN_FILE} nor a checkpoint, so that it is no run's: \
+             choose another folder with --output-dir DIR",
+            root.display()
+        ))
+        .into())
+    }
+
     /// The folder of a run that another process writes to; it may be on another machine.
     pub fn of_another(root: &Path) -> Self {
         Self(root.to_owned())
@@ -76,7 +101,8 @@ impl RunDir {
     ///
     /// # Errors
     /// Also a folder that another process works on.
-    pub fn take(root: &Path) -> Result<(Self, RunLock)> {
+    pub fn take(root: &Path, config: &RunConfig) -> Result<(Self, RunLock)> {
+        Self::require_run(root, config)?;
         let run = Self::open(root)?;
         let lock = RunLock::take(root)?;
         remove_unfinished(root).with_context(|| format!("cannot clear the run folder {}", root.display()))?;

@@ -14,7 +14,7 @@ use super::retention::{Retention, Standing};
 use super::run_dir::RunDir;
 use super::trainer::Trainer;
 use super::whole::Whole;
-use crate::config::{CHECKPOINT, Changes, Resume, RunConfig, RunRequest};
+use crate::config::{CHECKPOINT, Changes, RESOLVED_FILE, Resume, RunConfig, RunRequest};
 use crate::error::Usage;
 use crate::report::{Recorder, Row, checkpoints, read_metrics};
 use crate::world::World;
@@ -57,6 +57,33 @@ enum Folder {
     Own,
     /// Another process writes to it.
     Anothers,
+}
+
+/// Refuses what can be refused before a model is loaded: an output folder that is in use, a checkpoint that is not there.
+/// [`Start::find`] looks again.
+///
+/// # Errors
+/// [`Usage`]
+pub fn look_ahead(request: &RunRequest) -> Result<()> {
+    let root = &request.config.run().output_dir;
+    if let Some(Resume::From(path)) = &request.resume {
+        if !path.is_dir() {
+            return Err(Usage(format!("--resume: there is no checkpoint folder {}", path.display())).into());
+        }
+        if path.join(RESOLVED_FILE).is_file() && !checkpoints(path).is_empty() {
+            let shown = path.display();
+            return Err(Usage(format!(
+                "--resume {shown} is a run, not a checkpoint: name one of its checkpoint folders, or go on with it by --resume \
+                 --output-dir {shown}"
+            ))
+            .into());
+        }
+    }
+    match &request.resume {
+        Some(Resume::From(path)) if !inside(path, root) => Ok(RunDir::require_free(root)?),
+        Some(_) => RunDir::require_run(root, &request.config),
+        None => Ok(RunDir::require_free(root)?),
+    }
 }
 
 impl Start {
@@ -113,7 +140,7 @@ impl Start {
                 Ok(Self { step, resumed: Some(step), changes, ..from_zero(Folder::New) })
             }
             Some(resume) => {
-                let (run, lock) = RunDir::take(root)?;
+                let (run, lock) = RunDir::take(root, &request.config)?;
                 let lock = Some(lock);
                 let named = if let Resume::From(path) = resume { Some(path.as_path()) } else { None };
                 let Some(last) = Whole::newest(&run)?.take(&run, named)? else {

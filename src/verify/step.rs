@@ -50,8 +50,8 @@ impl Step {
     /// A completion under masks; its log-likelihood is a sum over `length` tokens.
     pub fn views(&self, model: &Decoder, c: usize, samples: &[MaskSample], length: usize) -> Views {
         let mask_id = model.ids().mask;
-        let dropout = |_| Key::new(0, Purpose::Dropout);
-        Views::of(&self.prompts[c], &self.completions[c], mask_id, samples, Scope::AllMasked, vec![0..length], dropout)
+        let (dropout, parts) = (|_| Key::new(0, Purpose::Dropout), std::iter::once(0..length).collect());
+        Views::of(&self.prompts[c], &self.completions[c], mask_id, samples, Scope::AllMasked, parts, dropout)
     }
 
     /// Loss and adapter gradients, `micro_batch` completions at a time.

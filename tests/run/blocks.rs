@@ -27,7 +27,7 @@ fn what_does_not_fit_a_block_causal_model_or_needs_one_is_named() {
     let output = dir.path().join("run");
     let with = |sets: &[&str]| {
         let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
-        (fail(blocks(&output, &sets), 1), output.exists())
+        (fail(blocks(&output, &sets), 2), output.exists())
     };
     let (text, there) = with(&["rollout.block_length=4"]);
     assert!(text.contains("block_length is 4") && text.contains("set block_length = 8") && !there, "{text}");
@@ -35,10 +35,10 @@ fn what_does_not_fit_a_block_causal_model_or_needs_one_is_named() {
     assert!(text.contains("rollout.cache = \"dual\"") && text.contains("use \"blocks\""), "{text}");
     let (text, _) = with(&["model.block_size=4"]);
     assert!(text.contains("model.block_size 4 is not block_size 8 of") && text.contains("config.json"), "{text}");
-    let (text, _) = with(&["model.mask_token_id=64"]);
+    let text = fail(blocks(&output, &["--set", "model.mask_token_id=64"]), 1);
     assert!(text.contains("mask_token_id 64 is outside the 64 embeddings"), "{text}");
-    let text = fail(train(&output, &["--set", "algorithm.spg.forward_type=every_block"]), 1);
+    let text = fail(train(&output, &["--set", "algorithm.spg.forward_type=every_block"]), 2);
     assert!(text.contains("forward_type = \"every_block\" is for block-causal models"), "{text}");
-    let text = fail(train(&output, &["--set", "model.block_size=8"]), 1);
+    let text = fail(train(&output, &["--set", "model.block_size=8"]), 2);
     assert!(text.contains("model.block_size: in models of LLaDA every token sees every other"), "{text}");
 }

@@ -6,12 +6,8 @@ use anyhow::Result;
 
 use super::keys::Keys;
 use crate::config::ModelFacts;
+use crate::error::Usage;
 use crate::text::{AddedTokens, SpecialIds};
-
-/// Something of a model that neither its folder nor the user says; the message names the key of `[model]` that does.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NotSaid(pub String);
 
 /// What `config.json` says of special ids, and what the tokenizer's files may know.
 #[derive(Clone, Debug, Default)]
@@ -42,14 +38,14 @@ impl FoundIds {
     /// All special ids of the model in `dir`.
     ///
     /// # Errors
-    /// A tokenizer's file that cannot be read; a mask that is nowhere.
+    /// A tokenizer's file that cannot be read; [`Usage`] with the key of `[model]` for what is nowhere.
     pub fn completed(self, dir: &Path, facts: &ModelFacts) -> Result<SpecialIds> {
         let needs_tokens = self.mask.or(facts.mask_token_id).is_none()
             || (!self.end_tokens.is_empty() && facts.end_token_ids.is_none());
         let tokens = if needs_tokens { AddedTokens::read(dir)? } else { AddedTokens::default() };
         let config = dir.join("config.json");
         let mask = facts.mask_token_id.or(self.mask).or_else(|| tokens.mask(self.mask_token)).ok_or_else(|| {
-            NotSaid(format!(
+            Usage(format!(
                 "the id of the mask is neither in {} (mask_token_id) nor among the added tokens of the tokenizer there: \
                  set model.mask_token_id",
                 config.display()
@@ -60,7 +56,7 @@ impl FoundIds {
             None => self.ends.into_iter().chain(self.end_tokens.iter().filter_map(|t| tokens.id(t))).collect(),
         };
         let (end, others) = ends.split_first().ok_or_else(|| {
-            NotSaid(match &facts.end_token_ids {
+            Usage(match &facts.end_token_ids {
                 Some(_) => "model.end_token_ids is empty: leave it out or name an id".to_owned(),
                 None => format!(
                     "the id that ends a completion is neither in {} (eos_token_id) nor among the added tokens of the \

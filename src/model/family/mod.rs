@@ -24,9 +24,9 @@ use super::names::{Named, Names};
 use super::shape::Shape;
 use super::sight::{BlockGrid, Sight};
 use crate::config::{ModelFacts, PublishedShape};
+use crate::error::Usage;
 use crate::text::SpecialIds;
 use ids::FoundIds;
-pub use ids::NotSaid;
 use keys::{Keys, SizeKeys};
 
 /// All that a decoder is built from, but for its weights.
@@ -99,7 +99,13 @@ impl Description {
         let sight = family.sight(shape.sight, facts.block_size, &path)?;
         let shape = Shape { sight, ..shape };
         let ids = found.completed(dir, facts)?;
-        let problems = ids::outside(&ids, shape.vocabulary);
+        let mut problems = ids::outside(&ids, shape.vocabulary);
+        if ids.is_end(ids.mask) {
+            problems.push(format!(
+                "{} is the id of the mask and one that ends a completion: no completion would end",
+                ids.mask
+            ));
+        }
         if !problems.is_empty() {
             return Err(anyhow::anyhow!(problems.join("\n")).context(cannot()));
         }
@@ -153,14 +159,16 @@ impl Family {
         let blocks = |length: NonZeroUsize, from_answer| Sight::Blocks(BlockGrid { length: length.get(), from_answer });
         match (self.grid, found, given) {
             (Grid::None, _, Some(_)) => {
-                bail!("model.block_size: in models of {} every token sees every other: leave it out", self.name)
+                let why = format!("in models of {} every token sees every other", self.name);
+                Err(Usage(format!("model.block_size: {why}: leave it out")).into())
             }
             (Grid::OfRow, Sight::Blocks(there), Some(given)) if there.length != given.get() => {
-                bail!("model.block_size {given} is not block_size {} of {}", there.length, path.display())
+                let there = format!("block_size {} of {}", there.length, path.display());
+                Err(Usage(format!("model.block_size {given} is not {there}")).into())
             }
             (Grid::OfRow, Sight::Full, None) => {
                 let key = "set model.block_size to what the model was trained with";
-                Err(NotSaid(format!("{} has no block_size: {key}", path.display())).into())
+                Err(Usage(format!("{} has no block_size: {key}", path.display())).into())
             }
             (Grid::OfRow, Sight::Full, Some(given)) => Ok(blocks(given, false)),
             (Grid::OfAnswer, _, Some(given)) => Ok(blocks(given, true)),

@@ -14,7 +14,7 @@ mod tests;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use candle_core::{DType, Tensor};
 use serde_json::Value;
 
@@ -25,6 +25,7 @@ use super::param::Param;
 use super::room;
 use super::weight::Weight;
 use crate::config::{LoraTable, TargetModules, TargetPreset};
+use crate::error::Usage;
 use crate::rng::{Key, Purpose};
 
 pub use config::{ADAPTER_CONFIG, AdapterConfig};
@@ -167,7 +168,10 @@ impl Decoder {
             TargetModules::Names(names) => names.clone(),
         };
         if let Some(name) = names.iter().find(|n| !known.contains(&n.as_str())) {
-            bail!("lora.target_modules: {name:?} matches no linear layer; the model has {}", known.join(", "));
+            let known = known.join(", ");
+            return Err(
+                Usage(format!("lora.target_modules: {name:?} matches no linear layer; the model has {known}")).into()
+            );
         }
         Ok(names.into_iter().collect())
     }

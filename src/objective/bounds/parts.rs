@@ -10,7 +10,7 @@ fn blocks_counted_by_how_many_of_their_tokens_were_hidden() {
     // one of two tokens hidden in the first block, both in the second: each block is half of the completion
     let scored = tokens(4, &[&[(0, -1.0), (2, -3.0), (3, -5.0)]]).in_parts(vec![0..2, 2..4]);
     let bound = of_parts(&scored, elbo);
-    assert_eq!(bound.value, 0.5 * -1.0 + 0.5 * -4.0);
+    assert_eq!(bound.value, (-1.0 - 4.0) / 2.0);
     assert_eq!(bound.d_lp, [vec![0.5, 0.25, 0.25]]);
 }
 

@@ -41,7 +41,7 @@ impl ProblemMaker {
     /// If so many are not found.
     pub fn records(&self, split: Split, wanted: usize) -> Result<Vec<Record>, Exhausted> {
         let mut seen = HashSet::new();
-        let mut records = Vec::with_capacity(wanted);
+        let mut records = Vec::new();
         let (mut draw, mut in_vain) = (0, 0);
         while records.len() < wanted {
             if in_vain == PATIENCE {
