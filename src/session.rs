@@ -9,7 +9,7 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use candle_core::{DType, Device, DeviceLocation};
 use rayon::prelude::*;
 
-use crate::config::{RunConfig, Split};
+use crate::config::{Command, RunConfig, Split};
 use crate::error::Usage;
 use crate::model::source::ModelDir;
 use crate::model::{Blocks, Decoder, Description, Sight, Weights, device, source};
@@ -186,6 +186,11 @@ impl Session {
                 TaskError::Config(_) => Usage(error.to_string()).into(),
                 error => Error::from(error),
             })?;
+        let key = format!("task.{}.rewards", task.name());
+        let rewarded = task.check_rewards().map_err(|error| Usage(format!("{key}: {error}")))?;
+        if config.command() == Command::Train && !rewarded {
+            return Err(Usage(format!("{key}: every weight is 0, so that no completion is better than another")).into());
+        }
         task.start_rewards(&Stop::default())?;
         let Loaded { model, encoder, dir } = Loaded::open_with(config, dir, gguf, origin, world.local_rank())?;
         let ModelDir { path: model_dir, commit: model_commit } = dir;

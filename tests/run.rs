@@ -340,6 +340,15 @@ fn resuming_from_an_older_checkpoint_needs_a_folder_of_its_own() {
     let foreign = fail(train(&mine, &["--resume"]), 2);
     assert!(foreign.contains("neither run.json nor a checkpoint"), "{foreign}");
     assert_eq!(std::fs::read_to_string(mine.join("config.toml")).expect("kept"), "# mine");
+    for (set, said) in [
+        ("task.sudoku.rewards.correctness=1", "task.sudoku.rewards: a record has no field `ground_truth`"),
+        ("task.sudoku.rewards.sudoku=0", "task.sudoku.rewards: every weight is 0"),
+        ("model.revision=main", "model.revision = \"main\": examples/sudoku-tiny is a folder"),
+        ("model.end_token_ids=[63]", "63 is the id of the mask and one that ends a completion"),
+    ] {
+        let output = fail(train(&dir.path().join("x"), &["--set", set]), if set.contains("end_token") { 1 } else { 2 });
+        assert!(output.contains(said) && !dir.path().join("x").exists(), "{set}: {output}");
+    }
     let looked = fail(train(&run, &["--resume", "--dry-run"]), 2);
     assert!(looked.contains("nothing of --resume"), "{looked}");
 }

@@ -78,25 +78,29 @@ fn merge(path: &Path, text: &str, edits: &[Edit]) -> Result<ConfigFile, ConfigEr
         edits.iter().try_for_each(|edit| edit.apply(&mut table))?;
         Ok(table.try_into())
     };
+    let is_whole = alone.is_ok();
     let error = match (apply(edits)?, alone) {
         (Ok(file), _) => return Ok(file),
         (Err(merged), Err(alone)) if merged.message() == alone.message() => return Err(parse_error(alone)),
         (Err(merged), _) => merged,
     };
-    // The edit to blame is the one that brings the same message alone; edits that only fail together are all named.
-    let mut origin = None;
+    // Edits that fail alone are to blame, each for its own mistake; those that only fail together are all named.
+    let told = |error: &TomlError| explained(error).replace('\n', " ");
+    let mut blamed = Vec::new();
     for edit in edits {
         if let Err(e) = apply(std::slice::from_ref(edit))?
-            && e.message() == error.message()
+            && (is_whole || told(&e) == told(&error))
         {
-            origin = Some(edit.origin.clone());
+            blamed.push((edit.origin.clone(), told(&e)));
         }
     }
-    let origin = origin.unwrap_or_else(|| {
+    if blamed.is_empty() {
         let all: Vec<&str> = edits.iter().map(|e| e.origin.as_str()).collect();
-        format!("{} with {}", path.display(), all.join(" "))
-    });
-    Err(ConfigError::Override { origin, message: explained(&error).replace('\n', " ") })
+        blamed.push((format!("{} with {}", path.display(), all.join(" ")), told(&error)));
+    }
+    let (origin, message) = blamed.remove(0);
+    let others = blamed.into_iter().map(|(origin, message)| format!("\n{origin}: {message}"));
+    Err(ConfigError::Override { origin, message: message + &others.collect::<String>() })
 }
 
 /// What toml says, and of a key that has moved, whereto.

@@ -256,6 +256,14 @@ fn flags_win_over_set_and_repair_what_the_file_lacks() {
 fn a_bad_set_is_named_among_good_ones() {
     let error = refused(&["run.seed=3", "rollout.block_lenght=8", "train.max_steps=4"], Command::Train);
     assert!(error.starts_with("--set rollout.block_lenght=8: unknown field `block_lenght`"), "{error}");
+    // each bad one for its own mistake, where the message is the same too
+    let both = ["rollout.max_completion_length=0", "rollout.diffusion_steps=0", "train.micro_batch_size=0"];
+    let lines: Vec<String> = refused(&both, Command::Train).lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for (line, set) in lines.iter().zip(both) {
+        let key = set.trim_end_matches("=0");
+        assert!(line.starts_with(&format!("--set {set}: ")) && line.contains(key), "{line}");
+    }
     let error = refused(&["rollout.block_length.x=8"], Command::Train);
     assert!(error.contains("`rollout.block_length` is a value (integer), not a table"), "{error}");
     // A mistake of the file stays one of the file.

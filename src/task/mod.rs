@@ -92,6 +92,16 @@ impl Task {
         self.prompt.write(record, &self.splits.train)
     }
 
+    /// Whether the reward functions can read the training records, so that none fails in the middle of a run; and whether
+    /// there is one.
+    ///
+    /// # Errors
+    /// Names the field that is missing or wrong.
+    pub fn check_rewards(&self) -> Result<bool> {
+        self.splits.train.first().map_or(Ok(()), |record| self.rewards.check(record))?;
+        Ok(!self.rewards.are_none())
+    }
+
     /// Starts the reward command, if there is one, so that a command that cannot be used ends a run at its start.
     ///
     /// # Errors

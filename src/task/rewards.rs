@@ -37,6 +37,11 @@ impl Rewards {
         Self { command: Some((command, weight)), ..self }
     }
 
+    /// Whether nothing is rewarded: every weight is 0, and there is no command.
+    pub fn are_none(&self) -> bool {
+        self.functions.is_empty() && self.command.is_none()
+    }
+
     /// Starts the command, if there is one.
     ///
     /// # Errors
