@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use spg::error::{DONE, exit_code};
+use spg::error::{DONE, INTERRUPTED, STOPPED, exit_code};
 use tracing::Level;
 
 fn main() -> ExitCode {
@@ -18,10 +18,11 @@ fn main() -> ExitCode {
         Ok(()) => (DONE, String::new()),
         Err((error, text)) => (exit_code(&error), text),
     });
-    match text.strip_prefix("error: ") {
-        _ if text.is_empty() => {}
-        Some(failure) if as_json && tracing::enabled!(Level::ERROR) => tracing::error!("{failure}"),
-        None if as_json && tracing::enabled!(Level::INFO) => tracing::info!("{text}"),
+    let is_stop = [STOPPED, INTERRUPTED].contains(&code);
+    match text.strip_prefix("error: ").unwrap_or(&text) {
+        "" => {}
+        told if as_json && is_stop && tracing::enabled!(Level::WARN) => tracing::warn!("{told}"),
+        told if as_json && !is_stop && tracing::enabled!(Level::ERROR) => tracing::error!("{told}"),
         _ => {
             // Not `eprintln!`, which panics when standard error is closed.
             let _ = writeln!(std::io::stderr(), "{text}");

@@ -9,7 +9,7 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use candle_core::{DType, Device, DeviceLocation};
 use rayon::prelude::*;
 
-use crate::config::{Command, RunConfig, Split};
+use crate::config::{Command, RunConfig, Split, TaskTable};
 use crate::error::Usage;
 use crate::model::source::ModelDir;
 use crate::model::{Blocks, Decoder, Description, Sight, Weights, device, source};
@@ -150,6 +150,29 @@ impl Example {
     }
 }
 
+/// The task of a table, with its data.
+///
+/// # Errors
+/// [`Usage`] for what is wrong with the table; data that cannot be had.
+pub fn open_task(table: &TaskTable, with_test: bool) -> Result<Task> {
+    Task::from_config(table, with_test).map_err(|error| match error {
+        TaskError::Config(_) => Usage(error.to_string()).into(),
+        error => Error::from(error),
+    })
+}
+
+/// Whether there is the model that a run began with.
+///
+/// # Errors
+/// [`Usage`]
+pub fn require_base(config: &RunConfig) -> Result<(), Usage> {
+    if config.model().random_init {
+        let why = "the run began with random weights (model.random_init), which nobody kept";
+        return Err(Usage(format!("--base: {why}; step 0 of its metrics.jsonl has their figures")));
+    }
+    Ok(())
+}
+
 /// Tokens of the longest prompt.
 pub fn longest_prompt(examples: &[Example]) -> usize {
     examples.iter().map(|example| example.prompt.len()).max().unwrap_or(0)
@@ -181,11 +204,7 @@ impl Session {
         world: &World,
     ) -> Result<Self> {
         // before the model, which takes longer to be refused
-        let task =
-            Task::from_config(config.task(), config.eval().split == Split::Test).map_err(|error| match error {
-                TaskError::Config(_) => Usage(error.to_string()).into(),
-                error => Error::from(error),
-            })?;
+        let task = open_task(config.task(), config.eval().split == Split::Test)?;
         let key = format!("task.{}.rewards", task.name());
         let rewarded = task.check_rewards().map_err(|error| Usage(format!("{key}: {error}")))?;
         if config.command() == Command::Train && !rewarded {

@@ -32,6 +32,9 @@ pub enum ConfigError {
         /// What is wrong.
         message: String,
     },
+    /// The file is fine, some changes from the command line are not.
+    #[error("{}", .0.join("\n"))]
+    Overrides(Vec<String>),
     /// Every value is fine alone, some do not fit together.
     #[error("{}: {}", path.display(), list(problems))]
     Invalid {

@@ -73,34 +73,41 @@ fn merge(path: &Path, text: &str, edits: &[Edit]) -> Result<ConfigFile, ConfigEr
         return alone.map_err(parse_error);
     }
     let table: toml::Table = text.parse().map_err(parse_error)?;
-    let apply = |edits: &[Edit]| -> Result<Result<ConfigFile, TomlError>, ConfigError> {
+    let apply = |edits: &[&Edit]| -> Result<Result<ConfigFile, TomlError>, ConfigError> {
         let mut table = table.clone();
         edits.iter().try_for_each(|edit| edit.apply(&mut table))?;
         Ok(table.try_into())
     };
-    let is_whole = alone.is_ok();
-    let error = match (apply(edits)?, alone) {
+    let mut rest: Vec<&Edit> = edits.iter().collect();
+    let mut error = match (apply(&rest)?, alone) {
         (Ok(file), _) => return Ok(file),
         (Err(merged), Err(alone)) if merged.message() == alone.message() => return Err(parse_error(alone)),
         (Err(merged), _) => merged,
     };
-    // Edits that fail alone are to blame, each for its own mistake; those that only fail together are all named.
+    // Edits that bring the same message alone are to blame; without them the next mistake shows. Those that only fail together
+    // are all named.
     let told = |error: &TomlError| explained(error).replace('\n', " ");
-    let mut blamed = Vec::new();
-    for edit in edits {
-        if let Err(e) = apply(std::slice::from_ref(edit))?
-            && (is_whole || told(&e) == told(&error))
-        {
-            blamed.push((edit.origin.clone(), told(&e)));
+    let mut blamed: Vec<String> = Vec::new();
+    loop {
+        let mut others = Vec::new();
+        for &edit in &rest {
+            match apply(&[edit])? {
+                Err(e) if told(&e) == told(&error) => blamed.push(format!("{}: {}", edit.origin, told(&e))),
+                _ => others.push(edit),
+            }
+        }
+        if others.len() == rest.len() {
+            let all: Vec<&str> = rest.iter().map(|edit| edit.origin.as_str()).collect();
+            blamed.push(format!("{} with {}: {}", path.display(), all.join(" "), told(&error)));
+            break;
+        }
+        rest = others;
+        match apply(&rest)? {
+            Ok(_) => break,
+            Err(next) => error = next,
         }
     }
-    if blamed.is_empty() {
-        let all: Vec<&str> = edits.iter().map(|e| e.origin.as_str()).collect();
-        blamed.push((format!("{} with {}", path.display(), all.join(" ")), told(&error)));
-    }
-    let (origin, message) = blamed.remove(0);
-    let others = blamed.into_iter().map(|(origin, message)| format!("\n{origin}: {message}"));
-    Err(ConfigError::Override { origin, message: message + &others.collect::<String>() })
+    Err(ConfigError::Overrides(blamed))
 }
 
 /// What toml says, and of a key that has moved, whereto.

@@ -264,6 +264,10 @@ fn a_bad_set_is_named_among_good_ones() {
         let key = set.trim_end_matches("=0");
         assert!(line.starts_with(&format!("--set {set}: ")) && line.contains(key), "{line}");
     }
+    // a change that is right only beside another one is not to blame for a third
+    let beside = ["algorithm=d1", "algorithm.d1.num_iterations=4", "rollout.block_lenght=8"];
+    let error = refused(&beside, Command::Train);
+    assert!(error.starts_with("--set rollout.block_lenght=8: ") && error.lines().count() == 1, "{error}");
     let error = refused(&["rollout.block_length.x=8"], Command::Train);
     assert!(error.contains("`rollout.block_length` is a value (integer), not a table"), "{error}");
     // A mistake of the file stays one of the file.

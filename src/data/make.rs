@@ -4,7 +4,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::config::{MakeDataRequest, TaskTable};
 use crate::report::print_result;
-use crate::task::{Record, Task, countdown, data};
+use crate::session::open_task;
+use crate::task::{Record, countdown, data};
 
 /// Makes the records and writes them: the very ones that a run with this table trains or is evaluated on.
 ///
@@ -18,7 +19,7 @@ pub fn make(request: &MakeDataRequest) -> Result<()> {
             ("countdown", countdown::made(generate, table.num_numbers.get(), split, wanted, "--count")?)
         }
         table => {
-            let task = Task::from_config(table, true)?;
+            let task = open_task(table, true)?;
             let records = task.records(split)?;
             let Some(records) = records.get(..wanted) else {
                 bail!("only {} different records are there, not {wanted}", records.len());

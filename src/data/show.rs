@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::config::ShowDataRequest;
 use crate::model::source;
 use crate::report::{Progress, print_json, print_result};
-use crate::task::{Record, Task};
+use crate::session::open_task;
+use crate::task::Record;
 use crate::terminal::{width, wrapped};
 use crate::text::{Prompt, PromptEncoder, TooLong};
 
@@ -39,7 +40,7 @@ pub fn show(request: &ShowDataRequest) -> Result<()> {
     let too_long = if rollout.truncate_prompts { TooLong::Truncate } else { TooLong::Skip };
     let encoder = PromptEncoder::load(&dir, rollout.max_prompt_length, too_long)?
         .with_variables(model.chat_template_kwargs.clone());
-    let task = Task::from_config(config.task(), request.split == crate::config::Split::Test)?;
+    let task = open_task(config.task(), request.split == crate::config::Split::Test)?;
     let records = task.records(request.split)?;
 
     let mut shown = Vec::new();

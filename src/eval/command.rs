@@ -11,10 +11,9 @@ use super::results_dir::ResultsDir;
 use super::timestamp::Timestamp;
 use super::{Column, Evaluation, Evaluator, render_table};
 use crate::config::EvalRequest;
-use crate::error::Usage;
 use crate::model::{Pass, Weights};
 use crate::report::{Checkpoint, print_json, print_result};
-use crate::session::{Origin, Session};
+use crate::session::{Origin, Session, require_base};
 use crate::signal::Stop;
 use crate::world::World;
 
@@ -32,12 +31,12 @@ struct Evaluated {
 /// A folder without a checkpoint or model in it, or whatever fails on the way.
 pub fn run(request: &EvalRequest, world: &World) -> Result<()> {
     let config = &request.config;
-    if request.base && config.model().random_init {
-        let why = "the run began with random weights (model.random_init), which nobody kept";
-        return Err(Usage(format!("--base: {why}; step 0 of its metrics.jsonl has their figures")).into());
+    if request.base {
+        require_base(config)?;
     }
     let checkpoint = Checkpoint::find(&request.checkpoint, request.which)?;
     let folder = if world.is_first() { ResultsDir::choose(request)? } else { ResultsDir::nowhere() };
+    world.gather(())?; // all hear of a refusal before they load
     let job = Job { request, folder };
     let origin = Origin::Checkpoint(Weights::Frozen);
     let mut results = Vec::new();

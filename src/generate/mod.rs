@@ -11,7 +11,7 @@ use crate::model::Pass;
 use crate::report::{Checkpoint, DecodingProgress, print_json, print_result};
 use crate::rng::{Key, Purpose};
 use crate::rollout::{Decoded, Decoding, Headway, Prompt, Sampler};
-use crate::session::Loaded;
+use crate::session::{Loaded, require_base};
 use crate::signal::Stop;
 use crate::text::{Message, PromptEncoder, SpecialIds};
 
@@ -61,6 +61,9 @@ pub fn run(request: &GenerateRequest) -> Result<()> {
 
 /// The model, with adapters if there are any and they are wanted.
 fn open(request: &GenerateRequest) -> Result<(Loaded, Pass<'static>)> {
+    if request.base {
+        require_base(&request.config)?;
+    }
     match Checkpoint::find(&request.checkpoint, request.which)? {
         Checkpoint::Adapter(dir) => {
             let mut loaded = Loaded::open(&request.config, None)?;

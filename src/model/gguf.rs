@@ -21,6 +21,7 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 
 use super::family::Description;
+use super::load::kept_dtype;
 use super::names::{MlpPart, Named, Slot, dims_by_name};
 use super::ops::products::{Panels, Quantised};
 use super::shape::Shape;
@@ -103,13 +104,20 @@ impl GgufFile {
         Ok(Self { parts, converted })
     }
 
-    /// Bytes of the tensors, in the formats that they have there.
-    pub fn bytes(&self) -> usize {
-        let tensors = self.parts.iter().flat_map(|part| part.content.tensor_infos.values());
-        let bytes = |TensorInfo { shape, ggml_dtype, .. }: &TensorInfo| {
-            (shape.elem_count() / ggml_dtype.block_size()).saturating_mul(ggml_dtype.type_size())
+    /// Bytes of the tensors as [`GgufFile::load`] keeps them: plain numbers in `dtype`, blocks as they are.
+    pub fn bytes(&self, tensors: &[Named], dtype: DType, device: &Device) -> usize {
+        let bytes = |tensor: &Named| {
+            let there = gguf_name(tensor);
+            let format = self.parts.iter().find_map(|part| part.content.tensor_infos.get(&there))?.ggml_dtype;
+            let numbers: usize = tensor.dims.iter().product();
+            Some(match format {
+                GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 => {
+                    numbers * kept_dtype(tensor, dtype, device).size_in_bytes()
+                }
+                _ => numbers / format.block_size() * format.type_size(),
+            })
         };
-        tensors.map(bytes).fold(0, usize::saturating_add)
+        tensors.iter().filter_map(bytes).sum()
     }
 
     /// Reads a tensor: plain numbers in `dtype`, blocks as they are.

@@ -63,9 +63,9 @@ impl Decoder {
         weights: Weights,
     ) -> Result<Self> {
         let files = WeightFiles::open(dir)?;
-        room::check_weights(&description, dtype, None, device)?;
         let idle = description.names.idle(&description.shape);
         files.check_but(&dims_by_name(&description.tensors()), idle.as_deref())?;
+        room::check_weights(&description, dtype, None, device)?;
         let in_panels = weights == Weights::Frozen && Panels::serve(dtype, device);
         Self::build(description, weights, dtype, |tensor| {
             let Named { name, dims, .. } = tensor;
@@ -99,10 +99,10 @@ impl Decoder {
         match blocks {
             Blocks::Pack(format) => {
                 let (files, tensors) = (WeightFiles::open(dir)?, description.tensors());
-                room::check_weights(&description, dtype, Some(ggml_dtype(format)), device)?;
                 let idle = description.names.idle(&description.shape);
                 files.check_but(&dims_by_name(&tensors), idle.as_deref())?;
                 check_blocks(&tensors, format)?;
+                room::check_weights(&description, dtype, Some(ggml_dtype(format)), device)?;
                 Self::build(description, Weights::Frozen, dtype, |tensor| {
                     let Named { name, dims, .. } = tensor;
                     if !tensor.is_packed() {
@@ -115,7 +115,7 @@ impl Decoder {
             }
             Blocks::Gguf(path) => {
                 let file = GgufFile::open(path, &description)?;
-                room::check(room::WEIGHTS, file.bytes(), device, room::SMALLER_MODEL)?;
+                room::check(room::WEIGHTS, file.bytes(&description.tensors(), dtype, device), device, room::SMALLER)?;
                 let shape = description.shape.clone();
                 Self::build(description, Weights::Frozen, dtype, |tensor| {
                     file.load(tensor, &shape, kept_dtype(tensor, dtype, device), device)

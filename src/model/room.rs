@@ -11,8 +11,8 @@ use crate::runtime;
 
 /// What a model's weights are called in messages.
 pub const WEIGHTS: &str = "the weights";
-/// What takes less than weights in blocks.
-pub const SMALLER_MODEL: &str = "take a smaller model";
+/// What takes less; not every way is open to every run.
+pub const SMALLER: &str = "take a smaller model, or keep its weights in fewer bits (bf16, q8_0, q6k, q4k)";
 const GIB: f64 = (1_u64 << 30) as f64;
 
 /// Bytes that the weights take at least, matrices in blocks of `format` if there is one.
@@ -38,12 +38,7 @@ pub fn check_weights(
     format: Option<GgmlDType>,
     device: &Device,
 ) -> Result<(), Usage> {
-    let instead = match format {
-        None if dtype == DType::F32 => "take model.dtype = \"bf16\", model.quantize, or a smaller model",
-        None => "take model.quantize or a smaller model",
-        Some(_) => SMALLER_MODEL,
-    };
-    check(WEIGHTS, weight_bytes(description, dtype, format, device), device, instead)
+    check(WEIGHTS, weight_bytes(description, dtype, format, device), device, SMALLER)
 }
 
 /// Whether `what`, which takes so many bytes on `device`, fits into the memory of this machine. What an accelerator has is

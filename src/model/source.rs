@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::gguf;
 use super::lora::{ADAPTER_CONFIG, ADAPTER_FILE};
 use super::weights::{INDEX_FILE, SINGLE_FILE};
-use crate::error::Usage;
 use crate::hub::{Found, HubRepo, Kind, is_hub_id};
 
 const CONFIG: &str = "config.json";
@@ -129,8 +128,7 @@ fn find(name_or_path: &str, revision: Option<&str>, weights: bool) -> Result<Mod
     let path = Path::new(name_or_path);
     if path.is_dir() {
         if let Some(revision) = revision {
-            let what = format!("model.revision = {revision:?}: {name_or_path} is a folder, which has no revisions");
-            return Err(Usage(format!("{what}; remove it, or name a model of the hub")).into());
+            tracing::warn!("{name_or_path} is a folder, which has no revisions: {revision:?} is not looked for");
         }
         refuse_dangling(path)?;
         return Ok(ModelDir { path: path.to_owned(), commit: None });

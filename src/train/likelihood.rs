@@ -147,7 +147,7 @@ pub fn accumulate(
 fn loss_scale(activations: DType, d_lp: &[f32]) -> f32 {
     let largest = d_lp.iter().fold(0f32, |largest, slope| largest.max(slope.abs()));
     match activations {
-        DType::F16 if largest.is_normal() => (F16_SLOPE / largest).log2().floor().exp2(),
+        DType::F16 if largest.is_normal() => (F16_SLOPE / largest).min(f32::MAX).log2().floor().exp2(),
         _ => 1.0,
     }
 }

@@ -218,8 +218,10 @@ impl<'a> Memory<'a> {
         if self.keeps_base { self.model.weight_bytes() } else { 0 }
     }
 
+    /// Sums of gradients; of a pass in f16 those of a micro-batch stand beside them.
     fn gradients(&self) -> usize {
-        4 * self.trained() * (self.sums + usize::from(self.parts))
+        let scaled = self.model.activations() == DType::F16;
+        4 * self.trained() * (self.sums + usize::from(self.parts) + usize::from(scaled))
     }
 
     /// What a device takes for itself.

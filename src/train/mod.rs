@@ -109,6 +109,8 @@ fn open(request: &RunRequest, world: &World) -> Result<Option<Session>> {
     if !request.dry_run && world.is_first() {
         start::look_ahead(request)?;
     }
+    // the others hear of a refusal before they load for minutes
+    world.gather(())?;
     let session = policy::open(&request.config, world)?;
     if request.dry_run {
         return dry_run::report(request, &session).map(|()| None);

@@ -82,8 +82,8 @@ impl Reinforce {
         let (name, recipe) = (config.algorithm()?.name(), config.algorithm()?.recipe());
         if recipe.has_one_bound() && session.world.is_first() {
             tracing::warn!(
-                "algorithm.{name}.num_t = 1: of one mask the upper bound has the gradient of the lower one; negative_estimator, \
-                 mix_weight and beta change the figures alone"
+                "algorithm.{name}.num_t = 1: of one mask the upper bound has the gradient of the lower one, so that \
+                 negative_estimator mix, eubo and elbo are the same, and mix_weight and beta change the figures alone"
             );
         }
         let summation = Summation::new(&session.world, config.train().gradient_sum);

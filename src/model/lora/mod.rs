@@ -51,7 +51,7 @@ impl Decoder {
             }
         }
         let what = format!("adapters of rank {rank}");
-        room::check(&what, numbers.saturating_mul(size_of::<f32>()), &device, "lower lora.r")?;
+        room::check(&what, numbers.saturating_mul(size_of::<f32>()), &device, "take a lower rank")?;
         for (module, linear) in self.linears_mut().enumerate() {
             linear.adapter = None;
             let Some(shape) = config.shape(linear.path())? else { continue };
