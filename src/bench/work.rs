@@ -251,9 +251,11 @@ mod tests {
         let of = |prompt| BenchRequest { prompt: NonZeroUsize::new(prompt).unwrap(), ..request() };
         let checked = |request: BenchRequest| check(&request, &decoding(&request).unwrap(), &description);
         assert!(checked(of(description.shape.positions - 64)).is_ok());
-        for prompt in [description.shape.positions - 63, usize::MAX] {
+        for prompt in [description.shape.positions - 63, 1 << 20] {
             let text = checked(of(prompt)).expect_err("too long").to_string();
             assert!(text.contains("max_sequence_length 4096"), "{text}");
         }
+        let text = decoding(&of(usize::MAX)).expect_err("out of bounds").to_string();
+        assert!(text.contains("--prompt") && text.contains("is too large"), "{text}");
     }
 }
