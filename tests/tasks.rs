@@ -285,7 +285,7 @@ fn what_is_wrong_with_data_is_said_with_file_and_place() {
     let text = fails("gsm8k", &csv, &["--set", "task.gsm8k.data.train.dataset=openai/gsm8k"], 2);
     assert!(text.contains("task.gsm8k.data.train names both a `path` and the dataset"), "{text}");
     let renamed = "task.gsm8k.data.train.columns.question=q";
-    let text = fails("gsm8k", &csv, &["--set", renamed, "--set", "task.gsm8k.prompt_template={{ questoin }}"], 1);
+    let text = fails("gsm8k", &csv, &["--set", renamed, "--set", "task.gsm8k.prompt_template={{ questoin }}"], 2);
     assert!(text.contains("task.gsm8k.prompt_template: the template uses `questoin`"), "{text}");
 }
 
