@@ -93,6 +93,9 @@ fn dry_run(dir: &Path, command: &str, sets: &[&str], more: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Runs of which one has to take what was estimated.
+const TRIES: usize = 5;
+
 #[track_caller]
 fn check(size: Size, command: &str, sets: &[&str]) {
     let dir = folder(size);
@@ -104,8 +107,11 @@ fn check(size: Size, command: &str, sets: &[&str]) {
         number_after(&String::from_utf8_lossy(&output.stderr), "Peak memory")
     };
     // where threads' small buffers come to lie between large ones varies, and with it what the heap can use again
-    let measured: Vec<f64> = (0..3).map(peak).collect();
-    let closest = measured.iter().map(|measured| (estimate / measured - 1.0).abs()).fold(f64::INFINITY, f64::min);
+    let (mut measured, mut closest) = (Vec::new(), f64::INFINITY);
+    while closest >= 0.15 && measured.len() < TRIES {
+        measured.push(peak(measured.len()));
+        closest = measured.iter().map(|measured| (estimate / measured - 1.0).abs()).fold(closest, f64::min);
+    }
     println!("{command} {sets:?}: estimated {estimate} MiB, measured {measured:?} MiB");
     assert!(closest < 0.15, "{estimate} is none of {measured:?}, {command} {sets:?}:\n{text}");
 }
