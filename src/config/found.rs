@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::shipped::PUBLISHED;
 use super::{
     Assignment, Command, ConfigError, Overrides, RESOLVED_FILE, RewardCommandTable, RunConfig, TaskTable, from_text,
     load, shipped,
@@ -23,7 +24,6 @@ pub const LAST_GOOD: &str = "last-good";
 /// # Errors
 /// As [`load`], of the command line's changes.
 pub fn for_model(name_or_path: &str, overrides: &Overrides) -> Result<RunConfig, ConfigError> {
-    const PUBLISHED: &str = "gsm8k";
     let mut overrides = overrides.clone();
     overrides.set.insert(0, Assignment::text("model.name_or_path", name_or_path));
     from_text(PUBLISHED.as_ref(), shipped(PUBLISHED).unwrap_or_default(), &overrides, Command::Eval)

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue, Error as TomlError};
 
 use super::overrides::Edit;
-use super::shipped;
+use super::shipped::{self, PUBLISHED};
 use super::{Command, ConfigError, ConfigFile, Overrides, RunConfig};
 
 /// Name of the resolved configuration inside a run folder.
@@ -37,9 +37,8 @@ pub fn read(path: &Path) -> Result<String, ConfigError> {
 /// # Errors
 /// None in practice.
 pub fn published() -> Result<RunConfig, ConfigError> {
-    let name = "gsm8k";
-    let text = shipped::shipped(name).unwrap_or_default();
-    from_text(name.as_ref(), text, &Overrides::default(), Command::Train)
+    let text = shipped::shipped(PUBLISHED).unwrap_or_default();
+    from_text(PUBLISHED.as_ref(), text, &Overrides::default(), Command::Train)
 }
 
 /// [`load`] for a text in memory; `path` is the name used in messages.

@@ -29,6 +29,9 @@ pub const SHIPPED: &[(&str, &str)] = shipped![
     "sudoku-tiny-sft"
 ];
 
+/// The shipped configuration that has the published run: SPG on GSM8K.
+pub(super) const PUBLISHED: &str = "gsm8k";
+
 /// The text of a shipped configuration, by name with or without `.toml`.
 pub fn shipped(name: &str) -> Option<&'static str> {
     let name = name.strip_suffix(".toml").unwrap_or(name);

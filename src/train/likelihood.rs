@@ -12,6 +12,8 @@ use crate::rng::Key;
 
 /// Where the largest slope of a pass in f16 is put: far above the least number of that dtype, and a thousandth of the largest.
 const F16_SLOPE: f32 = 64.0;
+/// The largest power of two that slopes are multiplied by: it and its inverse are numbers of f32.
+const LARGEST_SCALE: f32 = 126.0;
 
 /// A sequence as the model sees it, and the places whose original token is scored.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,7 +149,8 @@ pub fn accumulate(
 fn loss_scale(activations: DType, d_lp: &[f32]) -> f32 {
     let largest = d_lp.iter().fold(0f32, |largest, slope| largest.max(slope.abs()));
     match activations {
-        DType::F16 if largest.is_normal() => (F16_SLOPE / largest).min(f32::MAX).log2().floor().exp2(),
+        // slopes near the least of f32 would make it infinite
+        DType::F16 if largest.is_normal() => (F16_SLOPE / largest).log2().floor().min(LARGEST_SCALE).exp2(),
         _ => 1.0,
     }
 }
@@ -181,6 +184,16 @@ mod tests {
         let slopes = |lps: &[f32]| Ok(lps.iter().map(|_| slope).collect());
         accumulate(&model, &[row], ActivationCheckpointing::Off, &mut gradients, slopes)?;
         Ok(gradients)
+    }
+
+    #[test]
+    fn the_scale_is_a_number_whatever_the_slopes() {
+        for slope in [f32::MIN_POSITIVE, 1e-30, 1e-4, 1.0, 1e30, f32::MAX] {
+            let scale = loss_scale(DType::F16, &[0.0, -slope]);
+            assert!(scale.is_normal() && (scale * slope).is_finite() && scale * slope <= F16_SLOPE, "{slope}: {scale}");
+            assert_eq!(scale.log2().fract(), 0.0, "{slope}: {scale}");
+        }
+        assert_eq!((loss_scale(DType::F16, &[0.0]), loss_scale(DType::BF16, &[1e-9])), (1.0, 1.0));
     }
 
     #[test]
